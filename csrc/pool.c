@@ -1,0 +1,171 @@
+/* pool.c: a few persistent threads and a barrier between them.
+ *
+ * Why not OpenMP: its runtime hangs in a forked child, and a fork-join costs several times our barrier. Workers are
+ * started when first asked for, spin briefly for the next task (a time step costs microseconds) and then sleep. One
+ * task runs on them at a time; a caller that finds them busy runs its task alone, so that many Python threads calling
+ * at once never wait for each other. A forked child starts with no workers and makes its own.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <time.h>
+
+#include "rnnfast.h"
+
+enum { MAX_THREADS = 64, LINE = 128 };
+
+/* Each on lines of its own: a flag is written by one thread and watched by others. */
+static struct {
+    _Alignas(LINE) atomic_ulong arrived; /* barriers this thread has reached in the running task */
+    atomic_ulong done;                   /* the last task this worker has finished */
+} slots[MAX_THREADS];
+
+static _Alignas(LINE) atomic_ulong posted; /* number of the newest task */
+static _Alignas(LINE) atomic_int sleeping;
+
+static struct {
+    rf_task task;
+    void *context;
+    int threads;
+} job; /* written before `posted` moves on */
+
+static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER; /* held while a task runs */
+static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER; /* guards the sleep of workers */
+static pthread_cond_t bell = PTHREAD_COND_INITIALIZER;
+static int workers;   /* started so far; thread numbers 1..workers */
+static int watching;  /* whether the fork handler is in place */
+
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Spin for about spin_us microseconds at most while `flag` is below `wanted`; returns whether it arrived. */
+static int spin_until(atomic_ulong *flag, unsigned long wanted, long spin_us)
+{
+    struct timespec start, now;
+    for (int i = 0; i < 64; i++) {
+        if (atomic_load_explicit(flag, memory_order_acquire) >= wanted)
+            return 1;
+        relax();
+    }
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (;;) {
+        for (int i = 0; i < 128; i++) {
+            if (atomic_load_explicit(flag, memory_order_acquire) >= wanted)
+                return 1;
+            relax();
+        }
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if ((now.tv_sec - start.tv_sec) * 1000000L + (now.tv_nsec - start.tv_nsec) / 1000 > spin_us)
+            return 0;
+    }
+}
+
+/* Wait for a thread that is certain to come: spin first, then give the core away, for it may be waiting for ours. */
+static void wait_for(atomic_ulong *flag, unsigned long wanted)
+{
+    while (!spin_until(flag, wanted, 50))
+        sched_yield();
+}
+
+static void *worker(void *argument)
+{
+    int thread = (int)(intptr_t)argument;
+    unsigned long seen = atomic_load(&slots[thread].done);
+    for (;;) {
+        if (!spin_until(&posted, seen + 1, 100)) {
+            pthread_mutex_lock(&door);
+            atomic_fetch_add(&sleeping, 1);
+            while (atomic_load(&posted) == seen)
+                pthread_cond_wait(&bell, &door);
+            atomic_fetch_sub(&sleeping, 1);
+            pthread_mutex_unlock(&door);
+        }
+        seen++;
+        if (thread < job.threads) {
+            unsigned saved = rf_flush_subnormals();
+            job.task(job.context, thread, job.threads);
+            rf_restore_subnormals(saved);
+        }
+        atomic_store_explicit(&slots[thread].done, seen, memory_order_release);
+    }
+    return NULL;
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_init(&busy, NULL);
+    pthread_mutex_init(&door, NULL);
+    pthread_cond_init(&bell, NULL);
+    workers = 0;
+    atomic_store(&sleeping, 0);
+}
+
+/* Make sure that `wanted` workers exist; returns how many there are. Called with `busy` held. */
+static int hire(int wanted)
+{
+    if (!watching)
+        watching = !pthread_atfork(NULL, NULL, after_fork);
+    while (workers < wanted) {
+        pthread_t handle;
+        pthread_attr_t attributes;
+        int thread = workers + 1;
+        atomic_store(&slots[thread].done, atomic_load(&posted));
+        if (pthread_attr_init(&attributes))
+            break;
+        pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        int failed = pthread_create(&handle, &attributes, worker, (void *)(intptr_t)thread);
+        pthread_attr_destroy(&attributes);
+        if (failed)
+            break;
+        workers = thread;
+    }
+    return workers;
+}
+
+void rf_parallel(rf_task task, void *context, int threads)
+{
+    unsigned saved = rf_flush_subnormals();
+    if (threads > MAX_THREADS)
+        threads = MAX_THREADS;
+    if (threads > 1 && pthread_mutex_trylock(&busy) == 0) {
+        int hired = hire(threads - 1);
+        if (threads > hired + 1)
+            threads = hired + 1;
+        job.task = task;
+        job.context = context;
+        job.threads = threads;
+        for (int i = 0; i < threads; i++)
+            atomic_store_explicit(&slots[i].arrived, 0, memory_order_relaxed);
+        unsigned long number = atomic_fetch_add(&posted, 1) + 1;
+        if (atomic_load(&sleeping)) {
+            pthread_mutex_lock(&door);
+            pthread_cond_broadcast(&bell);
+            pthread_mutex_unlock(&door);
+        }
+        task(context, 0, threads);
+        for (int i = 1; i <= hired; i++) /* idle workers too: they read `job` */
+            wait_for(&slots[i].done, number);
+        pthread_mutex_unlock(&busy);
+    } else {
+        task(context, 0, 1);
+    }
+    rf_restore_subnormals(saved);
+}
+
+void rf_barrier(int thread, int threads)
+{
+    if (threads < 2)
+        return;
+    unsigned long mine = atomic_load_explicit(&slots[thread].arrived, memory_order_relaxed) + 1;
+    atomic_store_explicit(&slots[thread].arrived, mine, memory_order_release);
+    for (int i = 0; i < threads; i++)
+        if (i != thread)
+            wait_for(&slots[i].arrived, mine);
+}

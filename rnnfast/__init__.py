@@ -1,0 +1,3 @@
+"""rnnfast: train and serve recurrent neural networks on CPUs."""
+
+__version__ = "0.1.0"

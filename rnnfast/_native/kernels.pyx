@@ -1,0 +1,81 @@
+"""The binding of csrc/rnnfast.h: which instruction set is in force, and its table of kernels for other modules."""
+
+import os
+
+import numpy as np
+
+cdef extern from "rnnfast.h" nogil:
+    const rf_ops* rf_ops_find(const char* isa, int itemsize)
+    const char* const* rf_isa_names()
+    void rf_parallel(rf_task task, void* context, int threads)
+    void rf_barrier(int thread, int threads)
+
+cdef const rf_ops* _f32 = NULL
+cdef const rf_ops* _f64 = NULL
+
+
+cdef const rf_ops* ops(int itemsize) noexcept nogil:
+    return _f32 if itemsize == 4 else _f64
+
+
+cdef void parallel(rf_task task, void* context, int threads) noexcept nogil:
+    rf_parallel(task, context, threads)
+
+
+cdef void barrier(int thread, int threads) noexcept nogil:
+    rf_barrier(thread, threads)
+
+
+def isas() -> list:
+    """Return the instruction sets that were built and that this CPU runs, best first."""
+    cdef const char* const* names = rf_isa_names()
+    found = []
+    cdef int i = 0
+    while names[i] != NULL:
+        found.append(names[i].decode())
+        i += 1
+    return found
+
+
+def get_isa() -> str:
+    """Return the name of the instruction set in force."""
+    return _f32.isa.decode()
+
+
+def set_isa(name: str) -> None:
+    """Put another instruction set in force for the whole process (for tests and benchmarks)."""
+    global _f32, _f64
+    available = isas()
+    if name not in available:
+        raise ValueError(f"RNNFAST_ISA must be one of {', '.join(available)} on this machine; got {name!r}")
+    key = name.encode()
+    _f32 = rf_ops_find(key, 4)
+    _f64 = rf_ops_find(key, 8)
+
+
+def width(int itemsize) -> int:
+    """Return how many elements of that many bytes a vector of the instruction set in force holds."""
+    return ops(itemsize).width
+
+
+def apply(name: str, x):
+    """Return exp, tanh or sigmoid of every element of a float32 or float64 array."""
+    array = np.ascontiguousarray(x)
+    if array.dtype not in (np.float32, np.float64):
+        raise TypeError(f"x must be float32 or float64; got {array.dtype}")
+    out = np.empty_like(array)
+    cdef const rf_ops* table = ops(array.itemsize)
+    cdef Py_ssize_t n = array.size
+    cdef size_t source = array.ctypes.data, target = out.ctypes.data
+    if name == "exp":
+        table.exp(n, <const void*>source, <void*>target)
+    elif name == "tanh":
+        table.tanh(n, <const void*>source, <void*>target)
+    elif name == "sigmoid":
+        table.sigmoid(n, <const void*>source, <void*>target)
+    else:
+        raise ValueError(f"name must be exp, tanh or sigmoid; got {name!r}")
+    return out
+
+
+set_isa(os.environ.get("RNNFAST_ISA") or isas()[0])

@@ -1,0 +1,38 @@
+"""Choice of the implementation behind every operation: ``native`` (C and Cython) or ``reference`` (pure NumPy)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+BACKENDS = ("native", "reference")
+_current: ContextVar[str] = ContextVar("rnnfast_backend", default="native")
+
+
+def get_backend() -> str:
+    """Return the name of the backend in force in this thread or task."""
+    return _current.get()
+
+
+@contextmanager
+def use_backend(name: str) -> Iterator[None]:
+    """Run the body of the ``with`` block on the named backend.
+
+    Parameters
+    ----------
+    name : {"native", "reference"}
+        "native" is the fast path; "reference" is the same mathematics as readable NumPy.
+
+    Raises
+    ------
+    ValueError
+        If the name is neither of the two.
+    """
+    if name not in BACKENDS:
+        raise ValueError(f"name must be one of {', '.join(BACKENDS)}; got {name!r}")
+    token = _current.set(name)
+    try:
+        yield
+    finally:
+        _current.reset(token)

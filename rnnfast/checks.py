@@ -1,0 +1,182 @@
+"""The one place where what a user passes is converted or refused.
+
+The rule for numbers: any real array (bool, integers, floats) is converted to the dtype of the layer that receives it;
+complex numbers, objects, text and dates are refused. Nothing is computed before every argument has passed.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[Any]
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def check_dtype(dtype: Any) -> np.dtype[Any]:
+    """Return ``dtype`` as float32 or float64, or raise ``ValueError``."""
+    try:
+        found = np.dtype(dtype)
+    except TypeError:
+        raise TypeError(f"dtype must be float32 or float64; got {dtype!r}") from None
+    if found not in DTYPES:
+        raise ValueError(f"dtype must be float32 or float64; got {found}")
+    return found
+
+
+def check_real(name: str, value: Any, dtype: np.dtype[Any], shape: Sequence[int | str]) -> FloatArray:
+    """Return ``value`` as an array of ``dtype`` whose shape fits ``shape``.
+
+    Parameters
+    ----------
+    name : str
+        What the user calls the argument.
+    value : array_like
+        Anything NumPy makes a real array of. Strides are kept where no conversion is needed.
+    dtype : numpy.dtype
+        The dtype wanted.
+    shape : sequence of int or str
+        The sizes wanted; a string names a size that may be anything, such as ``"N"``.
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers.
+    ValueError
+        If the number of dimensions or a size is wrong.
+    """
+    array = as_array(name, value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    if array.ndim != len(shape) or any(isinstance(s, int) and s != n for s, n in zip(shape, array.shape, strict=True)):
+        raise ValueError(f"{name} must have shape {_spell(shape)}; got {_spell(array.shape)}")
+    return array.astype(dtype, copy=False)
+
+
+def as_array(name: str, value: Any) -> NDArray[Any]:
+    """Return ``value`` as an array; ragged nesting raises a ``ValueError`` that names the argument."""
+    try:
+        return np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} must be a rectangular array; got rows of different lengths") from None
+
+
+def check_lengths(lengths: Any, batch: int, steps: int) -> NDArray[np.int64] | None:
+    """Return ``lengths`` as int64 of shape (batch,), or None where every sequence has all ``steps``.
+
+    Raises
+    ------
+    TypeError
+        If the values are not integers.
+    ValueError
+        If the shape is wrong or a value lies outside 0..steps.
+    """
+    if lengths is None:
+        return None
+    array = as_array("lengths", lengths)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"lengths must be integers; got dtype {array.dtype}")
+    if array.shape != (batch,):
+        raise ValueError(f"lengths must have shape ({batch},), one for each sequence; got {_spell(array.shape)}")
+    if batch:
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high > steps:
+            wrong = low if low < 0 else high
+            raise ValueError(f"lengths must lie in 0..{steps}, the number of steps; got {wrong}")
+        if low == steps:
+            return None
+    return array.astype(np.int64)
+
+
+def check_indices(name: str, value: Any, size: int, ndim: int | None = None) -> NDArray[np.int64]:
+    """Return ``value`` as int64 indices, all within 0..size-1.
+
+    Raises
+    ------
+    TypeError
+        If the values are not integers.
+    ValueError
+        If the number of dimensions is not ``ndim``.
+    IndexError
+        If an index lies outside 0..size-1.
+    """
+    array = as_array(name, value)
+    if array.size == 0:
+        array = array.astype(np.int64)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} must be integers; got dtype {array.dtype}")
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{name} must have {ndim} dimensions; got shape {_spell(array.shape)}")
+    if array.size:
+        low, high = int(array.min()), int(array.max())
+        if low < 0 or high >= size:
+            raise IndexError(f"{name} must lie in 0..{size - 1}; got {low if low < 0 else high}")
+    return array.astype(np.int64, copy=False)
+
+
+def check_size(name: str, value: Any, least: int = 1) -> int:
+    """Return ``value`` as an int of at least ``least``; ``TypeError`` or ``ValueError`` otherwise."""
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be an integer; got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer; got {value!r}") from None
+    if number < least:
+        raise ValueError(f"{name} must be at least {least}; got {number}")
+    return number
+
+
+def check_number(
+    name: str, value: Any, least: float = -np.inf, most: float = np.inf, *, above: bool = False, below: bool = False
+) -> float:
+    """Return ``value`` as a finite float within ``least``..``most``.
+
+    ``above`` excludes ``least`` itself and ``below`` excludes ``most``.
+
+    Raises
+    ------
+    TypeError
+        If the value is not a real number.
+    ValueError
+        If it is NaN, infinite or out of range.
+    """
+    if isinstance(value, (bool, np.bool_, str, bytes)):
+        raise TypeError(f"{name} must be a real number; got {value!r}")
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a real number; got {value!r}") from None
+    if not np.isfinite(number):
+        raise ValueError(f"{name} must be finite; got {number}")
+    if number < least or number > most or (above and number == least) or (below and number == most):
+        left, right = "(" if above or least == -np.inf else "[", ")" if below or most == np.inf else "]"
+        raise ValueError(f"{name} must lie in {left}{least:g}, {most:g}{right}; got {number:g}")
+    return number
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
+    """Return ``value`` if it is one of ``choices``, else raise ``ValueError``."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
+    return str(value)
+
+
+def check_finite(name: str, value: NDArray[Any]) -> None:
+    """Raise ``ValueError`` naming the first place where ``value`` is NaN or infinite."""
+    if value.dtype.kind != "f" or not value.size:
+        return
+    finite = np.isfinite(value)
+    if not finite.all():
+        place = tuple(int(i) for i in np.argwhere(~finite)[0])
+        raise ValueError(f"{name} must be finite; got {value[place]} at index {place}")
+
+
+def _spell(shape: Sequence[int | str]) -> str:
+    return "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"

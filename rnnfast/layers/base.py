@@ -1,0 +1,136 @@
+"""What every layer is: a holder of parameters with a forward pass that returns its own pullback.
+
+``layer(x)`` is inference and saves nothing. ``out, pullback = layer.forward(x)`` is training: ``dx = pullback(dout,
+grads)`` adds the gradients of the parameters into ``grads``, a dict by parameter name that the caller owns, and returns
+the gradient of the input. A pullback may be called once: it consumes what forward saved. A layer keeps no
+activations, no state and no training flag, so one layer serves many threads.
+
+Stateless layers return ``y``; stateful ones (``stateful = True``: recurrent layers and `Sequential`) take ``state`` and
+return ``(y, state)``, and their pullback takes ``dstate=`` and then returns ``(dx, dstate)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rnnfast.checks import FloatArray
+from rnnfast.parameters import Parameters
+
+Gradients = dict[str, FloatArray]
+Pullback = Callable[..., Any]
+
+
+class Layer:
+    """Base of all layers.
+
+    Attributes
+    ----------
+    params : Parameters
+        This layer's own arrays, by torch's names.
+    stateful : bool
+        Whether calls take and return a state.
+    """
+
+    stateful: ClassVar[bool] = False
+    params: Parameters
+
+    def __init__(self, params: Mapping[str, FloatArray] | None = None) -> None:
+        self.params = Parameters(params or {})
+
+    def __call__(self, x: Any, *, lengths: Any = None) -> Any:
+        """Return the output for ``x`` without saving anything for a backward pass."""
+        raise TypeError(f"{type(self).__name__} does not define a forward pass")
+
+    def forward(self, x: Any, *, lengths: Any = None, rng: np.random.Generator | None = None) -> tuple[Any, Pullback]:
+        """Return the output and its pullback; ``rng`` feeds dropout (fresh entropy if None)."""
+        raise TypeError(f"{type(self).__name__} does not define a forward pass")
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON values: ``type(layer)(**layer.config())`` has the same shapes."""
+        return {}
+
+    def children(self) -> dict[str, Layer]:
+        """Return sub-layers by name; their parameters appear as ``name.parameter``."""
+        return {}
+
+    def stores(self) -> Iterator[tuple[str, Parameters]]:
+        """Yield every parameter store below this layer with the prefix of its names."""
+        yield "", self.params
+        for name, child in self.children().items():
+            for prefix, store in child.stores():
+                yield f"{name}.{prefix}", store
+
+    def parameters(self) -> Gradients:
+        """Return all parameters by full name, as read-only views."""
+        return {prefix + name: array for prefix, store in self.stores() for name, array in store.items()}
+
+    @contextmanager
+    def update(self) -> Iterator[Gradients]:
+        """Hand out all parameters by full name for writing in place, and let packed copies know afterwards.
+
+        Examples
+        --------
+        >>> with layer.update() as params:            # doctest: +SKIP
+        ...     params["weight"] -= 0.1 * grads["weight"]
+        """
+        arrays: Gradients = {}
+        stores = list(self.stores())
+        for prefix, store in stores:
+            with store.writable() as own:
+                arrays.update({prefix + name: array for name, array in own.items()})
+        try:
+            yield arrays
+        finally:
+            for _, store in stores:
+                store.version += 1
+
+    def state_dict(self) -> Gradients:
+        """Return copies of all parameters by full name (torch's names)."""
+        return {name: array.copy() for name, array in self.parameters().items()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
+        """Copy parameters in by full name; either all fit or nothing changes.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            Arrays by full name.
+        strict : bool, default True
+            Whether missing and unknown names are errors.
+
+        Raises
+        ------
+        KeyError
+            If ``strict`` and the names differ from this layer's.
+        TypeError, ValueError
+            If an array is not real or has the wrong shape.
+        """
+        own = self.parameters()
+        missing = [name for name in own if name not in state_dict]
+        unknown = [name for name in state_dict if name not in own]
+        if strict and (missing or unknown):
+            raise KeyError(f"state_dict does not fit: missing {missing or 'none'}, unknown {unknown or 'none'}")
+        values = {name: state_dict[name] for name in own if name in state_dict}
+        checked = Parameters(own).checked(values)
+        with self.update() as arrays:
+            for name, value in checked.items():
+                np.copyto(arrays[name], value)
+
+    def num_parameters(self) -> int:
+        """Return how many numbers the parameters hold."""
+        return sum(array.size for array in self.parameters().values())
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
+
+
+def add_gradient(grads: Gradients, name: str, value: FloatArray) -> None:
+    """Add ``value`` into ``grads[name]``; a name not there yet takes the array over."""
+    if name in grads:
+        grads[name] += value
+    else:
+        grads[name] = value
