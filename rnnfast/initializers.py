@@ -1,8 +1,8 @@
 """Initial values for parameters: functions of a shape and a random generator that return a new array.
 
-Weights are shaped (outputs, inputs), as in torch. A recurrent weight stacks one such block for each gate along its rows;
-``gates`` says how many, and each block is then initialised as a matrix of its own. Random numbers are drawn in float64
-whatever the dtype, so that float32 and float64 layers of the same seed start from the same values, rounded.
+Weights are shaped (outputs, inputs), as in torch. A recurrent weight stacks one such block for each gate along its
+rows; ``gates`` says how many, and each block is then initialised as a matrix of its own. Random numbers are drawn in
+float64 whatever the dtype, so that float32 and float64 layers of the same seed start from the same values, rounded.
 """
 
 from __future__ import annotations
