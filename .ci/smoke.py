@@ -1,10 +1,7 @@
 """Use rnnfast from outside its source: import from the folder given, run, train, save and load."""
 
 import sys
-import tempfile
 from pathlib import Path
-
-import numpy as np
 
 import rnnfast
 
