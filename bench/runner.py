@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
@@ -17,6 +18,7 @@ from bench.contenders import Outputs, Unsupported
 from bench.worker import Worker
 
 BASELINE = "reference"
+LEAST_ROUNDS = 3
 
 
 @dataclass
@@ -44,6 +46,7 @@ def run(
     threads: Iterable[int],
     rounds: int = 5,
     seconds: float = 0.03,
+    patience: float = 3.0,
     python: str = sys.executable,
     report: Callable[[Result], None] = lambda result: None,
 ) -> tuple[list[Result], dict[str, str]]:
@@ -59,6 +62,9 @@ def run(
         Every case runs on each number of threads.
     rounds : int
         How many turns each contender takes.
+    patience : float
+        Seconds after which a case ends early, though not before three rounds: a contender that thrashes must not
+        hold up the others.
     seconds : float
         How long a turn lasts, about.
     python : str
@@ -86,7 +92,7 @@ def run(
                 else:
                     worker.close()
             for case in cases:
-                results.append(run_case(case, number, workers, rounds, seconds))
+                results.append(run_case(case, number, workers, rounds, seconds, patience))
                 report(results[-1])
         finally:
             for worker in workers:
@@ -94,7 +100,9 @@ def run(
     return results, versions
 
 
-def run_case(case: Case, threads: int, workers: list[Worker], rounds: int, seconds: float) -> Result:
+def run_case(
+    case: Case, threads: int, workers: list[Worker], rounds: int, seconds: float, patience: float
+) -> Result:
     """Check that the workers agree on a case, then time them in turns."""
     result = Result(case, threads)
     outputs: dict[str, Outputs] = {}
@@ -106,7 +114,10 @@ def run_case(case: Case, threads: int, workers: list[Worker], rounds: int, secon
     for name, computed in outputs.items():
         check(f"{name} on {case.name}", computed, outputs[BASELINE], case.dtype)
     ready = [worker for worker in workers if worker.name in outputs]
+    start = time.perf_counter()
     for turn in range(rounds):
+        if turn >= LEAST_ROUNDS and time.perf_counter() - start > patience:
+            break
         shift = turn % len(ready)  # nobody always follows the same neighbour
         for worker in ready[shift:] + ready[:shift]:
             result.samples.setdefault(worker.name, []).append(worker.sample(seconds))

@@ -90,11 +90,15 @@ def measure(run: Run, seconds: float) -> float:
         warm = clock() - start
         if warm > WARM_UP:
             break
-    repeats = max(1, round(seconds * calls / warm))
+    batch = max(1, calls // 8)  # calls between two looks at the clock: few enough to stop in time if calls get slower
+    calls, taken = 0, 0.0
     start = clock()
-    for _ in range(repeats):
-        run()
-    return (clock() - start) / repeats
+    while taken < seconds:
+        for _ in range(batch):
+            run()
+        calls += batch
+        taken = clock() - start
+    return taken / calls
 
 
 def serve(name: str, threads: int) -> None:
