@@ -860,7 +860,7 @@ cdef int add_gradients(Run* run, Packed packed, object grads) except -1:
             target[...] = work
     if run.bias_sums == NULL:
         return 0
-    cdef char[::1] view = <char[:run.ld_gates * run.size]> run.bias_sums
+    cdef unsigned char[::1] view = <unsigned char[:run.ld_gates * run.size]> <unsigned char*> run.bias_sums
     sums = np.asarray(view).view(packed.w_ih.dtype).reshape(packed.panels, packed.slots, packed.width)
     cdef Py_ssize_t[::1] listed
     for i in range(1 + packed.cell.phases):
