@@ -168,9 +168,16 @@ class Recurrent(Layer):
         if lengths is not None:
             lengths = check_lengths(lengths, batch, steps)
         shape = (len(self._names), batch, self.hidden_size)
-        names = self.cell.states
         if state is None:
-            return x, (np.zeros(shape, self.dtype),) * len(names), lengths
+            return x, (np.zeros(shape, self.dtype),) * len(self.cell.states), lengths
+        count = len(self.cell.states)
+        parts = state if count > 1 else (state,)
+        if type(parts) is tuple and len(parts) == count:  # arrays that fit as they are need no more
+            for part in parts:
+                if type(part) is not np.ndarray or part.dtype != self.dtype or part.shape != shape:
+                    break
+            else:
+                return x, parts, lengths
         return x, tuple(check_real(n, s, self.dtype, shape) for n, s in self._parts("state", state)), lengths
 
     def _parts(self, argument: str, state: Any) -> list[tuple[str, Any]]:
