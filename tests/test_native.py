@@ -20,6 +20,7 @@ from rnnfast.backend import use_backend
 from rnnfast.cells import CELLS
 from rnnfast.layers.recurrent import GRU, LSTM
 from rnnfast.reference import recurrent as reference
+from rnnfast.threads import limit_threads
 
 DTYPES = [np.float32, np.float64]
 LENGTHS = {
@@ -219,6 +220,22 @@ def test_a_row_does_not_depend_on_its_batch(cell, hidden, lengths, dtype):
             alone.lengths = None if case.lengths is None else case.lengths[row : row + 1]
             for name, value in alone.run(native, dtype, reverse, save=False).items():
                 np.testing.assert_array_equal(value[0], together[name][row], err_msg=name)
+
+
+# Sizes at which threads share nothing but the products outside the loop, units of the recurrence, or rows of it.
+@pytest.mark.parametrize("batch, hidden", [(3, 40), (2, 300), (40, 70)])
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_number_of_threads_changes_no_bit(cell, lengths, batch, hidden):
+    case = Case(cell, batch, 25, 33, hidden, lengths=LENGTHS[lengths](batch, 25))
+    for save in (True, False):
+        with limit_threads(1):
+            alone = case.run(native, np.float32, save=save)
+        for threads in (2, 3):
+            with limit_threads(threads):
+                shared = case.run(native, np.float32, save=save)
+            for name, value in alone.items():
+                np.testing.assert_array_equal(value, shared[name], err_msg=name)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
