@@ -125,10 +125,10 @@ cdef class Packed:
         self.bias = <char*> alloc(size)
         if self.bias == NULL:
             raise MemoryError
-        cdef char[::1] target
+        cdef unsigned char[::1] target
         if size:
-            target = <char[:size]> self.bias
-            np.asarray(target)[:] = table.reshape(-1).view(np.int8)
+            target = <unsigned char[:size]> <unsigned char*> self.bias
+            np.asarray(target)[:] = table.reshape(-1).view(np.uint8)
 
     def make_forward(self, int which):
         cdef Py_ssize_t k = self.inputs if which == 0 else self.hidden
