@@ -20,7 +20,7 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 def check_dtype(dtype: Any) -> np.dtype[Any]:
     """Return ``dtype`` as float32 or float64, or raise ``ValueError``."""
     try:
-        found = np.dtype(dtype)
+        found: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"dtype must be float32 or float64; got {dtype!r}") from None
     if found not in DTYPES:
