@@ -114,21 +114,20 @@ RF_RULE(adam, 2)
  * x[i] beyond 1e154 overflows too. GCC's vectors do here what v_* has no word for: to widen floats. */
 static double RF(sum_squares)(ptrdiff_t n, const void *x_)
 {
-    typedef real R8 __attribute__((vector_size(8 * sizeof(real))));
-    typedef double D8 __attribute__((vector_size(64)));
+    typedef real R4 __attribute__((vector_size(4 * sizeof(real))));
+    typedef double D4 __attribute__((vector_size(32)));
     const real *x = x_;
-    D8 even = {0}, odd = {0};
-    R8 u, v;
+    D4 sums[4] = {{0}};
     ptrdiff_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-        memcpy(&u, x + i, sizeof u);
-        memcpy(&v, x + i + 8, sizeof v);
-        D8 du = __builtin_convertvector(u, D8), dv = __builtin_convertvector(v, D8);
-        even += du * du;
-        odd += dv * dv;
-    }
-    even += odd;
-    double sum = ((even[0] + even[1]) + (even[2] + even[3])) + ((even[4] + even[5]) + (even[6] + even[7]));
+    for (; i + 16 <= n; i += 16)
+        for (int j = 0; j < 4; j++) {
+            R4 u;
+            memcpy(&u, x + i + 4 * j, sizeof u);
+            D4 d = __builtin_convertvector(u, D4);
+            sums[j] += d * d;
+        }
+    D4 all = (sums[0] + sums[1]) + (sums[2] + sums[3]);
+    double sum = (all[0] + all[1]) + (all[2] + all[3]);
     for (; i < n; i++)
         sum += (double)x[i] * (double)x[i];
     return sum;
