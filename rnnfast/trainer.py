@@ -167,12 +167,18 @@ class Trainer:
         TrainingError
             If a loss or gradient is NaN or infinite. Parameters are as before that batch.
         """
-        samples = Samples(self.model, x, y, lengths, mask)
+        samples = self._samples((x, y, lengths, mask), ("x", "y"))
         if validation_data is not None and validation_split:
             raise ValueError("validation_data and validation_split cannot both be given")
         held_out = None
         if validation_data is not None:
-            held_out = self._samples(validation_data)
+            if not isinstance(validation_data, (tuple, list)) or not 2 <= len(validation_data) <= 4:
+                raise TypeError(
+                    "validation_data must be (x, y), (x, y, lengths) or (x, y, lengths, mask); "
+                    f"got {type(validation_data).__name__}"
+                )
+            names = ("validation_data[0]", "validation_data[1]")
+            held_out = self._samples((*validation_data, None, None)[:4], names)
         elif check_number("validation_split", validation_split, 0, 1, below=True):
             samples, held_out = samples.split(validation_split)
         shuffle = check_flag("shuffle", shuffle)
@@ -252,7 +258,7 @@ class Trainer:
         self, x: Any, y: Any, *, lengths: Any = None, mask: Any = None, batch_size: int = 32
     ) -> dict[str, float]:
         """Return the loss and the metrics over samples, by name; arguments as in `fit`."""
-        return self.measure(BatchFeed(Samples(self.model, x, y, lengths, mask), batch_size, shuffle=False))
+        return self.measure(BatchFeed(self._samples((x, y, lengths, mask), ("x", "y")), batch_size, shuffle=False))
 
     def evaluate_stream(
         self, inputs: Any, targets: Any = None, *, streams: int = 64, steps: int = 64
@@ -343,13 +349,11 @@ class Trainer:
         self.one.count, self.epoch = int(parts[""]["step"]), int(parts[""]["epoch"])
         self.base_lr = float(parts[""]["base_lr"])
 
-    def _samples(self, data: Any) -> Samples:
-        if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 4:
-            raise TypeError(
-                f"validation_data must be (x, y), (x, y, lengths) or (x, y, lengths, mask); got {data!r:.80}"
-            )
-        x, y, lengths, mask = (*data, None, None)[:4]
-        return Samples(self.model, x, y, lengths, mask, ("validation_data[0]", "validation_data[1]"))
+    def _samples(self, data: tuple[Any, ...], names: tuple[str, str]) -> Samples:
+        x, y, lengths, mask = data
+        samples = Samples(self.model, x, y, lengths, mask, names)
+        samples.check_targets(self.loss)
+        return samples
 
     def _stream(
         self,
@@ -361,7 +365,9 @@ class Trainer:
         names: tuple[str, str] = ("inputs", "targets"),
     ) -> Feed:
         if not is_chunks(inputs):
-            return StreamFeed(inputs, targets, streams, steps, names)
+            feed = StreamFeed(inputs, targets, streams, steps, names)
+            feed.check(self.model, self.loss)
+            return feed
         if targets is not None:
             raise ValueError(f"{names[1]} must be left out where {names[0]} yields chunks: they have their own")
         return ChunkFeed(inputs, once, names[0])
