@@ -48,7 +48,7 @@ typedef struct rf_outer {
     const void *b;
     ptrdiff_t ldb;
     ptrdiff_t panels, panel_stride;
-    int vectors, last;
+    int vectors, last, tail; /* as in rf_product, of B; C is whole vectors */
     int accumulate; /* whether C already holds something */
     void *c;
 } rf_outer;
@@ -113,6 +113,16 @@ typedef struct rf_ops {
                        ptrdiff_t panel_columns, void *dw, ptrdiff_t panel0, ptrdiff_t panel1);
     void (*fill_slots)(ptrdiff_t rows, ptrdiff_t panels, int slots, int first, int count, const void *from,
                        void *gates);
+
+    /* ops.inc.c */
+    void (*softmax_xent)(ptrdiff_t rows, ptrdiff_t n, const void *x, const int64_t *targets, const void *weights,
+                         double scale, double smoothing, double *losses, void *dx);
+    void (*sigmoid_xent)(ptrdiff_t rows, ptrdiff_t n, const void *x, const void *targets, const void *weights,
+                         double scale, double *losses, void *dx);
+    void (*dropout)(ptrdiff_t n, uint64_t start, const void *x, void *y, double scale, uint32_t threshold,
+                    uint64_t seed);
+    void (*scatter_add)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t ld, const int64_t *to, const void *x, void *y);
+    void (*max_steps)(ptrdiff_t steps, ptrdiff_t n, const void *x, void *y, int32_t *at);
 
     /* vmath.inc.h over arrays: y[i] = f(x[i]), i < n; x and y may be the same array */
     void (*exp)(ptrdiff_t n, const void *x, void *y);
