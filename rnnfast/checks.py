@@ -168,6 +168,13 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     return str(value)
 
 
+def check_flag(name: str, value: Any) -> bool:
+    """Return ``value`` if it is True or False, else raise ``TypeError``."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False; got {value!r}")
+    return bool(value)
+
+
 def check_finite(name: str, value: NDArray[Any]) -> None:
     """Raise ``ValueError`` naming the first place where ``value`` is NaN or infinite."""
     if value.dtype.kind != "f" or not value.size:

@@ -1,0 +1,213 @@
+"""Stacks of recurrent layers: layers, directions, dropout between layers, lengths and states, for every backend.
+
+A backend is a module with ``direction_forward`` and ``direction_backward`` as in ``reference/recurrent.py``; this file
+allocates what they fill. Activations between layers are shaped (N, T, D*H) but lie time-major in memory, so that a
+step's rows are together; each direction writes its half of the last axis in place.
+
+Dropout keeps no masks: whether an element is kept follows from a seed and its place, so the backward pass repeats it.
+
+Shapes: N rows, T steps, I inputs, H hidden units, L layers, D directions.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast.backend import get_backend
+from rnnfast.cells import CellSpec
+from rnnfast.checks import FloatArray
+
+States = tuple[FloatArray, ...]
+
+_MODULES = {"native": "rnnfast._native.unroll", "reference": "rnnfast.reference.recurrent"}
+_loaded: dict[str, ModuleType] = {}
+
+
+class Weights(dict[str, Any]):
+    """The weights of one direction of one layer: w_ih, w_hh, b_ih and b_hh (None without biases).
+
+    Made anew for each version of the parameters.
+
+    Attributes
+    ----------
+    cache : dict
+        Where a backend keeps its packed copies of them.
+    """
+
+    __slots__ = ("cache",)
+
+    def __init__(self, **arrays: FloatArray | None) -> None:
+        super().__init__(arrays)
+        self.cache: dict[str, Any] = {}
+
+
+class Saved:
+    """What `forward` leaves for `backward`, which consumes it."""
+
+    __slots__ = ("backend", "directions", "dropout", "records", "seeds", "shape")
+
+    def __init__(
+        self,
+        backend: ModuleType,
+        shape: tuple[int, int, int],
+        directions: int,
+        dropout: float,
+        seeds: Sequence[int],
+        records: list[Any],
+    ) -> None:
+        self.backend = backend
+        self.shape = shape  # N, T, I of the first layer
+        self.directions = directions
+        self.dropout = dropout
+        self.seeds = seeds  # one for each gap between layers; empty: no dropout
+        self.records = records  # L*D of them
+
+
+def backend(name: str) -> ModuleType:
+    """Return the module of that backend; it is imported when first used."""
+    module = _loaded.get(name)
+    if module is None:
+        module = _loaded[name] = importlib.import_module(_MODULES[name])
+    return module
+
+
+def forward(
+    cell: CellSpec,
+    weights: Sequence[Sequence[Weights]],
+    x: FloatArray,
+    state: States,
+    lengths: NDArray[np.int64] | None,
+    save: bool,
+    time_major: bool = False,
+    dropout: float = 0.0,
+    seeds: Sequence[int] = (),
+) -> tuple[FloatArray, States, Saved | None]:
+    """Run a stack of layers; all arguments have been checked.
+
+    Parameters
+    ----------
+    cell : CellSpec
+    weights : L sequences of D `Weights`
+    x : (N, T, I)
+        Any strides.
+    state : tuple of (L*D, N, H)
+        The initial state, one array for each of the cell's states.
+    lengths : (N,) int64 or None
+        Valid steps of each row; None: all.
+    save : bool
+        Whether `backward` will follow.
+    time_major : bool, default False
+        How the memory of the result lies; its shape is (N, T, D*H) either way.
+    dropout : float, default 0.0
+        Chance of an activation between two layers to be dropped.
+    seeds : sequence of L-1 int, default ()
+        What decides which are; empty: none are dropped.
+
+    Returns
+    -------
+    y (N, T, D*H), final state as ``state`` in new arrays, and what `backward` needs (None unless ``save``)
+    """
+    module = backend(get_backend())
+    batch, steps, inputs = x.shape
+    hidden = state[0].shape[2]
+    directions = len(weights[0])
+    single = len(weights) == directions == 1
+    finals = () if single else tuple(np.empty_like(s, order="C") for s in state)
+    records = []
+    for layer, pair in enumerate(weights):
+        if layer and seeds:
+            x = _dropped(x, dropout, seeds[layer - 1])
+        last = layer == len(weights) - 1
+        y = _activations(batch, steps, directions * hidden, x.dtype, not last or time_major)
+        for d, own in enumerate(pair):
+            k = layer * directions + d
+            out = y if directions == 1 else y[:, :, d * hidden : (d + 1) * hidden]
+            initial = tuple([s[k] for s in state])
+            final, record = module.direction_forward(cell, x, own, initial, lengths, d == 1, out, save)
+            if single:
+                finals = tuple([f[None] for f in final])
+            else:
+                for f, target in zip(final, finals, strict=True):
+                    target[k] = f
+            if save:
+                records.append(record)
+        x = y
+    saved = Saved(module, (batch, steps, inputs), directions, dropout, seeds, records) if save else None
+    return x, finals, saved
+
+
+def backward(
+    saved: Saved,
+    dy: FloatArray | None,
+    dstate: tuple[FloatArray | None, ...],
+    grads: Sequence[dict[str, FloatArray]],
+    dtype: np.dtype[Any],
+    hidden: int,
+    time_major: bool = False,
+) -> tuple[FloatArray, States]:
+    """Gradients of `forward`; all arguments have been checked.
+
+    Parameters
+    ----------
+    saved : Saved
+        What `forward` returned; its records are released on the way.
+    dy : (N, T, D*H) or None
+        Gradient of the output; None means zero.
+    dstate : tuple of (L*D, N, H) or None
+        Gradient of the final state; None means zero.
+    grads : L*D dicts
+        w_ih, w_hh, b_ih, b_hh of each direction of each layer, added into.
+    dtype : numpy.dtype
+    hidden : int
+        H.
+    time_major : bool, default False
+        How the memory of the result lies.
+
+    Returns
+    -------
+    dx (N, T, I), and the gradient of the initial state, tuple of (L*D, N, H)
+    """
+    batch, steps, inputs = saved.shape
+    directions = saved.directions
+    layers = len(saved.records) // directions
+    dinitial = tuple(np.empty((layers * directions, batch, hidden), dtype) for _ in dstate)
+    dx: FloatArray
+    for layer in reversed(range(layers)):
+        width = directions * hidden if layer else inputs
+        dx = _activations(batch, steps, width, dtype, bool(layer) or time_major)
+        for d in range(directions):
+            k = layer * directions + d
+            own = None if dy is None else dy[:, :, d * hidden : (d + 1) * hidden]
+            dfinal = tuple(None if s is None else s[k] for s in dstate)
+            part = np.empty_like(dx) if d else dx
+            record, saved.records[k] = saved.records[k], None
+            for s, target in zip(
+                saved.backend.direction_backward(record, own, dfinal, part, grads[k]), dinitial, strict=True
+            ):
+                target[k] = s
+            if d:
+                dx += part
+        if layer and saved.seeds:
+            dx = _dropped(dx, saved.dropout, saved.seeds[layer - 1])
+        dy = dx
+    return dx, dinitial
+
+
+def _activations(batch: int, steps: int, width: int, dtype: np.dtype[Any], time_major: bool) -> FloatArray:
+    """Return a new (N, T, C) array that lies time-major or batch-major in memory."""
+    if time_major:
+        return np.empty((steps, batch, width), dtype).transpose(1, 0, 2)
+    return np.empty((batch, steps, width), dtype)
+
+
+def _dropped(x: FloatArray, p: float, seed: int) -> FloatArray:
+    """Return x (N, T, C), time-major in memory, with dropout over that memory."""
+    memory = x.transpose(1, 0, 2)
+    keep = np.random.default_rng(seed).random(memory.shape, np.float32) >= p  # SHIM: the counter-based one
+    return np.where(keep, memory * memory.dtype.type(1.0 / (1.0 - p)), 0).transpose(1, 0, 2)

@@ -1,0 +1,494 @@
+"""Recurrent layers: RNN, LSTM and GRU, stacked, in one direction or both, with torch's names and shapes.
+
+The mathematics is in ``reference/`` (one file a cell), the loop over layers and directions in ``engine.py``; here are
+the parameters, the checks and the pullbacks.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rnnfast import engine
+from rnnfast.cells import CELLS, CellSpec
+from rnnfast.checks import (
+    FloatArray,
+    check_choice,
+    check_dtype,
+    check_flag,
+    check_lengths,
+    check_number,
+    check_real,
+    check_size,
+)
+from rnnfast.initializers import orthogonal, uniform, xavier_uniform
+from rnnfast.layers.base import Gradients, Layer, Pullback
+
+_KINDS = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
+
+
+class Recurrent(Layer):
+    """What RNN, LSTM and GRU share; see there.
+
+    Attributes
+    ----------
+    cell : CellSpec
+        The entry of ``rnnfast.cells.CELLS``.
+    dtype : numpy.dtype
+        float32 or float64.
+    """
+
+    stateful: ClassVar[bool] = True
+    cell: CellSpec
+
+    def __init__(
+        self,
+        cell: CellSpec,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int,
+        bias: bool,
+        batch_first: bool,
+        dropout: float,
+        bidirectional: bool,
+        dtype: Any,
+        seed: Any,
+        init: str,
+    ) -> None:
+        self.cell = cell
+        self.input_size = check_size("input_size", input_size)
+        self.hidden_size = check_size("hidden_size", hidden_size)
+        self.num_layers = check_size("num_layers", num_layers)
+        self.bias = check_flag("bias", bias)
+        self.batch_first = check_flag("batch_first", batch_first)
+        self.dropout = check_number("dropout", dropout, 0.0, 1.0, below=True)
+        if self.dropout and self.num_layers == 1:
+            raise ValueError(f"dropout acts between layers and needs num_layers of at least 2; got dropout={dropout}")
+        self.bidirectional = check_flag("bidirectional", bidirectional)
+        self.dtype = check_dtype(dtype)
+        self.init = check_choice("init", init, ("default", "torch"))
+        self._directions = 2 if bidirectional else 1
+        self._names = [  # by layer and direction
+            {kind: f"{name}_l{layer}{suffix}" for kind, name in _KINDS.items() if bias or kind.startswith("w")}
+            for layer in range(self.num_layers)
+            for suffix in ("", "_reverse")[: self._directions]
+        ]
+        self._weights: tuple[int, list[list[engine.Weights]]] = (-1, [])
+        super().__init__(self._initial(np.random.default_rng(seed)))
+
+    def _initial(self, rng: np.random.Generator) -> Gradients:
+        """Return new parameters by torch's names, in torch's order."""
+        hidden, gates = self.hidden_size, self.cell.gates
+        bound = 1.0 / math.sqrt(hidden)
+        arrays: Gradients = {}
+        for k, names in enumerate(self._names):
+            inputs = self.input_size if k < self._directions else self._directions * hidden
+            for kind, name in names.items():
+                columns = {"w_ih": (inputs,), "w_hh": (hidden,)}.get(kind, ())
+                shape = (gates * hidden, *columns)
+                if self.init == "torch":
+                    arrays[name] = uniform(shape, rng, self.dtype, -bound, bound)
+                elif kind == "w_ih":
+                    arrays[name] = xavier_uniform(shape, rng, self.dtype, gates=gates)
+                elif kind == "w_hh":
+                    arrays[name] = orthogonal(shape, rng, self.dtype, gates=gates)
+                else:
+                    arrays[name] = np.zeros(shape, self.dtype)
+                    if kind == "b_ih" and "f" in self.cell.order:
+                        forget = self.cell.order.index("f") * hidden
+                        arrays[name][forget : forget + hidden] = 1.0
+        return arrays
+
+    def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
+        """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
+        x, initial, valid = self._checked(x, state, lengths)
+        y, final, _ = engine.forward(self.cell, self._packed(), x, initial, valid, False, not self.batch_first)
+        return (y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])
+
+    def forward(
+        self, x: Any, state: Any = None, *, lengths: Any = None, rng: np.random.Generator | None = None
+    ) -> tuple[Any, Pullback]:
+        """Return ``((y, state), pullback)``.
+
+        Parameters
+        ----------
+        x : array_like (N, T, input_size), or (T, N, input_size) unless ``batch_first``
+            N sequences of T steps. Must not be changed before the pullback is called.
+        state : array_like (layers * directions, N, hidden_size), a pair of them for LSTM, or None
+            The initial state; None: zeros.
+        lengths : array_like (N,) of int, optional
+            Valid steps of each sequence, 0..T in any order; None: all T.
+        rng : numpy.random.Generator, optional
+            Source of the seeds for dropout between layers; fresh entropy if None.
+
+        Returns
+        -------
+        y : ndarray (N, T, directions * hidden_size), or (T, N, directions * hidden_size)
+            Output of the last layer, forward direction first, zeros past a sequence's length.
+        state : as the argument
+            The state after each sequence's last valid step (for the reverse direction, after its first).
+        pullback : callable
+            ``dx = pullback(dy, grads)`` or ``dx, dstate = pullback(dy, grads, dstate=dstate)``; see `Layer`. Either
+            gradient may be None for zero, and so may one of LSTM's pair. The parameters must not have changed since.
+
+        Raises
+        ------
+        TypeError
+            If an argument is not of a kind that can be read as such.
+        ValueError
+            If a shape or a length does not fit.
+        """
+        x, initial, valid = self._checked(x, state, lengths)
+        seeds: list[int] = []
+        if rng is not None and not isinstance(rng, np.random.Generator):
+            raise TypeError(f"rng must be a numpy.random.Generator; got {type(rng).__name__}")
+        if self.dropout:
+            rng = np.random.default_rng() if rng is None else rng
+            seeds = [int(rng.integers(2**64, dtype=np.uint64)) for _ in range(self.num_layers - 1)]
+        weights = self._packed()
+        version = self.params.version
+        y, final, saved = engine.forward(
+            self.cell, weights, x, initial, valid, True, not self.batch_first, self.dropout, seeds
+        )
+        pullback = _Pullback(self, saved, y.shape, version)
+        return ((y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])), pullback
+
+    def _checked(self, x: Any, state: Any, lengths: Any) -> tuple[FloatArray, engine.States, Any]:
+        """Return x (N, T, I), the initial state as a tuple and the lengths, or raise."""
+        if type(x) is not np.ndarray or x.dtype != self.dtype or x.ndim != 3 or x.shape[2] != self.input_size:
+            x = check_real(
+                "x", x, self.dtype, ("N", "T", self.input_size) if self.batch_first else ("T", "N", self.input_size)
+            )
+        if not self.batch_first:
+            x = x.transpose(1, 0, 2)
+        batch, steps, _ = x.shape
+        if lengths is not None:
+            lengths = check_lengths(lengths, batch, steps)
+        shape = (len(self._names), batch, self.hidden_size)
+        names = self.cell.states
+        if state is None:
+            return x, (np.zeros(shape, self.dtype),) * len(names), lengths
+        return x, tuple(check_real(n, s, self.dtype, shape) for n, s in self._parts("state", state)), lengths
+
+    def _parts(self, argument: str, state: Any) -> list[tuple[str, Any]]:
+        """Return each array of ``state`` with what to call it, or raise."""
+        names = self.cell.states
+        if len(names) == 1:
+            if isinstance(state, tuple):
+                raise TypeError(f"{argument} must be one array, {names[0]}; got a tuple of {len(state)}")
+            return [(argument, state)]
+        if not isinstance(state, (tuple, list)) or len(state) != len(names):
+            got = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
+            raise TypeError(f"{argument} must be a tuple of {len(names)} arrays ({', '.join(names)}); got {got}")
+        return [(f"{argument}[{k}] ({name})", part) for k, (name, part) in enumerate(zip(names, state, strict=True))]
+
+    def _packed(self) -> list[list[engine.Weights]]:
+        """Return the weights by layer and direction; they, and packed copies in them, live while the version does."""
+        version, weights = self._weights
+        if version != self.params.version:
+            version = self.params.version
+            flat = [
+                engine.Weights(**{kind: self.params[names[kind]] if kind in names else None for kind in _KINDS})
+                for names in self._names
+            ]
+            weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]
+            self._weights = (version, weights)
+        return weights
+
+    def _gradient(self, grads: Gradients, name: str) -> FloatArray:
+        """Return the array of that name in ``grads``, or zeros where there is none; raise if it does not fit."""
+        param = self.params[name]
+        found = grads.get(name)
+        if found is None:
+            return np.zeros_like(param)
+        if found.shape != param.shape or found.dtype != param.dtype:
+            raise ValueError(
+                f"grads[{name!r}] must have shape {param.shape} and dtype {param.dtype}; "
+                f"got {found.shape} and {found.dtype}"
+            )
+        return found
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON values, the seed apart."""
+        return {
+            "input_size": self.input_size,
+            "hidden_size": self.hidden_size,
+            "num_layers": self.num_layers,
+            "bias": self.bias,
+            "batch_first": self.batch_first,
+            "dropout": self.dropout,
+            "bidirectional": self.bidirectional,
+            "dtype": self.dtype.name,
+            "init": self.init,
+        }
+
+    def __getattr__(self, name: str) -> FloatArray:
+        params = self.__dict__.get("params", {})
+        if name in params:
+            return params[name]  # type: ignore[no-any-return]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        params = self.__dict__.get("params", {})
+        if name in params:
+            params.assign({name: value})
+        else:
+            super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.params]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_weights": (-1, [])}
+
+
+class _Pullback:
+    """The backward pass of one call of `Recurrent.forward`; it can be called once."""
+
+    __slots__ = ("_layer", "_saved", "_shape", "_version")
+
+    def __init__(self, layer: Recurrent, saved: engine.Saved | None, shape: tuple[int, ...], version: int) -> None:
+        self._layer = layer
+        self._saved = saved
+        self._shape = shape  # of y: (N, T, D*H)
+        self._version = version
+
+    def __call__(self, dy: Any, grads: Gradients, dstate: Any = None) -> Any:
+        """Add the parameters' gradients into ``grads``; return dx, or (dx, dstate) if ``dstate`` was given.
+
+        Parameters
+        ----------
+        dy : array_like, shape of y, or None
+            Gradient of the output; None: zero.
+        grads : dict of str to ndarray
+            By parameter name. Entries there are added to in place, others are made.
+        dstate : as the state, or None, default None
+            Gradient of the final state; either of LSTM's pair may be None for zero.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient is not real or of the wrong shape.
+        RuntimeError
+            If it was called before, or the parameters have changed since the forward pass.
+        """
+        layer, saved = self._layer, self._saved
+        if saved is None:
+            raise RuntimeError("this pullback was called before; it consumes what forward saved")
+        if layer.params.version != self._version:
+            raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+        if dy is not None:
+            batch, steps, width = self._shape
+            dy = check_real("dy", dy, layer.dtype, self._shape if layer.batch_first else (steps, batch, width))
+            dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
+        shape = (len(layer._names), self._shape[0], layer.hidden_size)
+        parts = [None] * len(layer.cell.states) if dstate is None else layer._parts("dstate", dstate)
+        dfinal = tuple(None if p is None or p[1] is None else check_real(*p, layer.dtype, shape) for p in parts)
+        own = [{kind: layer._gradient(grads, name) for kind, name in names.items()} for names in layer._names]
+
+        self._saved = None
+        for names, arrays in zip(layer._names, own, strict=True):
+            grads.update({name: arrays[kind] for kind, name in names.items()})
+        dx, dinitial = engine.backward(saved, dy, dfinal, own, layer.dtype, layer.hidden_size, not layer.batch_first)
+        dx = dx if layer.batch_first else dx.transpose(1, 0, 2)
+        return dx if dstate is None else (dx, dinitial if len(dinitial) > 1 else dinitial[0])
+
+
+class RNN(Recurrent):
+    """Elman network: h' = f(W_ih x + b_ih + W_hh h + b_hh).
+
+    Elman 1990, "Finding structure in time"; equations and names are those of torch.nn.RNN.
+
+    Parameters
+    ----------
+    input_size : int
+        Features of each step of x.
+    hidden_size : int
+        Units of each direction of each layer.
+    num_layers : int, default 1
+        Layers on top of each other; each reads the outputs of the one below.
+    nonlinearity : {"tanh", "relu", "sigmoid"}, default "tanh"
+        f.
+    bias : bool, default True
+        Whether there are b_ih and b_hh.
+    batch_first : bool, default True
+        Whether x and y are (N, T, C); else (T, N, C). The state is (layers * directions, N, hidden_size) either way.
+    dropout : float, default 0.0
+        Chance, 0 or more and less than 1, of each activation between two layers to be dropped by ``forward``. Calling
+        the layer drops nothing.
+    bidirectional : bool, default False
+        Whether a second direction runs from the last valid step to the first; y then has both side by side.
+    dtype : dtype, default float32
+        float32 or float64.
+    seed : int, numpy.random.Generator or None, default None
+        For the initial parameters; None: fresh entropy.
+    init : {"default", "torch"}, default "default"
+        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
+        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.layers.recurrent import RNN
+    >>> y, h = RNN(3, 5, seed=0)(np.zeros((2, 7, 3)))
+    >>> y.shape, h.shape
+    ((2, 7, 5), (1, 2, 5))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        nonlinearity: str = "tanh",
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: Any = np.float32,
+        seed: Any = None,
+        init: str = "default",
+    ) -> None:
+        check_choice("nonlinearity", nonlinearity, ("tanh", "relu", "sigmoid"))
+        cell = CELLS[f"rnn_{nonlinearity}"]
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init
+        )
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON values, the seed apart."""
+        return {**super().config(), "nonlinearity": self.cell.nonlinearity}
+
+
+class LSTM(Recurrent):
+    """Long short-term memory; gates i f g o, state (h, c).
+
+    ``c' = sigmoid(f) * c + sigmoid(i) * tanh(g)`` and ``h' = sigmoid(o) * tanh(c')`` where each of i, f, g and o is
+    W_ih x + b_ih + W_hh h + b_hh with its own block of rows. Hochreiter and Schmidhuber 1997, Gers, Schmidhuber and
+    Cummins 2000; equations and names are those of torch.nn.LSTM.
+
+    Parameters
+    ----------
+    input_size : int
+        Features of each step of x.
+    hidden_size : int
+        Units of each direction of each layer.
+    num_layers : int, default 1
+        Layers on top of each other; each reads the outputs of the one below.
+    bias : bool, default True
+        Whether there are b_ih and b_hh.
+    batch_first : bool, default True
+        Whether x and y are (N, T, C); else (T, N, C). The state is (layers * directions, N, hidden_size) either way.
+    dropout : float, default 0.0
+        Chance, 0 or more and less than 1, of each activation between two layers to be dropped by ``forward``. Calling
+        the layer drops nothing.
+    bidirectional : bool, default False
+        Whether a second direction runs from the last valid step to the first; y then has both side by side.
+    dtype : dtype, default float32
+        float32 or float64.
+    seed : int, numpy.random.Generator or None, default None
+        For the initial parameters; None: fresh entropy.
+    init : {"default", "torch"}, default "default"
+        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
+        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.layers.recurrent import LSTM
+    >>> y, (h, c) = LSTM(3, 5, num_layers=2, seed=0)(np.zeros((2, 7, 3)), lengths=[7, 4])
+    >>> y.shape, h.shape, c.shape
+    ((2, 7, 5), (2, 2, 5), (2, 2, 5))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: Any = np.float32,
+        seed: Any = None,
+        init: str = "default",
+    ) -> None:
+        cell = CELLS["lstm"]
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init
+        )
+
+
+class GRU(Recurrent):
+    """Gated recurrent units; gates r z n.
+
+    ``h' = (1 - z) * n + z * h`` with r and z sigmoids of W_ih x + b_ih + W_hh h + b_hh and n the tanh of
+    ``W_in x + b_in + r * (W_hn h + b_hn)`` (reset after the product, as torch.nn.GRU) or
+    ``W_in x + b_in + W_hn (r * h) + b_hn`` (reset before it, Cho et al. 2014, "Learning phrase representations using
+    RNN encoder-decoder").
+
+    Parameters
+    ----------
+    input_size : int
+        Features of each step of x.
+    hidden_size : int
+        Units of each direction of each layer.
+    num_layers : int, default 1
+        Layers on top of each other; each reads the outputs of the one below.
+    bias : bool, default True
+        Whether there are b_ih and b_hh.
+    batch_first : bool, default True
+        Whether x and y are (N, T, C); else (T, N, C). The state is (layers * directions, N, hidden_size) either way.
+    dropout : float, default 0.0
+        Chance, 0 or more and less than 1, of each activation between two layers to be dropped by ``forward``. Calling
+        the layer drops nothing.
+    bidirectional : bool, default False
+        Whether a second direction runs from the last valid step to the first; y then has both side by side.
+    dtype : dtype, default float32
+        float32 or float64.
+    seed : int, numpy.random.Generator or None, default None
+        For the initial parameters; None: fresh entropy.
+    init : {"default", "torch"}, default "default"
+        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
+        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+    reset_after : bool, default True
+        Whether the reset gate acts after the recurrent product or before it. Keyword only.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnnfast.layers.recurrent import GRU
+    >>> y, h = GRU(3, 5, bidirectional=True, seed=0)(np.zeros((2, 7, 3)))
+    >>> y.shape, h.shape
+    ((2, 7, 10), (2, 2, 5))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = True,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        *,
+        dtype: Any = np.float32,
+        seed: Any = None,
+        init: str = "default",
+        reset_after: bool = True,
+    ) -> None:
+        self.reset_after = check_flag("reset_after", reset_after)
+        cell = CELLS["gru" if reset_after else "gru_reset_before"]
+        super().__init__(
+            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init
+        )
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON values, the seed apart."""
+        return {**super().config(), "reset_after": self.reset_after}

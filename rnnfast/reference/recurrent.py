@@ -1,0 +1,172 @@
+"""The time loop: one direction of one layer over a whole batch, forward and backward.
+
+Memory is time-major inside: all rows of a step lie together. The products that do not depend on the previous step are
+taken out of the loop: one for the inputs of all steps before it, one for each weight gradient after it. With
+``lengths`` those products take the valid steps only, so that what lies beyond a row's length is never read.
+
+Shapes: N rows, T steps, I inputs, H hidden units, G gates, R = N*T rows over all steps (valid ones with lengths).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+States = tuple[Array, ...]
+
+
+class Saved:
+    """What the forward pass of one direction leaves for its backward pass."""
+
+    __slots__ = ("cell", "reverse", "rows", "shape", "steps", "valid", "weights")
+
+    def __init__(
+        self,
+        cell: Any,
+        weights: Mapping[str, Any],
+        shape: tuple[int, int, int],
+        reverse: bool,
+        rows: Array,
+        valid: Array | None,
+        steps: list[States],
+    ) -> None:
+        self.cell = cell
+        self.weights = weights
+        self.shape = shape  # N, T, I
+        self.reverse = reverse
+        self.rows = rows  # (R, I) inputs, time-major
+        self.valid = valid  # (T, N) bool, or None where all steps are
+        self.steps = steps  # what the cell saved, in the order of the sweep
+
+
+def direction_forward(
+    cell: Any,
+    x: Array,
+    weights: Mapping[str, Any],
+    state: States,
+    lengths: NDArray[np.int64] | None,
+    reverse: bool,
+    out: Array,
+    save: bool,
+) -> tuple[States, Saved | None]:
+    """Run one direction of one layer.
+
+    Parameters
+    ----------
+    cell : CellSpec
+    x : (N, T, I)
+        Any strides. Steps past a row's length are not read.
+    weights : mapping
+        w_ih (G*H, I), w_hh (G*H, H), b_ih and b_hh (G*H,) or both None.
+    state : tuple of (N, H)
+        The initial state, one array for each of the cell's states.
+    lengths : (N,) int64 or None
+        Valid steps of each row; None: all.
+    reverse : bool
+        Run each row from its own last valid step to its first.
+    out : (N, T, H)
+        Any strides. Filled with h, and with zeros past a row's length.
+    save : bool
+        Whether a backward pass will follow.
+
+    Returns
+    -------
+    final state, tuple of new (N, H) arrays, and what `direction_backward` needs (None unless ``save``)
+    """
+    batch, steps, inputs = x.shape
+    w_ih, w_hh, b_ih, b_hh = weights["w_ih"], weights["w_hh"], weights["b_ih"], weights["b_hh"]
+    if b_hh is None:
+        b_hh = np.zeros(w_hh.shape[0], w_hh.dtype)
+    valid = None if lengths is None else np.arange(steps)[:, None] < lengths
+    rows = _rows(x.transpose(1, 0, 2), valid)
+    a_rows = rows @ w_ih.T
+    if b_ih is not None:
+        a_rows += b_ih
+    a = _unrows(a_rows, valid, (steps, batch))
+    state = tuple(s.copy() for s in state)
+    kept = []
+    for t in reversed(range(steps)) if reverse else range(steps):
+        new, saved = cell.forward(a[t], state, w_hh, b_hh)
+        if valid is None:
+            out[:, t] = new[0]
+        else:
+            live = valid[t][:, None]
+            out[:, t] = np.where(live, new[0], 0)
+            new = tuple(np.where(live, s, old) for s, old in zip(new, state, strict=True))
+        state = new
+        if save:
+            kept.append(saved)
+    return state, Saved(cell, weights, (batch, steps, inputs), reverse, rows, valid, kept) if save else None
+
+
+def direction_backward(
+    saved: Saved, dy: Array | None, dstate: tuple[Array | None, ...], dx: Array | None, grads: Mapping[str, Array]
+) -> States:
+    """Gradients of `direction_forward`: backpropagation through all steps.
+
+    Parameters
+    ----------
+    saved : Saved
+        What the forward pass returned.
+    dy : (N, T, H) or None
+        Gradient of the output, any strides; None means zero. Values past a row's length are not used.
+    dstate : tuple of (N, H) or None
+        Gradient of the final state; None means zero.
+    dx : (N, T, I) or None
+        Any strides. Filled with the gradient of x, zeros past a row's length; None: not wanted.
+    grads : mapping
+        w_ih, w_hh and, where the cell has biases, b_ih, b_hh: the gradients are added into these arrays.
+
+    Returns
+    -------
+    gradient of the initial state, tuple of (N, H)
+    """
+    cell, weights, valid = saved.cell, saved.weights, saved.valid
+    w_ih, w_hh = weights["w_ih"], weights["w_hh"]
+    batch, steps, _ = saved.shape
+    hidden = w_hh.shape[1]
+    da = np.empty((steps, batch, w_hh.shape[0]), w_hh.dtype)  # of the inputs to the gates
+    du = np.empty_like(da)  # of the recurrent products
+    dcarry: States = tuple(np.zeros((batch, hidden), w_hh.dtype) if d is None else d.copy() for d in dstate)
+    for kept, t in zip(reversed(saved.steps), range(steps) if saved.reverse else reversed(range(steps)), strict=True):
+        dnew = dcarry if dy is None else (dcarry[0] + dy[:, t], *dcarry[1:])
+        da[t], du[t], dold = cell.backward(dnew, kept, w_hh)
+        if valid is not None:
+            live = valid[t][:, None]
+            dold = tuple(np.where(live, d, through) for d, through in zip(dold, dcarry, strict=True))
+        dcarry = dold
+
+    order = saved.steps[::-1] if saved.reverse else saved.steps
+    da_rows, du_rows = _rows(da, valid), _rows(du, valid)
+    grads["w_ih"][...] += da_rows.T @ saved.rows
+    if steps:
+        first = 0
+        for k, gates in enumerate(cell.products):
+            block = slice(first, first + gates * hidden)
+            operand = _rows(np.stack([kept[k] for kept in order]), valid)
+            grads["w_hh"][block] += du_rows[:, block].T @ operand
+            first = block.stop
+    if weights["b_ih"] is not None:
+        grads["b_ih"][...] += da_rows.sum(0)
+        grads["b_hh"][...] += du_rows.sum(0)
+    if dx is not None:
+        dx[...] = _unrows(da_rows @ w_ih, valid, (steps, batch)).transpose(1, 0, 2)
+    return dcarry
+
+
+def _rows(x: Array, valid: Array | None) -> Array:
+    """Return the (valid) steps of x (T, N, C) as rows (R, C)."""
+    return x.reshape(x.shape[0] * x.shape[1], x.shape[2]) if valid is None else x[valid]
+
+
+def _unrows(rows: Array, valid: Array | None, shape: tuple[int, int]) -> Array:
+    """Return rows (R, C) in their places in (T, N, C), zeros elsewhere."""
+    if valid is None:
+        return rows.reshape(*shape, rows.shape[1])
+    full = np.zeros((*shape, rows.shape[1]), rows.dtype)
+    full[valid] = rows
+    return full

@@ -1,0 +1,149 @@
+"""How many threads one call may use.
+
+The default is what this process is really given: the CPUs it may run on, cut down to the CPU quota of its control group
+(a container limited to two CPUs on a machine of sixty-four gets two threads, not sixty-four). ``RNNFAST_NUM_THREADS``
+overrides the default, `set_num_threads` both, and `limit_threads` everything within a ``with`` block.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+
+from rnnfast.checks import check_size
+
+_limit: ContextVar[int] = ContextVar("rnnfast_threads", default=0)
+_threads = 0  # for the whole process; 0: not asked for yet
+
+
+def get_num_threads() -> int:
+    """Return how many threads a call made here and now may use."""
+    return _limit.get() or _threads or _settle()
+
+
+def set_num_threads(n: int | None) -> None:
+    """Set how many threads a call may use, for the whole process.
+
+    Parameters
+    ----------
+    n : int or None
+        At least 1; None returns to the default, which is worked out anew.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is not an integer of at least 1.
+    """
+    global _threads
+    _threads = 0 if n is None else check_size("n", n)
+
+
+@contextmanager
+def limit_threads(n: int) -> Iterator[None]:
+    """Let calls in the body of the ``with`` block use ``n`` threads, in this Python thread or task alone.
+
+    Parameters
+    ----------
+    n : int
+        At least 1. It holds whatever the process is set to, so that a server may give each request its share.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``n`` is not an integer of at least 1.
+
+    Examples
+    --------
+    >>> with limit_threads(1):
+    ...     get_num_threads()
+    1
+    """
+    token = _limit.set(check_size("n", n))
+    try:
+        yield
+    finally:
+        _limit.reset(token)
+
+
+def default_num_threads() -> int:
+    """Return the number of threads this process is given: the environment's, else CPUs within quota.
+
+    Raises
+    ------
+    ValueError
+        If ``RNNFAST_NUM_THREADS`` is set to anything but an integer of at least 1.
+    """
+    wanted = os.environ.get("RNNFAST_NUM_THREADS", "").strip()
+    if wanted:
+        if not wanted.isdecimal() or int(wanted) < 1:
+            raise ValueError(f"RNNFAST_NUM_THREADS must be an integer of at least 1; got {wanted!r}")
+        return int(wanted)
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
+
+
+def cpu_quota(membership: str = "/proc/self/cgroup", mount: str = "/sys/fs/cgroup") -> float | None:
+    """Return how many CPUs' worth of time the control groups of this process allow, or None where nothing limits it.
+
+    Parameters
+    ----------
+    membership : str
+        File that says which groups the process is in.
+    mount : str
+        Folder under which the groups are mounted: directly (version 2) or by controller (version 1).
+
+    Notes
+    -----
+    A group is limited by its ancestors too, so the least quota on the way up counts. Inside a container the path of
+    the group may be the host's while the mount starts at the container's own: the way up ends there as well.
+    """
+    quotas = []
+    for line in _text(Path(membership)).splitlines():
+        number, _, rest = line.partition(":")
+        controllers, _, path = rest.partition(":")
+        second = number == "0" and not controllers
+        if not second and "cpu" not in controllers.split(","):
+            continue
+        roots = [Path(mount), Path(mount, "unified")] if second else [Path(mount, "cpu"), Path(mount, controllers)]
+        for root in roots:
+            group = root / path.strip("/")
+            for folder in [group, *group.parents]:
+                quota = _quota_v2(folder) if second else _quota_v1(folder)
+                if quota is not None:
+                    quotas.append(quota)
+                if folder == root:
+                    break
+    return min(quotas, default=None)
+
+
+def _quota_v2(folder: Path) -> float | None:
+    return _ratio(_text(folder / "cpu.max").split())
+
+
+def _quota_v1(folder: Path) -> float | None:
+    return _ratio([_text(folder / "cpu.cfs_quota_us").strip(), _text(folder / "cpu.cfs_period_us").strip()])
+
+
+def _ratio(words: list[str]) -> float | None:
+    """Return quota / period; "max", -1 and missing files mean no limit."""
+    if len(words) != 2 or not all(word.isdecimal() for word in words) or int(words[1]) == 0:
+        return None
+    return int(words[0]) / int(words[1])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except OSError:
+        return ""
+
+
+def _settle() -> int:
+    global _threads
+    _threads = default_num_threads()
+    return _threads
