@@ -1,6 +1,6 @@
 """The description of a model: a closed table of layers, and between a layer and its JSON.
 
-A description is ``{"class": name, "config": {...}}``; a `Sequential` has ``"layers": [...]`` beside them. Names are looked
+A description is ``{"class": name, "config": {...}}``; a `Sequential` has ``"layers": [...]`` beside. Names are looked
 up in the table below and nowhere else. Before anything is built, the table's lower bound on a layer's parameters is
 held against the numbers in the file, so that a small file cannot ask for a large model.
 """

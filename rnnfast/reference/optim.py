@@ -64,7 +64,11 @@ RULES: dict[str, Callable[..., FloatArray]] = {
 
 
 def update(
-    rule: str, params: Sequence[FloatArray], grads: Sequence[FloatArray], slots: Sequence[Sequence[FloatArray]], steps: FloatArray
+    rule: str,
+    params: Sequence[FloatArray],
+    grads: Sequence[FloatArray],
+    slots: Sequence[Sequence[FloatArray]],
+    steps: FloatArray,
 ) -> None:
     """Update ``params`` and ``slots`` in place; arguments as in rnnfast._native.optim.update."""
     for i, (p, gradient) in enumerate(zip(params, grads, strict=True)):
