@@ -322,7 +322,11 @@ ARCHIVES = {
     "records": ({"a.npy": npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }")}, {}, "plain"),
     "code": ({"a.npy": npy("__import__('os').abort()")}, {}, "valid .npz"),
     "huge": ({"a.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }")}, {}, "not fit"),
-    "negative": ({"a.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -1), }", b"1234")}, {}, ""),
+    "negative": (
+        {"a.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -1), }", b"1234")},
+        {},
+        "valid .npz",
+    ),
     "bomb": ({"a.npy": b"\0" * 10_000_000}, {"compression": zipfile.ZIP_DEFLATED}, "stored"),
 }
 
@@ -356,7 +360,7 @@ HEADERS = {
     "offsets beyond": (st_file({"a": {**ONE["a"], "data_offsets": [0, 2**40]}}, b"1234"), "no valid safetensors"),
     "huge shape": (st_file({"a": {**ONE["a"], "shape": [2**40]}}, b"1234"), "no valid safetensors"),
     "unknown dtype": (st_file({"a": {**ONE["a"], "dtype": "O"}}, b"1234"), "no valid safetensors"),
-    "bf16": (st_file({"a": {**ONE["a"], "dtype": "BF16", "shape": [2]}}, b"1234"), ""),
+    "bf16": (st_file({"a": {**ONE["a"], "dtype": "BF16", "shape": [2]}}, b"1234"), "no valid safetensors"),
     "overlap": (st_file({**ONE, "b": ONE["a"]}, b"1234"), "no valid safetensors"),
     "no checksum": (st_file({"__metadata__": {"rnnfast": "{}"}}), "checksum"),
     "metadata number": (st_file({"__metadata__": {"rnnfast": 1}}), "no valid safetensors"),

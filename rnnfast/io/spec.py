@@ -34,9 +34,10 @@ def _size(config: Config, name: str, default: int | None = None) -> int:
 
 def _recurrent(gates: int) -> Callable[[Config], int]:
     def least(config: Config) -> int:
-        hidden = _size(config, "hidden_size")
-        stack = _size(config, "num_layers", 1) * (2 if config.get("bidirectional") else 1)
-        return gates * hidden * (_size(config, "input_size") + hidden * stack)
+        hidden, above = _size(config, "hidden_size"), _size(config, "num_layers", 1) - 1
+        directions = 2 if config.get("bidirectional") else 1
+        columns = _size(config, "input_size") + hidden + above * (directions + 1) * hidden
+        return gates * hidden * directions * columns
 
     return least
 
