@@ -268,6 +268,7 @@ HOSTILE = {
     "model a string": ({**GOOD, "model": "Dense"}, ARRAYS, "must be an object"),
     "model field": ({**GOOD, "model": {**GOOD["model"], "x": 1}}, ARRAYS, "fields class and config"),
     "layers a dict": ({**GOOD, "model": {"class": "Sequential", "layers": {}}}, ARRAYS, "fields class and layers"),
+    "no layers": ({**GOOD, "model": {"class": "Sequential", "layers": []}}, {}, "at least one"),
     "unknown option": (dense(hook="x"), ARRAYS, "no option 'hook'"),
     "seed": (dense(seed=1), ARRAYS, "no option 'seed'"),
     "no option": ({**GOOD, "model": {"class": "Dense", "config": {}}}, ARRAYS, "Dense: in_features"),

@@ -125,9 +125,11 @@ def _least(description: Any) -> int:
 
 def _build(description: dict[str, Any]) -> Layer:
     name = description["class"]
-    if name == "Sequential":
-        return layers.Sequential(*(_build(part) for part in description["layers"]))
     try:
+        if name == "Sequential":
+            return layers.Sequential(*(_build(part) for part in description["layers"]))
         return LAYERS[name].cls(**description["config"])
+    except ModelFileError:
+        raise
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise ModelFileError(f"{name}: {error}") from None
