@@ -45,7 +45,7 @@ class BuildExt(build_ext):
         depends = [str(p) for p in sorted(Path("csrc").rglob("*")) if p.suffix in {".c", ".h"}]
         objects = []
         jobs = [(f"csrc/isa_{isa}_{kind}.c", flags) for isa, flags in isas.items() for kind in ("f32", "f64")]
-        jobs += [("csrc/dispatch.c", []), ("csrc/pool.c", [])]
+        jobs += [("csrc/dispatch.c", []), ("csrc/memory.c", []), ("csrc/pool.c", [])]
         for source, flags in jobs:
             objects += self.compiler.compile(
                 [source],

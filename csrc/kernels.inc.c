@@ -2,12 +2,33 @@
 #include "vmath.inc.h"
 #include "elementwise.inc.c"
 #include "optim.inc.c"
+#include "gemm.inc.c"
+#include "pack.inc.c"
+#include "cells/gru.inc.c"
+#include "cells/gru_reset_before.inc.c"
+#include "cells/lstm.inc.c"
+#include "cells/rnn.inc.c"
+
+static const rf_cell *const cells[] = {&rnn_tanh, &rnn_relu, &rnn_sigmoid, &lstm, &gru, &gru_reset_before, NULL};
 
 extern const rf_ops RF(ops);
 const rf_ops RF(ops) = {
     .isa = RF_ISA_NAME,
     .itemsize = sizeof(real),
     .width = W,
+    .cells = cells,
+
+    .product = RF(product),
+    .outer_scratch = RF(outer_scratch),
+    .outer = RF(outer),
+    .add_rows = RF(add_rows),
+    .column_sums = RF(column_sums),
+
+    .pack_columns = RF(pack_columns),
+    .pack_rows = RF(pack_rows),
+    .unpack_add = RF(unpack_add),
+    .fill_slots = RF(fill_slots),
+
     .exp = RF(exp),
     .tanh = RF(tanh),
     .sigmoid = RF(sigmoid),

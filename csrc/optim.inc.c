@@ -7,11 +7,11 @@
 
 typedef struct {
     V scale, l2, shrink, rate, a, b, na, nb, eps, root;
-} RF(step);
+} RF(optim);
 
-INLINE RF(step) RF(constants)(const rf_step *k)
+INLINE RF(optim) RF(constants)(const rf_optim_step *k)
 {
-    return (RF(step)){
+    return (RF(optim)){
         .scale = v_set1((real)k->scale), .l2 = v_set1((real)k->l2), .shrink = v_set1((real)k->shrink),
         .rate = v_set1((real)k->rate),   .a = v_set1((real)k->a),   .b = v_set1((real)k->b),
         .na = v_set1((real)(1 - k->a)),  .nb = v_set1((real)(1 - k->b)),
@@ -20,14 +20,14 @@ INLINE RF(step) RF(constants)(const rf_step *k)
 }
 
 /* p -= rate g */
-INLINE V RF(sgd)(V p, V g, V *s, V *t, const RF(step) *k)
+INLINE V RF(sgd)(V p, V g, V *s, V *t, const RF(optim) *k)
 {
     (void)s, (void)t;
     return v_fnma(k->rate, g, p);
 }
 
 /* s = a s + g;  p -= rate s */
-INLINE V RF(momentum)(V p, V g, V *s, V *t, const RF(step) *k)
+INLINE V RF(momentum)(V p, V g, V *s, V *t, const RF(optim) *k)
 {
     (void)t;
     *s = v_fma(k->a, *s, g);
@@ -35,7 +35,7 @@ INLINE V RF(momentum)(V p, V g, V *s, V *t, const RF(step) *k)
 }
 
 /* s = a s + g;  p -= rate (g + a s) */
-INLINE V RF(nesterov)(V p, V g, V *s, V *t, const RF(step) *k)
+INLINE V RF(nesterov)(V p, V g, V *s, V *t, const RF(optim) *k)
 {
     (void)t;
     *s = v_fma(k->a, *s, g);
@@ -43,7 +43,7 @@ INLINE V RF(nesterov)(V p, V g, V *s, V *t, const RF(step) *k)
 }
 
 /* s = a s + (1 - a) g^2;  p -= rate g / (sqrt(s) + eps) */
-INLINE V RF(rmsprop)(V p, V g, V *s, V *t, const RF(step) *k)
+INLINE V RF(rmsprop)(V p, V g, V *s, V *t, const RF(optim) *k)
 {
     (void)t;
     *s = v_fma(k->na * g, g, k->a * *s);
@@ -51,7 +51,7 @@ INLINE V RF(rmsprop)(V p, V g, V *s, V *t, const RF(step) *k)
 }
 
 /* s = s + g^2;  p -= rate g / (sqrt(s) + eps) */
-INLINE V RF(adagrad)(V p, V g, V *s, V *t, const RF(step) *k)
+INLINE V RF(adagrad)(V p, V g, V *s, V *t, const RF(optim) *k)
 {
     (void)t;
     *s = v_fma(g, g, *s);
@@ -59,47 +59,47 @@ INLINE V RF(adagrad)(V p, V g, V *s, V *t, const RF(step) *k)
 }
 
 /* s = a s + (1 - a) g;  t = b t + (1 - b) g^2;  p = shrink p - rate s / (root sqrt(t) + eps) */
-INLINE V RF(adam)(V p, V g, V *s, V *t, const RF(step) *k)
+INLINE V RF(adam)(V p, V g, V *s, V *t, const RF(optim) *k)
 {
     *s = v_fma(k->a, *s, k->na * g);
     *t = v_fma(k->nb * g, g, k->b * *t);
     return v_fnma(k->rate, *s / v_fma(k->root, v_sqrt(*t), k->eps), k->shrink * p);
 }
 
-#define RF_RULE(name, slots)                                                                                  \
-    static void RF(name##_step)(ptrdiff_t n, void *p_, const void *g_, void *s_, void *t_, const rf_step *k_) \
-    {                                                                                                         \
-        real *p = p_, *s = s_, *t = t_;                                                                       \
-        const real *g = g_;                                                                                   \
-        const RF(step) k = RF(constants)(k_);                                                                 \
-        V sv = v_set1(0), tv = v_set1(0);                                                                     \
-        ptrdiff_t i = 0;                                                                                      \
-        for (; i + W <= n; i += W) {                                                                          \
-            V pv = v_load(p + i);                                                                             \
-            if (slots > 0)                                                                                    \
-                sv = v_load(s + i);                                                                           \
-            if (slots > 1)                                                                                    \
-                tv = v_load(t + i);                                                                           \
-            pv = RF(name)(pv, v_fma(k.scale, v_load(g + i), k.l2 * pv), &sv, &tv, &k);                        \
-            v_store(p + i, pv);                                                                               \
-            if (slots > 0)                                                                                    \
-                v_store(s + i, sv);                                                                           \
-            if (slots > 1)                                                                                    \
-                v_store(t + i, tv);                                                                           \
-        }                                                                                                     \
-        if (i < n) {                                                                                          \
-            V pv = v_load_n(p + i, n - i);                                                                    \
-            if (slots > 0)                                                                                    \
-                sv = v_load_n(s + i, n - i);                                                                  \
-            if (slots > 1)                                                                                    \
-                tv = v_load_n(t + i, n - i);                                                                  \
-            pv = RF(name)(pv, v_fma(k.scale, v_load_n(g + i, n - i), k.l2 * pv), &sv, &tv, &k);               \
-            v_store_n(p + i, n - i, pv);                                                                      \
-            if (slots > 0)                                                                                    \
-                v_store_n(s + i, n - i, sv);                                                                  \
-            if (slots > 1)                                                                                    \
-                v_store_n(t + i, n - i, tv);                                                                  \
-        }                                                                                                     \
+#define RF_RULE(name, slots)                                                                                          \
+    static void RF(name##_step)(ptrdiff_t n, void *p_, const void *g_, void *s_, void *t_, const rf_optim_step *k_)   \
+    {                                                                                                                 \
+        real *p = p_, *s = s_, *t = t_;                                                                               \
+        const real *g = g_;                                                                                           \
+        const RF(optim) k = RF(constants)(k_);                                                                        \
+        V sv = v_set1(0), tv = v_set1(0);                                                                             \
+        ptrdiff_t i = 0;                                                                                              \
+        for (; i + W <= n; i += W) {                                                                                  \
+            V pv = v_load(p + i);                                                                                     \
+            if (slots > 0)                                                                                            \
+                sv = v_load(s + i);                                                                                   \
+            if (slots > 1)                                                                                            \
+                tv = v_load(t + i);                                                                                   \
+            pv = RF(name)(pv, v_fma(k.scale, v_load(g + i), k.l2 * pv), &sv, &tv, &k);                                \
+            v_store(p + i, pv);                                                                                       \
+            if (slots > 0)                                                                                            \
+                v_store(s + i, sv);                                                                                   \
+            if (slots > 1)                                                                                            \
+                v_store(t + i, tv);                                                                                   \
+        }                                                                                                             \
+        if (i < n) {                                                                                                  \
+            V pv = v_load_n(p + i, n - i);                                                                            \
+            if (slots > 0)                                                                                            \
+                sv = v_load_n(s + i, n - i);                                                                          \
+            if (slots > 1)                                                                                            \
+                tv = v_load_n(t + i, n - i);                                                                          \
+            pv = RF(name)(pv, v_fma(k.scale, v_load_n(g + i, n - i), k.l2 * pv), &sv, &tv, &k);                       \
+            v_store_n(p + i, n - i, pv);                                                                              \
+            if (slots > 0)                                                                                            \
+                v_store_n(s + i, n - i, sv);                                                                          \
+            if (slots > 1)                                                                                            \
+                v_store_n(t + i, n - i, tv);                                                                          \
+        }                                                                                                             \
     }
 
 RF_RULE(sgd, 0)

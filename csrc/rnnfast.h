@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 /* optim.inc.c: the constants of one optimiser step on one array; each rule's formula says which it uses */
-typedef struct rf_step {
+typedef struct rf_optim_step {
     double scale;  /* of the gradient */
     double l2;     /* weight decay as part of the gradient */
     double shrink; /* decoupled weight decay: 1 - rate * decay (Adam only) */
@@ -22,13 +22,97 @@ typedef struct rf_step {
     double a, b;   /* what the state keeps of itself */
     double eps;
     double root;   /* 1 / sqrt(second moment's bias correction) */
-} rf_step;
+} rf_optim_step;
 enum { RF_SGD, RF_MOMENTUM, RF_NESTEROV, RF_RMSPROP, RF_ADAGRAD, RF_ADAM, RF_RULES };
+
+/* A product C = init + A B of many rows with a packed B (gemm.inc.c).
+ * B stands in panels of `vectors` W-wide columns groups, each panel K x vectors x W and contiguous; the last panel has
+ * `last` of them. Panel p fills columns p*panel_stride .. + vectors*W of a row of C. K is made of `runs` runs of `run`
+ * elements, run_stride apart in a row of A: so a product can read some gate slots of a row and leave others out. */
+typedef struct rf_product {
+    ptrdiff_t runs, run, run_stride;
+    ptrdiff_t panels, panel_stride;
+    int vectors, last;
+    int tail;                     /* columns in the last vector of the last panel, 1..W: C and init end there */
+    ptrdiff_t lda, ldc, ld_init;  /* elements from row to row; ld_init 0 starts every row from the same one */
+    const void *b;
+} rf_product;
+
+/* A sum of outer products C = A' B (or C + A' B) over K rows (gemm.inc.c): C (panels, m, vectors*W), A (K, m), B (K, ...) with
+ * panel p in columns p*panel_stride .. + vectors*W. */
+typedef struct rf_outer {
+    ptrdiff_t k, m;
+    const void *a;
+    ptrdiff_t lda;
+    const ptrdiff_t *rows_a; /* row k of A is A[rows_a[k]]; NULL: A[k] */
+    const void *b;
+    ptrdiff_t ldb;
+    ptrdiff_t panels, panel_stride;
+    int vectors, last;
+    int accumulate; /* whether C already holds something */
+    void *c;
+} rf_outer;
+
+/* What the pointwise part of one time step reads and writes. Rows of the states hold P*W units, those past H being
+ * padding that no product reads. */
+typedef struct rf_step {
+    ptrdiff_t ld_gates, ld_state;
+    void *gates;        /* (B,P,S,W) forward: IN pre-activations, OUT what backward needs (when saving)
+                                     backward: IN that, OUT gradients of the pre-activations */
+    const void *h_prev; /* (B,P*W) IN */
+    void *h;            /* (B,P*W) OUT in forward */
+    const void *c_prev; /* (B,P*W) IN, cells with a cell state; may be c itself when not saving */
+    void *c;            /* (B,P*W) OUT in forward, IN in backward */
+    void *aux;          /* (B,P*W) OUT of phase 0: what the second product of a two-phase cell multiplies */
+    void *dh;           /* (B,P*W) IN gradient of h, OUT the part that reaches h_prev past the products */
+    void *dc;           /* (B,P*W) IN gradient of c, OUT gradient of c_prev */
+    void *daux;         /* (B,P*W) gradient of aux */
+} rf_step;
+
+typedef void (*rf_pointwise)(const rf_step *step, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1);
+
+/* One product with recurrent weights and the pointwise part that follows it. */
+typedef struct rf_phase {
+    int from_aux;     /* the product reads aux, not h_prev */
+    int first, slots; /* gate slots the product adds to */
+    int gates[4];     /* which gate (torch's order) each of them is */
+    rf_pointwise forward, infer, backward;
+} rf_phase;
+
+typedef struct rf_cell {
+    const char *name;
+    int slots;              /* S: values kept for each unit, step and row */
+    int gates;              /* G: blocks of rows in the weights */
+    int has_c, has_aux;
+    int x_first, x_slots;   /* gate slots the input product fills */
+    int x_gates[4];
+    int phases;
+    rf_phase phase[2];
+} rf_cell;
 
 typedef struct rf_ops {
     const char *isa; /* name, as in RNNFAST_ISA */
     int itemsize;    /* bytes of a real: 4 or 8 */
     int width;       /* W */
+    const rf_cell *const *cells; /* NULL at the end */
+
+    /* gemm.inc.c */
+    void (*product)(const rf_product *s, ptrdiff_t rows, const void *a, const void *init, void *c, ptrdiff_t panel0,
+                    ptrdiff_t panel1);
+    ptrdiff_t (*outer_scratch)(ptrdiff_t m); /* elements of scratch that outer needs */
+    void (*outer)(const rf_outer *s, ptrdiff_t panel0, ptrdiff_t panel1, void *scratch);
+    void (*add_rows)(ptrdiff_t n, const void *x, void *y);                                       /* y += x */
+    void (*column_sums)(ptrdiff_t rows, ptrdiff_t n, const void *x, ptrdiff_t ldx, void *sums); /* sums += */
+
+    /* pack.inc.c */
+    void (*pack_columns)(const void *w, ptrdiff_t k, const ptrdiff_t *rows, ptrdiff_t columns, ptrdiff_t panel_columns,
+                         void *to, ptrdiff_t panel0, ptrdiff_t panel1);
+    void (*pack_rows)(const void *w, ptrdiff_t n, const ptrdiff_t *rows, ptrdiff_t k, void *to, ptrdiff_t panel0,
+                      ptrdiff_t panel1);
+    void (*unpack_add)(const void *sums, ptrdiff_t m, const ptrdiff_t *rows, ptrdiff_t columns,
+                       ptrdiff_t panel_columns, void *dw, ptrdiff_t panel0, ptrdiff_t panel1);
+    void (*fill_slots)(ptrdiff_t rows, ptrdiff_t panels, int slots, int first, int count, const void *from,
+                       void *gates);
 
     /* vmath.inc.h over arrays: y[i] = f(x[i]), i < n; x and y may be the same array */
     void (*exp)(ptrdiff_t n, const void *x, void *y);
@@ -36,7 +120,7 @@ typedef struct rf_ops {
     void (*sigmoid)(ptrdiff_t n, const void *x, void *y);
 
     /* optim.inc.c: p, g, s, t (n,); p, s and t are updated; s and t may be NULL where the rule has no such state */
-    void (*optim[RF_RULES])(ptrdiff_t n, void *p, const void *g, void *s, void *t, const rf_step *k);
+    void (*optim[RF_RULES])(ptrdiff_t n, void *p, const void *g, void *s, void *t, const rf_optim_step *k);
     double (*sum_squares)(ptrdiff_t n, const void *x);
     int (*all_finite)(ptrdiff_t n, const void *x);
 } rf_ops;
@@ -47,6 +131,11 @@ const rf_ops *rf_ops_best(int itemsize);
 const char *const *rf_isa_names(void); /* best first, NULL at the end; only those that this CPU runs */
 unsigned rf_flush_subnormals(void);    /* set FTZ and DAZ for this thread; returns what to restore */
 void rf_restore_subnormals(unsigned saved);
+
+/* memory.c: blocks aligned to 64 bytes; NULL when there is no memory */
+void *rf_alloc(size_t size);
+void rf_free(void *memory);
+void rf_release(void); /* give the blocks kept for later back to the system */
 
 /* pool.c */
 typedef void (*rf_task)(void *context, int thread, int threads);

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Sequence
-from importlib.util import find_spec  # SHIM
 from types import ModuleType
 from typing import Any
 
@@ -74,8 +73,6 @@ def backend(name: str) -> ModuleType:
     """Return the module of that backend; it is imported when first used."""
     module = _loaded.get(name)
     if module is None:
-        if name == "native" and find_spec(_MODULES[name]) is None:  # SHIM: until the native loop lands
-            return backend("reference")  # SHIM
         module = _loaded[name] = importlib.import_module(_MODULES[name])
     return module
 

@@ -1,8 +1,8 @@
 """What is measured beside the loss.
 
 A metric returns a sum and the weight it stands for, so that batches of different sizes add up to the value over all
-data. In all of them ``mask`` (0 or 1, or weights; of the target's leading dimensions) and ``lengths`` (N,) leave out what
-is padding.
+data. In all of them ``mask`` (0 or 1, or weights; of the target's leading dimensions) and ``lengths`` (N,) leave out
+what is padding.
 """
 
 from __future__ import annotations
@@ -159,7 +159,11 @@ def valid_weights(shape: tuple[int, ...], mask: Any, lengths: Any) -> NDArray[np
     valid = np.arange(shape[1]) < np.asarray(lengths)[:, None]
     if weights is None:
         return valid.astype(np.float64)
-    return weights * valid.reshape(valid.shape + (1,) * (weights.ndim - 2)) if weights.ndim > 1 else weights[:, None] * valid
+    return (
+        weights * valid.reshape(valid.shape + (1,) * (weights.ndim - 2))
+        if weights.ndim > 1
+        else weights[:, None] * valid
+    )
 
 
 def _weigh(values: NDArray[Any], mask: Any, lengths: Any) -> tuple[float, float]:
@@ -168,7 +172,9 @@ def _weigh(values: NDArray[Any], mask: Any, lengths: Any) -> tuple[float, float]
         return float(values.sum(dtype=np.float64)), float(values.size)
     spread = weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim))
     each = values.size // weights.size if weights.size else 0
-    return float(np.where(spread != 0, values, 0).astype(np.float64).ravel() @ np.broadcast_to(spread, values.shape).ravel()), float(weights.sum() * each)
+    return float(
+        np.where(spread != 0, values, 0).astype(np.float64).ravel() @ np.broadcast_to(spread, values.shape).ravel()
+    ), float(weights.sum() * each)
 
 
 def _check_shapes(pred: NDArray[Any], target: NDArray[Any], expected: tuple[int, ...]) -> None:

@@ -59,7 +59,7 @@ class Optimizer:
         return {"lr": self.lr, "weight_decay": self.weight_decay, "decay_bias": self.decay_bias}
 
     def constants(self, step: int) -> dict[str, float]:
-        """Return the constants of rf_step in which this optimiser differs from plain descent, at its ``step``-th step."""
+        """Return the constants of rf_optim_step that are not those of plain descent, for the ``step``-th step (from 1)."""
         return {}
 
     def update(self, layer: Layer, grads: Mapping[str, FloatArray], scale: float = 1.0) -> None:
@@ -107,7 +107,7 @@ class Optimizer:
                 self._steps[name] = self._steps.get(name, 0) + 1
 
     def _constants(self, name: str, param: FloatArray, scale: float) -> tuple[float, ...]:
-        """Return one row of rf_step."""
+        """Return one row of rf_optim_step."""
         decay = self.weight_decay if self.decay_bias or param.ndim > 1 else 0.0
         k = {"scale": scale, "l2": decay, "shrink": 1.0, "rate": self.lr, "a": 0.0, "b": 0.0, "eps": 0.0, "root": 1.0}
         k.update(self.constants(self._steps.get(name, 0) + 1))
@@ -159,7 +159,9 @@ class Optimizer:
         state = {}
         for name in names:
             arrays = [np.array(state_dict[f"{name}/{slot}"], order="C") for slot in self.slots]
-            state[name] = tuple(check_real(f"{name}/{s}", a, a.dtype, arrays[0].shape) for s, a in zip(self.slots, arrays, strict=True))
+            state[name] = tuple(
+                check_real(f"{name}/{s}", a, a.dtype, arrays[0].shape) for s, a in zip(self.slots, arrays, strict=True)
+            )
         lr = check_number("lr", state_dict["lr"], 0)
         with hold_interrupts():
             self._state, self._steps, self.lr = state, steps, lr

@@ -1,7 +1,7 @@
 """Learning rates that change while training goes on.
 
-A schedule is called with the optimiser's own rate and a `Moment` and returns the rate to use; all but `Plateau` are pure
-functions. Lengths given as an int count updates; given as a float they are a fraction of the whole training, which
+A schedule is called with the optimiser's own rate and a `Moment` and returns the rate to use; all but `Plateau` are
+pure functions. Lengths given as an int count updates; given as a float they are a fraction of the whole training, which
 the trainer knows from the number of epochs or from ``max_seconds``.
 """
 

@@ -27,6 +27,7 @@ INLINE V v_load_n(const real *p, ptrdiff_t n) { return RF_VX(maskload)(p, v_firs
 INLINE void v_store_n(real *p, ptrdiff_t n, V v) { RF_VX(maskstore)(p, v_first(n), v); }
 INLINE V v_set1(real x) { return RF_VX(set1)(x); }
 INLINE V v_fma(V a, V b, V c) { return RF_VX(fmadd)(a, b, c); }
+INLINE V v_fms(V a, V b, V c) { return RF_VX(fmsub)(a, b, c); }
 INLINE V v_fnma(V a, V b, V c) { return RF_VX(fnmadd)(a, b, c); }
 INLINE V v_min(V a, V b) { return RF_VX(min)(a, b); }
 INLINE V v_max(V a, V b) { return RF_VX(max)(a, b); }
@@ -42,3 +43,5 @@ INLINE real v_sum(V a)
         s += a[i];
     return s;
 }
+
+#include "exponent.h"

@@ -1,5 +1,8 @@
 /* The v_* vocabulary for AVX-512 (F, BW, DQ, VL). The same words with the same meaning stand in every file of this
- * folder; + - * / work on V as they are (GCC and Clang vector types). */
+ * folder; + - * / work on V as they are (GCC and Clang vector types).
+ *
+ * NaN: v_min(a, b) and v_max(a, b) give b where either is NaN, and b where both are zero, so a clamp that keeps NaN puts
+ * the constant first. Comparisons with NaN are false. Everything else hands NaN on. */
 #include <immintrin.h>
 
 #if RF_DOUBLE
@@ -23,13 +26,17 @@ INLINE V v_load_n(const real *p, ptrdiff_t n) { return RF_VX(maskz_loadu)(v_firs
 INLINE void v_store_n(real *p, ptrdiff_t n, V v) { RF_VX(mask_storeu)(p, v_first(n), v); }
 INLINE V v_set1(real x) { return RF_VX(set1)(x); }
 INLINE V v_fma(V a, V b, V c) { return RF_VX(fmadd)(a, b, c); }   /* a*b + c */
+INLINE V v_fms(V a, V b, V c) { return RF_VX(fmsub)(a, b, c); }   /* a*b - c */
 INLINE V v_fnma(V a, V b, V c) { return RF_VX(fnmadd)(a, b, c); } /* c - a*b */
-INLINE V v_min(V a, V b) { return RF_VX(min)(a, b); }             /* b where either is NaN */
-INLINE V v_max(V a, V b) { return RF_VX(max)(a, b); }
+INLINE V v_min(V a, V b) { return RF_VX(min)(a, b); }             /* b unless a < b */
+INLINE V v_max(V a, V b) { return RF_VX(max)(a, b); }             /* b unless a > b */
 INLINE V v_sqrt(V a) { return RF_VX(sqrt)(a); }
 INLINE V v_abs(V a) { return RF_VX(abs)(a); }
 INLINE V v_round(V a) { return RF_VX(roundscale)(a, 8); }   /* to the nearest integer, ties to even */
 INLINE V v_scale2(V a, V n) { return RF_VX(scalef)(a, n); } /* a * 2^n, n an integer */
+#define V_HAS_SCALE2
 INLINE M v_lt(V a, V b) { return RF_VMASK(cmp)(a, b, _CMP_LT_OQ); }
 INLINE V v_select(M m, V a, V b) { return RF_VX(mask_blend)(m, b, a); } /* a where m, else b */
 INLINE real v_sum(V a) { return RF_VX(reduce_add)(a); }
+
+#include "exponent.h"

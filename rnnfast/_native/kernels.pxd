@@ -2,7 +2,7 @@
 
 cdef extern from "rnnfast.h" nogil:
     # optim.inc.c
-    ctypedef struct rf_step:
+    ctypedef struct rf_optim_step:
         double scale
         double l2
         double shrink
@@ -19,15 +19,87 @@ cdef extern from "rnnfast.h" nogil:
         RF_ADAGRAD
         RF_ADAM
 
+    ctypedef struct rf_product:
+        Py_ssize_t runs, run, run_stride
+        Py_ssize_t panels, panel_stride
+        int vectors, last
+        int tail
+        Py_ssize_t lda, ldc, ld_init
+        const void* b
+
+    ctypedef struct rf_outer:
+        Py_ssize_t k, m
+        const void* a
+        Py_ssize_t lda
+        const Py_ssize_t* rows_a
+        const void* b
+        Py_ssize_t ldb
+        Py_ssize_t panels, panel_stride
+        int vectors, last
+        int accumulate
+        void* c
+
+    ctypedef struct rf_step:
+        Py_ssize_t ld_gates, ld_state
+        void* gates
+        const void* h_prev
+        void* h
+        const void* c_prev
+        void* c
+        void* aux
+        void* dh
+        void* dc
+        void* daux
+
+    ctypedef void (*rf_pointwise)(const rf_step* step, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t panel0,
+                                  Py_ssize_t panel1) noexcept nogil
+
+    ctypedef struct rf_phase:
+        int from_aux
+        int first, slots
+        int gates[4]
+        rf_pointwise forward, infer, backward
+
+    ctypedef struct rf_cell:
+        const char* name
+        int slots
+        int gates
+        int has_c, has_aux
+        int x_first, x_slots
+        int x_gates[4]
+        int phases
+        rf_phase phase[2]
+
     ctypedef struct rf_ops:
         const char* isa
         int itemsize
         int width
+        const rf_cell* const* cells
+
+        # gemm.inc.c
+        void (*product)(const rf_product* s, Py_ssize_t rows, const void* a, const void* init, void* c,
+                        Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
+        Py_ssize_t (*outer_scratch)(Py_ssize_t m) noexcept nogil
+        void (*outer)(const rf_outer* s, Py_ssize_t panel0, Py_ssize_t panel1, void* scratch) noexcept nogil
+        void (*add_rows)(Py_ssize_t n, const void* x, void* y) noexcept nogil
+        void (*column_sums)(Py_ssize_t rows, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* sums) noexcept nogil
+
+        # pack.inc.c
+        void (*pack_columns)(const void* w, Py_ssize_t k, const Py_ssize_t* rows, Py_ssize_t columns,
+                             Py_ssize_t panel_columns, void* to, Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
+        void (*pack_rows)(const void* w, Py_ssize_t n, const Py_ssize_t* rows, Py_ssize_t k, void* to,
+                          Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
+        void (*unpack_add)(const void* sums, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t columns,
+                           Py_ssize_t panel_columns, void* dw, Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
+        void (*fill_slots)(Py_ssize_t rows, Py_ssize_t panels, int slots, int first, int count, const void* source,
+                           void* gates) noexcept nogil
+
+        # elementwise.inc.c
         void (*exp)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*tanh)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*sigmoid)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         # optim.inc.c
-        void (*optim[6])(Py_ssize_t n, void* p, const void* g, void* s, void* t, const rf_step* k) noexcept nogil
+        void (*optim[6])(Py_ssize_t n, void* p, const void* g, void* s, void* t, const rf_optim_step* k) noexcept nogil
         double (*sum_squares)(Py_ssize_t n, const void* x) noexcept nogil
         int (*all_finite)(Py_ssize_t n, const void* x) noexcept nogil
 
@@ -35,5 +107,7 @@ cdef extern from "rnnfast.h" nogil:
 
 
 cdef const rf_ops* ops(int itemsize) noexcept nogil
+cdef void* alloc(size_t size) noexcept nogil
+cdef void release(void* memory) noexcept nogil
 cdef void parallel(rf_task task, void* context, int threads) noexcept nogil
 cdef void barrier(int thread, int threads) noexcept nogil

@@ -7,6 +7,9 @@ import numpy as np
 cdef extern from "rnnfast.h" nogil:
     const rf_ops* rf_ops_find(const char* isa, int itemsize)
     const char* const* rf_isa_names()
+    void* rf_alloc(size_t size)
+    void rf_free(void* memory)
+    void rf_release()
     void rf_parallel(rf_task task, void* context, int threads)
     void rf_barrier(int thread, int threads)
 
@@ -18,12 +21,25 @@ cdef const rf_ops* ops(int itemsize) noexcept nogil:
     return _f32 if itemsize == 4 else _f64
 
 
+cdef void* alloc(size_t size) noexcept nogil:
+    return rf_alloc(size)
+
+
+cdef void release(void* memory) noexcept nogil:
+    rf_free(memory)
+
+
 cdef void parallel(rf_task task, void* context, int threads) noexcept nogil:
     rf_parallel(task, context, threads)
 
 
 cdef void barrier(int thread, int threads) noexcept nogil:
     rf_barrier(thread, threads)
+
+
+def release_memory() -> None:
+    """Give the workspace blocks kept for later calls back to the system."""
+    rf_release()
 
 
 def isas() -> list:

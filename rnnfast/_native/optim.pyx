@@ -38,7 +38,7 @@ ctypedef struct Job:
     int rule
     Py_ssize_t count
     Tensor* tensors
-    const kernels.rf_step* steps
+    const kernels.rf_optim_step* steps
 
 
 cdef void _work(void* context, int thread, int threads) noexcept nogil:
@@ -78,7 +78,7 @@ def update(str rule, list params, list grads, list slots, steps, int threads=1):
     slots : list of list of ndarray
         The state: for each kind of state one array like each parameter.
     steps : ndarray, (len(params), 8), float64
-        The constants of rf_step for each parameter.
+        The constants of rf_optim_step for each parameter.
     threads : int, default 1
         At most so many.
     """
@@ -100,7 +100,7 @@ def update(str rule, list params, list grads, list slots, steps, int threads=1):
     if count == 0:
         return
     job.count = count
-    job.steps = <const kernels.rf_step*>cnp.PyArray_DATA(constants)
+    job.steps = <const kernels.rf_optim_step*>cnp.PyArray_DATA(constants)
     job.tensors = <Tensor*>malloc(count * sizeof(Tensor))
     if job.tensors == NULL:
         raise MemoryError

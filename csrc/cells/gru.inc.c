@@ -1,0 +1,66 @@
+/* GRU with the reset gate after the product (torch's; torch's gates r z n):
+ *   r, z = sigmoid(a_r, a_z), n = tanh(x_n + r u_n), h = n + z (h_prev - n), u_n = U_n h_prev + b_hn.
+ * Slots n r z u: the input product fills the first three, the recurrent one the last three, each a run of three.
+ * Saved: n r z u. Gradients: of x_n, a_r, a_z, u_n. */
+
+INLINE void gru_step(const int save, const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0,
+                     ptrdiff_t panel1)
+{
+    for (ptrdiff_t r = row0; r < row1; r++)
+        for (ptrdiff_t p = panel0; p < panel1; p++) {
+            real *a = (real *)s->gates + r * s->ld_gates + p * 4 * W;
+            const ptrdiff_t u = r * s->ld_state + p * W;
+            V reset = v_sigmoid(v_load(a + W)), z = v_sigmoid(v_load(a + 2 * W));
+            V n = v_tanh(v_fma(reset, v_load(a + 3 * W), v_load(a)));
+            v_store((real *)s->h + u, v_fma(z, v_load((const real *)s->h_prev + u) - n, n));
+            if (save) {
+                v_store(a, n);
+                v_store(a + W, reset);
+                v_store(a + 2 * W, z);
+            }
+        }
+}
+
+static void RF(gru_forward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1)
+{
+    gru_step(1, s, row0, row1, panel0, panel1);
+}
+
+static void RF(gru_infer)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1)
+{
+    gru_step(0, s, row0, row1, panel0, panel1);
+}
+
+static void RF(gru_backward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1)
+{
+    const V one = v_set1(1);
+    for (ptrdiff_t r = row0; r < row1; r++)
+        for (ptrdiff_t p = panel0; p < panel1; p++) {
+            real *a = (real *)s->gates + r * s->ld_gates + p * 4 * W;
+            const ptrdiff_t u = r * s->ld_state + p * W;
+            real *dh_ = (real *)s->dh + u;
+            V n = v_load(a), reset = v_load(a + W), z = v_load(a + 2 * W), u_n = v_load(a + 3 * W);
+            V dh = v_load(dh_);
+            V dn = v_fnma(z, dh, dh) * v_fnma(n, n, one);
+            v_store(a, dn);
+            v_store(a + W, dn * u_n * v_fnma(reset, reset, reset));
+            v_store(a + 2 * W, dh * (v_load((const real *)s->h_prev + u) - n) * v_fnma(z, z, z));
+            v_store(a + 3 * W, dn * reset);
+            v_store(dh_, dh * z);
+        }
+}
+
+static const rf_cell gru = {
+    .name = "gru",
+    .slots = 4,
+    .gates = 3,
+    .x_slots = 3,
+    .x_gates = {2, 0, 1},
+    .phases = 1,
+    .phase = {{.first = 1,
+               .slots = 3,
+               .gates = {0, 1, 2},
+               .forward = RF(gru_forward),
+               .infer = RF(gru_infer),
+               .backward = RF(gru_backward)}},
+};

@@ -1,0 +1,49 @@
+/* Elman RNN: h = act(a), a = W x + U h_prev + b. One slot: a, then h. */
+
+INLINE V v_relu(V a) { return v_select(v_lt(a, v_set1(0)), v_set1(0), a); } /* NaN stays */
+
+/* derivative from the output y */
+INLINE V rnn_tanh_slope(V y) { return v_fnma(y, y, v_set1(1)); }
+INLINE V rnn_sigmoid_slope(V y) { return v_fnma(y, y, y); }
+INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_set1(0)); }
+
+#define RNN(kind, act, slope)                                                                                         \
+    static void RF(rnn_##kind##_forward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0,          \
+                                         ptrdiff_t panel1)                                                            \
+    {                                                                                                                 \
+        for (ptrdiff_t r = row0; r < row1; r++) {                                                                     \
+            real *a = (real *)s->gates + r * s->ld_gates;                                                             \
+            real *h = (real *)s->h + r * s->ld_state;                                                                 \
+            for (ptrdiff_t u = panel0 * W; u < panel1 * W; u += W)                                                    \
+                v_store(h + u, act(v_load(a + u)));                                                                   \
+        }                                                                                                             \
+    }                                                                                                                 \
+    static void RF(rnn_##kind##_backward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0,         \
+                                          ptrdiff_t panel1)                                                           \
+    {                                                                                                                 \
+        for (ptrdiff_t r = row0; r < row1; r++) {                                                                     \
+            real *a = (real *)s->gates + r * s->ld_gates;                                                             \
+            const real *h = (const real *)s->h + r * s->ld_state;                                                     \
+            real *dh = (real *)s->dh + r * s->ld_state;                                                               \
+            for (ptrdiff_t u = panel0 * W; u < panel1 * W; u += W) {                                                  \
+                v_store(a + u, v_load(dh + u) * slope(v_load(h + u)));                                                \
+                v_store(dh + u, v_set1(0));                                                                           \
+            }                                                                                                         \
+        }                                                                                                             \
+    }                                                                                                                 \
+    static const rf_cell rnn_##kind = {                                                                               \
+        .name = "rnn_" #kind,                                                                                         \
+        .slots = 1,                                                                                                   \
+        .gates = 1,                                                                                                   \
+        .x_slots = 1,                                                                                                 \
+        .phases = 1,                                                                                                  \
+        .phase = {{.slots = 1,                                                                                        \
+                   .forward = RF(rnn_##kind##_forward),                                                               \
+                   .infer = RF(rnn_##kind##_forward),                                                                 \
+                   .backward = RF(rnn_##kind##_backward)}},                                                           \
+    };
+
+RNN(tanh, v_tanh, rnn_tanh_slope)
+RNN(relu, v_relu, rnn_relu_slope)
+RNN(sigmoid, v_sigmoid, rnn_sigmoid_slope)
+#undef RNN

@@ -1,0 +1,86 @@
+/* memory.c: aligned blocks for workspaces, a few of them kept for the next call.
+ *
+ * A training step needs the same tens of megabytes again and again; fresh pages from the system would cost it several
+ * per cent. What is kept is bounded in number and in waste, so that a stream of different lengths does not pile up.
+ */
+#include <pthread.h>
+#include <stdlib.h>
+
+#include "rnnfast.h"
+
+enum { ALIGN = 64, KEPT = 16 };
+static const size_t SMALL = 1 << 14; /* below this, malloc is quick enough */
+
+typedef struct {
+    size_t size;
+    char pad[ALIGN - sizeof(size_t)];
+} header;
+
+static header *kept[KEPT];
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static int watching;
+
+static void after_fork(void)
+{
+    pthread_mutex_init(&lock, NULL);
+}
+
+void *rf_alloc(size_t size)
+{
+    header *block = NULL;
+    if (size >= SMALL) {
+        size = (size + (size >> 3) + 4095) & ~(size_t)4095; /* a little room, so that near sizes share a block */
+        pthread_mutex_lock(&lock);
+        if (!watching)
+            watching = !pthread_atfork(NULL, NULL, after_fork);
+        int best = -1;
+        for (int i = 0; i < KEPT; i++)
+            if (kept[i] && kept[i]->size >= size && kept[i]->size <= 2 * size &&
+                (best < 0 || kept[i]->size < kept[best]->size))
+                best = i;
+        if (best >= 0) {
+            block = kept[best];
+            kept[best] = NULL;
+        }
+        pthread_mutex_unlock(&lock);
+    }
+    if (!block) {
+        void *memory;
+        if (posix_memalign(&memory, ALIGN, sizeof(header) + size))
+            return NULL;
+        block = memory;
+        block->size = size;
+    }
+    return block + 1;
+}
+
+void rf_free(void *memory)
+{
+    if (!memory)
+        return;
+    header *block = (header *)memory - 1;
+    if (block->size >= SMALL) {
+        pthread_mutex_lock(&lock);
+        int slot = 0; /* an empty one, else the smallest block gives way if it is smaller than this one */
+        for (int i = 0; i < KEPT && kept[slot]; i++)
+            if (!kept[i] || kept[i]->size < kept[slot]->size)
+                slot = i;
+        if (!kept[slot] || kept[slot]->size < block->size) {
+            header *out = kept[slot];
+            kept[slot] = block;
+            block = out;
+        }
+        pthread_mutex_unlock(&lock);
+    }
+    free(block);
+}
+
+void rf_release(void)
+{
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < KEPT; i++) {
+        free(kept[i]);
+        kept[i] = NULL;
+    }
+    pthread_mutex_unlock(&lock);
+}

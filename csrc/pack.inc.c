@@ -1,0 +1,73 @@
+/* pack.inc.c: weights between torch's layout, rows of gates (G*H, K), and the panels of gemm.inc.c.
+ *
+ * `rows` lists, for each column of the gate buffer that a product covers, in the order (unit panel, slot, lane), the row
+ * of the weights it stands for, or -1 for padding. One list serves the forward product (columns), the backward product
+ * (its k) and the weight gradient (columns again).
+ */
+
+/* to: panels of panel_columns, each (K, panel_columns); to[p][k][c] = w[rows[p*panel_columns + c]][k] */
+static void RF(pack_columns)(const void *w_, ptrdiff_t k, const ptrdiff_t *rows, ptrdiff_t columns,
+                             ptrdiff_t panel_columns, void *to_, ptrdiff_t panel0, ptrdiff_t panel1)
+{
+    const real *w = w_;
+    for (ptrdiff_t p = panel0; p < panel1; p++) {
+        const ptrdiff_t n = MIN(panel_columns, columns - p * panel_columns);
+        real *to = (real *)to_ + p * panel_columns * k;
+        for (ptrdiff_t k0 = 0; k0 < k; k0 += 16) /* squares that stay in the first-level cache */
+            for (ptrdiff_t c = 0; c < n; c++) {
+                const ptrdiff_t row = rows[p * panel_columns + c];
+                for (ptrdiff_t i = k0; i < MIN(k, k0 + 16); i++)
+                    to[i * n + c] = row < 0 ? 0 : w[row * k + i];
+            }
+    }
+}
+
+/* to: panels of 4*W columns of w itself, k running over `rows`; to[p][i][c] = w[rows[i]][p*4*W + c], zeros past n */
+static void RF(pack_rows)(const void *w_, ptrdiff_t n, const ptrdiff_t *rows, ptrdiff_t k, void *to_,
+                          ptrdiff_t panel0, ptrdiff_t panel1)
+{
+    const real *w = w_;
+    for (ptrdiff_t p = panel0; p < panel1; p++) {
+        const ptrdiff_t have = MIN(4 * W, n - p * 4 * W), wide = (have + W - 1) / W * W;
+        real *to = (real *)to_ + p * 4 * W * k;
+        for (ptrdiff_t i = 0; i < k; i++, to += wide) {
+            if (rows[i] < 0) {
+                memset(to, 0, (size_t)wide * sizeof(real));
+            } else {
+                memcpy(to, w + rows[i] * n + p * 4 * W, (size_t)have * sizeof(real));
+                memset(to + have, 0, (size_t)(wide - have) * sizeof(real));
+            }
+        }
+    }
+}
+
+/* dw[rows[p*panel_columns + c]][m] += sums[p][m][c], the layout that outer leaves */
+static void RF(unpack_add)(const void *sums_, ptrdiff_t m, const ptrdiff_t *rows, ptrdiff_t columns,
+                           ptrdiff_t panel_columns, void *dw_, ptrdiff_t panel0, ptrdiff_t panel1)
+{
+    real *dw = dw_;
+    for (ptrdiff_t p = panel0; p < panel1; p++) {
+        const ptrdiff_t n = MIN(panel_columns, columns - p * panel_columns);
+        const real *sums = (const real *)sums_ + p * panel_columns * m;
+        for (ptrdiff_t i0 = 0; i0 < m; i0 += 16)
+            for (ptrdiff_t c = 0; c < n; c++) {
+                const ptrdiff_t row = rows[p * panel_columns + c];
+                if (row >= 0)
+                    for (ptrdiff_t i = i0; i < MIN(m, i0 + 16); i++)
+                        dw[row * m + i] += sums[i * n + c];
+            }
+    }
+}
+
+/* Slots first..first+count-1 of every unit panel and row of the gate buffer := the same slots of `from`. */
+static void RF(fill_slots)(ptrdiff_t rows, ptrdiff_t panels, int slots, int first, int count, const void *from_,
+                           void *gates_)
+{
+    const real *from = from_;
+    real *gates = gates_;
+    const ptrdiff_t ld = panels * slots * W;
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t p = 0; p < panels; p++)
+            for (int s = first; s < first + count; s++)
+                v_store(gates + r * ld + (p * slots + s) * W, v_load(from + (p * slots + s) * W));
+}

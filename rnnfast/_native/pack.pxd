@@ -1,0 +1,26 @@
+from rnnfast._native.kernels cimport rf_cell, rf_ops, rf_product
+
+
+cdef class Packed:
+    cdef const rf_ops* ops
+    cdef const rf_cell* cell
+    cdef readonly Py_ssize_t inputs, hidden, panels, width, slots, itemsize
+    cdef readonly bint has_bias
+    cdef object w_ih, w_hh, lock
+    cdef Py_ssize_t* x_rows       # (panels*x_slots*width,) rows of w_ih by gate-buffer column; -1 is padding
+    cdef Py_ssize_t* h_rows[2]    # the same for w_hh, by phase
+    cdef char* bias               # (panels, slots, width) what the pre-activations start from
+    cdef char* forward_data[3]    # packed input weights, recurrent weights by phase
+    cdef char* backward_data[3]   # the same, transposed; NULL until first asked for
+    cdef rf_product forward[3]    # products that read them; lda, ldc, ld_init are the caller's to set
+    cdef rf_product backward[3]
+
+    cdef Py_ssize_t columns(self, int which) noexcept nogil
+    cdef int first(self, int which) noexcept nogil
+    cdef int count(self, int which) noexcept nogil
+    cdef Py_ssize_t* rows(self, int which) noexcept nogil
+    cdef int make_backward(self) except -1
+    cdef int pack_backward(self) except -1
+
+
+cdef Packed packed_weights(str cell, object weights)
