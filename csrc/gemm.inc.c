@@ -173,9 +173,12 @@ INLINE void outer_panel(const int NV, const rf_outer *s, ptrdiff_t p, ptrdiff_t 
                         real *block)
 {
     const real *b = (const real *)s->b + k0 * s->ldb + p * s->panel_stride;
+    const int tail = p == s->panels - 1 ? s->tail : W;
     for (ptrdiff_t k = 0; k < n; k++)
-        UNROLL for (int v = 0; v < NV; v++)
-            v_store(block + (k * NV + v) * W, v_load(b + k * s->ldb + v * W));
+        UNROLL for (int v = 0; v < NV; v++) {
+            const real *from = b + k * s->ldb + v * W;
+            v_store(block + (k * NV + v) * W, tail < W && v == NV - 1 ? v_load_n(from, tail) : v_load(from));
+        }
     real *c = (real *)s->c + p * s->m * s->vectors * W;
     for (ptrdiff_t m = 0; m < s->m; m += TILE, tiles += n * TILE, c += TILE * NV * W)
         tile_rows(MIN(TILE, s->m - m), NV, 1, 1, n, 0, tiles, 1, TILE, block, 0, k0 || s->accumulate ? c : NULL, NV * W, c, NV * W, 0,
@@ -219,14 +222,18 @@ static void RF(column_sums)(ptrdiff_t rows, ptrdiff_t n, const void *x_, ptrdiff
 {
     const real *x = x_;
     real *sums = sums_;
-    for (ptrdiff_t i = 0; i + W <= n; i += W) {
-        V total = v_load(sums + i);
+    for (ptrdiff_t i = 0; i < n; i += W) {
+        const ptrdiff_t lanes = MIN(W, n - i);
+        V total = lanes < W ? v_load_n(sums + i, lanes) : v_load(sums + i);
         for (ptrdiff_t r0 = 0; r0 < rows; r0 += 64) { /* in blocks: the error grows with rows / 64 */
             V part = v_set1(0);
             for (ptrdiff_t r = r0; r < MIN(rows, r0 + 64); r++)
-                part += v_load(x + r * ldx + i);
+                part += lanes < W ? v_load_n(x + r * ldx + i, lanes) : v_load(x + r * ldx + i);
             total += part;
         }
-        v_store(sums + i, total);
+        if (lanes < W)
+            v_store_n(sums + i, lanes, total);
+        else
+            v_store(sums + i, total);
     }
 }

@@ -48,7 +48,7 @@ typedef struct rf_outer {
     const void *b;
     ptrdiff_t ldb;
     ptrdiff_t panels, panel_stride;
-    int vectors, last;
+    int vectors, last, tail; /* as in rf_product, of B; C is whole vectors */
     int accumulate; /* whether C already holds something */
     void *c;
 } rf_outer;

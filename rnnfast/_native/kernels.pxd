@@ -35,7 +35,7 @@ cdef extern from "rnnfast.h" nogil:
         const void* b
         Py_ssize_t ldb
         Py_ssize_t panels, panel_stride
-        int vectors, last
+        int vectors, last, tail
         int accumulate
         void* c
 

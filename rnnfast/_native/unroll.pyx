@@ -600,14 +600,22 @@ cdef class Saved:
         self.xs = self.gates = self.h = self.c = self.aux = NULL
 
 
-cdef void split(Run* run, int threads) noexcept nogil:
-    """Decide how many threads share the recurrence, and whether by rows or by units."""
+cdef int split(Run* run, double passes) except -1:
+    """Decide how many threads share the recurrence, by rows or by units; return how many the whole call is worth.
+
+    The numbers are floating-point operations: 1e5 take about a microsecond, what a barrier or waking a thread costs.
+    """
     cdef double step = 2.0 * run.B * run.ld_gates * run.ld
+    cdef double apart = 2.0 * run.R * run.ld_gates * (run.I + (passes - 1) * run.ld)  # not bound to the sequence
     cdef Py_ssize_t weights = run.ld_gates * run.ld * run.size
+    cdef int threads
     run.by_units = False
     run.sharing = 1
-    if threads < 2 or run.T == 0:
-        return
+    if run.T * step + apart < 4e6:
+        return 1
+    threads = get_num_threads()
+    if threads < 2:
+        return threads
     if run.B >= 4 * threads and (weights <= 768 * 1024 or run.B >= 16 * threads):
         run.sharing = threads
     elif run.groups >= threads and step > 3e5:
@@ -615,13 +623,7 @@ cdef void split(Run* run, int threads) noexcept nogil:
         run.by_units = True
     elif run.B >= 2 * threads and step > 1e5:
         run.sharing = threads
-
-
-cdef int useful_threads(const Run* run, double passes) except -1:
-    """Return how many threads the whole call is worth."""
-    cdef double work = 2.0 * passes * run.R * run.ld_gates * (run.ld + run.I)
-    cdef int threads = get_num_threads()
-    return 1 if work < 4e6 else threads
+    return 1 if run.sharing == 1 and apart < 2e7 else threads
 
 
 cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
@@ -658,8 +660,7 @@ def direction_forward(cell, x, weights, state, lengths, bint reverse, out, bint 
         run.product[i] = packed.forward[i]
         run.product[i].lda = run.ld
         run.product[i].ldc = run.product[i].ld_init = run.ld_gates
-    threads = useful_threads(&run, 1)
-    split(&run, threads)
+    threads = split(&run, 1)
     saved = Saved()
     saved.packed, saved.rows, saved.reverse, saved.dtype = packed, rows, reverse, x.dtype
     try:
@@ -757,8 +758,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     run.errors = <void*> errors
     run.before = rows.before
     run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
-    threads = useful_threads(&run, 2)
-    split(&run, threads)
+    threads = split(&run, 2)
     for i in range(1 + packed.cell.phases):
         run.product[i] = packed.backward[i]
         run.product[i].lda = run.ld_gates
@@ -812,6 +812,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             outer.ldb = run.ld_gates
             outer.panels, outer.panel_stride = packed.forward[i].panels, packed.forward[i].panel_stride
             outer.vectors, outer.last = packed.forward[i].vectors, packed.forward[i].last
+            outer.tail = packed.forward[i].tail
             outer.c = run.sums[i]
             if i == 0:
                 outer.a, outer.lda = saved.xs, saved.ld_x

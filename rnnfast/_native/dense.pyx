@@ -1,0 +1,194 @@
+"""Affine maps of many rows, y = x W^T + b, and their gradients, by the packed products of csrc/gemm.inc.c.
+
+A row's bits do not depend on how many rows there are, as in the recurrence.
+"""
+
+import numpy as np
+
+from libc.string cimport memset
+
+from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops, rf_outer, rf_product
+from rnnfast._native.pack cimport panels_of
+from rnnfast.threads import get_num_threads
+
+
+cdef class Panels:
+    """The weights (N, K) of an affine map as panels, those of the backward product made when first asked for."""
+
+    cdef const rf_ops* ops
+    cdef object weight
+    cdef Py_ssize_t* rows     # (N padded,) rows of the weight, -1 for padding
+    cdef char* data[2]
+    cdef rf_product product[2]
+
+    def __cinit__(self, weight):
+        cdef Py_ssize_t outputs = weight.shape[0], padded, i
+        self.data[0] = self.data[1] = NULL
+        self.ops = ops(weight.itemsize)
+        self.weight = weight
+        padded = (outputs + self.ops.width - 1) // self.ops.width * self.ops.width
+        self.rows = <Py_ssize_t*> alloc(padded * sizeof(Py_ssize_t))
+        if self.rows == NULL:
+            raise MemoryError
+        for i in range(padded):
+            self.rows[i] = i if i < outputs else -1
+
+    def __dealloc__(self):
+        release(self.rows)
+        release(self.data[0])
+        release(self.data[1])
+
+    cdef int make(self, int backward) except -1:
+        cdef Py_ssize_t outputs = self.weight.shape[0], inputs = self.weight.shape[1], n, k
+        cdef Py_ssize_t width = self.ops.width, padded
+        cdef rf_product* s = &self.product[backward]
+        cdef char* data
+        cdef size_t source = self.weight.__array_interface__["data"][0]
+        if self.data[backward] != NULL:
+            return 0
+        n, k = (inputs, outputs) if backward else (outputs, inputs)
+        panels_of(s, n, width, 4, 4 * width)
+        s.runs, s.run, s.run_stride = 1, k, 0
+        padded = ((s.panels - 1) * 4 + s.last) * width
+        data = <char*> alloc(padded * k * self.weight.itemsize)
+        if data == NULL:
+            raise MemoryError
+        if backward:
+            self.ops.pack_rows(<const void*> source, inputs, self.rows, outputs, data, 0, s.panels)
+        else:
+            self.ops.pack_columns(<const void*> source, inputs, self.rows, padded, 4 * width, data, 0, s.panels)
+        s.b = data
+        self.data[backward] = data
+        return 0
+
+
+ctypedef struct Work:
+    const rf_ops* ops
+    Py_ssize_t rows
+    rf_product* product
+    const char* a
+    const char* init
+    char* c
+    rf_outer* outer
+    char* scratch
+    Py_ssize_t scratch_size
+    const char* dy
+    Py_ssize_t outputs, ld_dy
+    char* db
+
+
+cdef void task(void* context, int thread, int threads) noexcept nogil:
+    cdef Work* w = <Work*> context
+    cdef Py_ssize_t size = w.ops.itemsize
+    cdef Py_ssize_t row0, row1, p0, p1
+    if w.product != NULL:
+        row0 = w.rows * thread // threads
+        row1 = w.rows * (thread + 1) // threads
+        w.ops.product(w.product, row1 - row0, w.a + row0 * w.product.lda * size, w.init,
+                      w.c + row0 * w.product.ldc * size, 0, w.product.panels)
+    if w.outer != NULL:
+        p0 = w.outer.panels * thread // threads
+        p1 = w.outer.panels * (thread + 1) // threads
+        if p1 > p0:
+            w.ops.outer(w.outer, p0, p1, w.scratch + thread * w.scratch_size)
+        if w.db != NULL and thread == threads - 1:
+            w.ops.column_sums(w.rows, w.outputs, w.dy, w.ld_dy, w.db)
+
+
+cdef int worth(double work) except -1:
+    return 1 if work < 4e6 else get_num_threads()
+
+
+cdef Panels panels_for(object weight, dict cache, const rf_ops* table):
+    found = cache.get(table.isa)
+    if found is None:
+        found = cache.setdefault(table.isa, Panels(weight))
+    return <Panels> found
+
+
+def affine(x, weight, bias, dict cache):
+    """Return y (R, N) of x (R, K), weight (N, K) and bias (N,) or None.
+
+    ``x`` has contiguous rows; ``cache`` keeps the packed weights and must be a new dict when the weights change.
+    """
+    cdef Panels panels = panels_for(weight, cache, ops(weight.itemsize))
+    cdef rf_product product
+    cdef Work w
+    cdef int threads
+    cdef Py_ssize_t rows = x.shape[0]
+    y = np.empty((rows, weight.shape[0]), weight.dtype)
+    if not y.size:
+        return y
+    panels.make(0)
+    product = panels.product[0]
+    product.lda = x.strides[0] // x.itemsize
+    product.ldc = weight.shape[0]
+    product.ld_init = 0
+    cdef size_t a = x.__array_interface__["data"][0], c = y.__array_interface__["data"][0], init = 0
+    if bias is not None:
+        init = bias.__array_interface__["data"][0]
+    memset(&w, 0, sizeof(Work))
+    w.ops, w.rows, w.product = panels.ops, rows, &product
+    w.a, w.init, w.c = <const char*> a, <const char*> init, <char*> c
+    threads = worth(2.0 * rows * weight.shape[0] * weight.shape[1])
+    with nogil:
+        parallel(task, &w, threads)
+    return y
+
+
+def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
+    """Add the gradients to dw (N, K) and db (N,) or None, and return dx (R, K), or None if it is not wanted.
+
+    ``x`` (R, K) and ``dy`` (R, N) have contiguous rows, dw and db are contiguous.
+    """
+    cdef Panels panels = panels_for(weight, cache, ops(weight.itemsize))
+    cdef rf_product product
+    cdef rf_outer outer
+    cdef Work w
+    cdef Py_ssize_t rows = x.shape[0], inputs = weight.shape[1], outputs = weight.shape[0], wide, p, m, u, columns
+    cdef Py_ssize_t size = weight.itemsize, width = panels.ops.width
+    cdef int threads
+    cdef char* block
+    cdef Py_ssize_t sums_size
+    dx = np.empty((rows, inputs), weight.dtype) if want_dx else None
+    if rows == 0:
+        return dx
+    memset(&w, 0, sizeof(Work))
+    w.ops, w.rows = panels.ops, rows
+    cdef size_t a = x.__array_interface__["data"][0], d = dy.__array_interface__["data"][0], c = 0
+    cdef size_t target = dw.__array_interface__["data"][0], bias_target = 0
+    w.ld_dy, w.outputs, w.dy = dy.strides[0] // size, outputs, <const char*> d
+    if db is not None:
+        bias_target = db.__array_interface__["data"][0]
+        w.db = <char*> bias_target
+    if want_dx:
+        panels.make(1)
+        product = panels.product[1]
+        product.lda, product.ldc, product.ld_init = w.ld_dy, inputs, 0
+        c = dx.__array_interface__["data"][0]
+        w.product, w.a, w.c = &product, <const char*> d, <char*> c
+    panels_of(&product, inputs, width, 4, 4 * width)
+    outer.k, outer.m = rows, outputs
+    outer.a, outer.lda, outer.rows_a = <const char*> d, w.ld_dy, NULL
+    outer.b, outer.ldb = <const char*> a, x.strides[0] // size
+    outer.panels, outer.panel_stride = product.panels, 4 * width
+    outer.vectors, outer.last, outer.tail, outer.accumulate = 4, product.last, product.tail, 0
+    w.outer = &outer
+    threads = worth(4.0 * rows * outputs * inputs)
+    w.scratch_size = (panels.ops.outer_scratch(outputs) * size + 63) // 64 * 64
+    sums_size = (((outer.panels - 1) * 4 + outer.last) * width * outputs * size + 63) // 64 * 64
+    block = <char*> alloc(sums_size + threads * w.scratch_size)
+    if block == NULL:
+        raise MemoryError
+    outer.c = block
+    w.scratch = block + sums_size
+    with nogil:
+        parallel(task, &w, threads)
+        for p in range(outer.panels):
+            wide = (outer.last if p == outer.panels - 1 else 4) * width
+            columns = min(4 * width, inputs - p * 4 * width)
+            for m in range(outputs):
+                panels.ops.add_rows(columns, block + (p * 4 * width * outputs + m * wide) * size,
+                                    <char*> target + (m * inputs + p * 4 * width) * size)
+    release(block)
+    return dx
