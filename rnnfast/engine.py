@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rnnfast.backend import get_backend
 from rnnfast.cells import CellSpec
 from rnnfast.checks import FloatArray
+from rnnfast.ops import ops
 
 States = tuple[FloatArray, ...]
 
@@ -208,6 +209,5 @@ def _activations(batch: int, steps: int, width: int, dtype: np.dtype[Any], time_
 
 def _dropped(x: FloatArray, p: float, seed: int) -> FloatArray:
     """Return x (N, T, C), time-major in memory, with dropout over that memory."""
-    memory = x.transpose(1, 0, 2)
-    keep = np.random.default_rng(seed).random(memory.shape, np.float32) >= p  # SHIM: the counter-based one
-    return np.where(keep, memory * memory.dtype.type(1.0 / (1.0 - p)), 0).transpose(1, 0, 2)
+    kept: FloatArray = ops().dropout(x.transpose(1, 0, 2), p, seed)
+    return kept.transpose(1, 0, 2)
