@@ -1,6 +1,7 @@
 /* All kernels of one instruction set and element type, and the table that names them. */
 #include "vmath.inc.h"
 #include "elementwise.inc.c"
+#include "optim.inc.c"
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"
@@ -37,4 +38,16 @@ const rf_ops RF(ops) = {
     .exp = RF(exp),
     .tanh = RF(tanh),
     .sigmoid = RF(sigmoid),
+    /* optim.inc.c */
+    .optim =
+        {
+            [RF_SGD] = RF(sgd_step),
+            [RF_MOMENTUM] = RF(momentum_step),
+            [RF_NESTEROV] = RF(nesterov_step),
+            [RF_RMSPROP] = RF(rmsprop_step),
+            [RF_ADAGRAD] = RF(adagrad_step),
+            [RF_ADAM] = RF(adam_step),
+        },
+    .sum_squares = RF(sum_squares),
+    .all_finite = RF(all_finite),
 };

@@ -20,7 +20,7 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 def check_dtype(dtype: Any) -> np.dtype[Any]:
     """Return ``dtype`` as float32 or float64, or raise ``ValueError``."""
     try:
-        found = np.dtype(dtype)
+        found: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"dtype must be float32 or float64; got {dtype!r}") from None
     if found not in DTYPES:
@@ -195,6 +195,23 @@ def check_number(
         left, right = "(" if above or least == -np.inf else "[", ")" if below or most == np.inf else "]"
         raise ValueError(f"{name} must lie in {left}{least:g}, {most:g}{right}; got {number:g}")
     return number
+
+
+def check_seed(seed: Any) -> np.random.Generator:
+    """Return the generator that ``seed`` stands for: itself, one started by an int, or one with fresh entropy for None.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    ValueError
+        If the int is negative.
+    """
+    if seed is None or isinstance(seed, np.random.Generator):
+        return np.random.default_rng(seed)
+    if isinstance(seed, (bool, np.bool_)) or not hasattr(type(seed), "__index__"):
+        raise TypeError(f"seed must be an integer, a numpy.random.Generator or None; got {seed!r}")
+    return np.random.default_rng(check_size("seed", seed, 0))
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:

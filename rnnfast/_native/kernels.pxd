@@ -3,6 +3,24 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "rnnfast.h" nogil:
+    # optim.inc.c
+    ctypedef struct rf_optim_step:
+        double scale
+        double l2
+        double shrink
+        double rate
+        double a
+        double b
+        double eps
+        double root
+    enum:
+        RF_SGD
+        RF_MOMENTUM
+        RF_NESTEROV
+        RF_RMSPROP
+        RF_ADAGRAD
+        RF_ADAM
+
     ctypedef struct rf_product:
         Py_ssize_t runs, run, run_stride
         Py_ssize_t panels, panel_stride
@@ -92,6 +110,10 @@ cdef extern from "rnnfast.h" nogil:
         void (*exp)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*tanh)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*sigmoid)(Py_ssize_t n, const void* x, void* y) noexcept nogil
+        # optim.inc.c
+        void (*optim[6])(Py_ssize_t n, void* p, const void* g, void* s, void* t, const rf_optim_step* k) noexcept nogil
+        double (*sum_squares)(Py_ssize_t n, const void* x) noexcept nogil
+        int (*all_finite)(Py_ssize_t n, const void* x) noexcept nogil
 
     ctypedef void (*rf_task)(void* context, int thread, int threads) noexcept nogil
 
