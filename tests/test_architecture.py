@@ -12,7 +12,7 @@ PACKAGE = ROOT / "rnnfast"
 
 # From the ground up; a name stands for a module or for a folder with all it holds.
 FLOORS = (
-    ("backend", "checks", "interrupts", "threads", "parameters"),
+    ("backend", "checks", "interrupts", "threads", "parameters", "rows"),
     ("_native", "cells", "reference"),
     ("engine", "initializers"),
     ("layers",),
