@@ -1,6 +1,6 @@
 """The description of a model: a closed table of layers, and between a layer and its JSON.
 
-A description is ``{"class": name, "config": {...}}``; a `Sequential` has ``"layers": [...]`` beside them. Names are looked
+A description is ``{"class": name, "config": {...}}``; a `Sequential` has ``"layers": [...]`` beside. Names are looked
 up in the table below and nowhere else. Before anything is built, the table's lower bound on a layer's parameters is
 held against the numbers in the file, so that a small file cannot ask for a large model.
 """
@@ -34,9 +34,10 @@ def _size(config: Config, name: str, default: int | None = None) -> int:
 
 def _recurrent(gates: int) -> Callable[[Config], int]:
     def least(config: Config) -> int:
-        hidden = _size(config, "hidden_size")
-        stack = _size(config, "num_layers", 1) * (2 if config.get("bidirectional") else 1)
-        return gates * hidden * (_size(config, "input_size") + hidden * stack)
+        hidden, above = _size(config, "hidden_size"), _size(config, "num_layers", 1) - 1
+        directions = 2 if config.get("bidirectional") else 1
+        columns = _size(config, "input_size") + hidden + above * (directions + 1) * hidden
+        return gates * hidden * directions * columns
 
     return least
 
@@ -124,9 +125,11 @@ def _least(description: Any) -> int:
 
 def _build(description: dict[str, Any]) -> Layer:
     name = description["class"]
-    if name == "Sequential":
-        return layers.Sequential(*(_build(part) for part in description["layers"]))
     try:
+        if name == "Sequential":
+            return layers.Sequential(*(_build(part) for part in description["layers"]))
         return LAYERS[name].cls(**description["config"])
+    except ModelFileError:
+        raise
     except (TypeError, ValueError, KeyError, IndexError) as error:
         raise ModelFileError(f"{name}: {error}") from None
