@@ -1,8 +1,10 @@
 /* All kernels of one instruction set and element type, and the table that names them. */
 #include "vmath.inc.h"
 #include "elementwise.inc.c"
+#include "optim.inc.c"
 #include "gemm.inc.c"
 #include "pack.inc.c"
+#include "ops.inc.c"
 #include "cells/gru.inc.c"
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"
@@ -28,7 +30,24 @@ const rf_ops RF(ops) = {
     .unpack_add = RF(unpack_add),
     .fill_slots = RF(fill_slots),
 
+    .softmax_xent = RF(softmax_xent),
+    .sigmoid_xent = RF(sigmoid_xent),
+    .dropout = RF(dropout),
+    .scatter_add = RF(scatter_add),
+    .max_steps = RF(max_steps),
     .exp = RF(exp),
     .tanh = RF(tanh),
     .sigmoid = RF(sigmoid),
+    /* optim.inc.c */
+    .optim =
+        {
+            [RF_SGD] = RF(sgd_step),
+            [RF_MOMENTUM] = RF(momentum_step),
+            [RF_NESTEROV] = RF(nesterov_step),
+            [RF_RMSPROP] = RF(rmsprop_step),
+            [RF_ADAGRAD] = RF(adagrad_step),
+            [RF_ADAM] = RF(adam_step),
+        },
+    .sum_squares = RF(sum_squares),
+    .all_finite = RF(all_finite),
 };

@@ -13,6 +13,18 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* optim.inc.c: the constants of one optimiser step on one array; each rule's formula says which it uses */
+typedef struct rf_optim_step {
+    double scale;  /* of the gradient */
+    double l2;     /* weight decay as part of the gradient */
+    double shrink; /* decoupled weight decay: 1 - rate * decay (Adam only) */
+    double rate;   /* learning rate, with the first moment's bias correction for Adam */
+    double a, b;   /* what the state keeps of itself */
+    double eps;
+    double root;   /* 1 / sqrt(second moment's bias correction) */
+} rf_optim_step;
+enum { RF_SGD, RF_MOMENTUM, RF_NESTEROV, RF_RMSPROP, RF_ADAGRAD, RF_ADAM, RF_RULES };
+
 /* A product C = init + A B of many rows with a packed B (gemm.inc.c).
  * B stands in panels of `vectors` W-wide columns groups, each panel K x vectors x W and contiguous; the last panel has
  * `last` of them. Panel p fills columns p*panel_stride .. + vectors*W of a row of C. K is made of `runs` runs of `run`
@@ -102,10 +114,25 @@ typedef struct rf_ops {
     void (*fill_slots)(ptrdiff_t rows, ptrdiff_t panels, int slots, int first, int count, const void *from,
                        void *gates);
 
+    /* ops.inc.c */
+    void (*softmax_xent)(ptrdiff_t rows, ptrdiff_t n, const void *x, const int64_t *targets, const void *weights,
+                         double scale, double smoothing, double *losses, void *dx);
+    void (*sigmoid_xent)(ptrdiff_t rows, ptrdiff_t n, const void *x, const void *targets, const void *weights,
+                         double scale, double *losses, void *dx);
+    void (*dropout)(ptrdiff_t n, uint64_t start, const void *x, void *y, double scale, uint32_t threshold,
+                    uint64_t seed);
+    void (*scatter_add)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t ld, const int64_t *to, const void *x, void *y);
+    void (*max_steps)(ptrdiff_t steps, ptrdiff_t n, const void *x, void *y, int32_t *at);
+
     /* vmath.inc.h over arrays: y[i] = f(x[i]), i < n; x and y may be the same array */
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);
     void (*sigmoid)(ptrdiff_t n, const void *x, void *y);
+
+    /* optim.inc.c: p, g, s, t (n,); p, s and t are updated; s and t may be NULL where the rule has no such state */
+    void (*optim[RF_RULES])(ptrdiff_t n, void *p, const void *g, void *s, void *t, const rf_optim_step *k);
+    double (*sum_squares)(ptrdiff_t n, const void *x);
+    int (*all_finite)(ptrdiff_t n, const void *x);
 } rf_ops;
 
 /* dispatch.c */

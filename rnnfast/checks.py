@@ -20,7 +20,7 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 def check_dtype(dtype: Any) -> np.dtype[Any]:
     """Return ``dtype`` as float32 or float64, or raise ``ValueError``."""
     try:
-        found = np.dtype(dtype)
+        found: np.dtype[Any] = np.dtype(dtype)
     except TypeError:
         raise TypeError(f"dtype must be float32 or float64; got {dtype!r}") from None
     if found not in DTYPES:
@@ -55,6 +55,42 @@ def check_real(name: str, value: Any, dtype: np.dtype[Any], shape: Sequence[int 
     if array.ndim != len(shape) or any(isinstance(s, int) and s != n for s, n in zip(shape, array.shape, strict=True)):
         raise ValueError(f"{name} must have shape {_spell(shape)}; got {_spell(array.shape)}")
     return array.astype(dtype, copy=False)
+
+
+def check_floating(name: str, value: Any, shapes: Sequence[Sequence[int | str]]) -> FloatArray:
+    """Return ``value`` as an array for what has no dtype of its own: float64 stays, all other numbers become float32.
+
+    Parameters
+    ----------
+    name : str
+        What the user calls the argument.
+    value : array_like
+        Anything NumPy makes a real array of.
+    shapes : sequence of shapes
+        Those allowed, no two with as many dimensions; strings name sizes that may be anything.
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers.
+    ValueError
+        If no shape fits.
+    """
+    array = as_array(name, value)
+    dtype = DTYPES[1] if array.dtype == DTYPES[1] else DTYPES[0]
+    for shape in shapes:
+        if len(shape) == array.ndim:
+            return check_real(name, array, dtype, shape)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    raise ValueError(f"{name} must have shape {' or '.join(map(_spell, shapes))}; got {_spell(array.shape)}")
+
+
+def check_generator(rng: Any) -> np.random.Generator | None:
+    """Return ``rng`` if it is a Generator or None, else raise ``TypeError``."""
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator; got {type(rng).__name__}")
+    return rng
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:
@@ -159,6 +195,23 @@ def check_number(
         left, right = "(" if above or least == -np.inf else "[", ")" if below or most == np.inf else "]"
         raise ValueError(f"{name} must lie in {left}{least:g}, {most:g}{right}; got {number:g}")
     return number
+
+
+def check_seed(seed: Any) -> np.random.Generator:
+    """Return the generator that ``seed`` stands for: itself, one started by an int, or one with fresh entropy for None.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    ValueError
+        If the int is negative.
+    """
+    if seed is None or isinstance(seed, np.random.Generator):
+        return np.random.default_rng(seed)
+    if isinstance(seed, (bool, np.bool_)) or not hasattr(type(seed), "__index__"):
+        raise TypeError(f"seed must be an integer, a numpy.random.Generator or None; got {seed!r}")
+    return np.random.default_rng(check_size("seed", seed, 0))
 
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:

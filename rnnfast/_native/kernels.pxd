@@ -1,6 +1,26 @@
 # The one binding of csrc/rnnfast.h; other modules reach the C side through what this one exports.
 
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
 cdef extern from "rnnfast.h" nogil:
+    # optim.inc.c
+    ctypedef struct rf_optim_step:
+        double scale
+        double l2
+        double shrink
+        double rate
+        double a
+        double b
+        double eps
+        double root
+    enum:
+        RF_SGD
+        RF_MOMENTUM
+        RF_NESTEROV
+        RF_RMSPROP
+        RF_ADAGRAD
+        RF_ADAM
+
     ctypedef struct rf_product:
         Py_ssize_t runs, run, run_stride
         Py_ssize_t panels, panel_stride
@@ -77,9 +97,23 @@ cdef extern from "rnnfast.h" nogil:
                            void* gates) noexcept nogil
 
         # elementwise.inc.c
+        # ops.inc.c
+        void (*softmax_xent)(Py_ssize_t rows, Py_ssize_t n, const void* x, const int64_t* targets, const void* weights,
+                             double scale, double smoothing, double* losses, void* dx) noexcept nogil
+        void (*sigmoid_xent)(Py_ssize_t rows, Py_ssize_t n, const void* x, const void* targets, const void* weights,
+                             double scale, double* losses, void* dx) noexcept nogil
+        void (*dropout)(Py_ssize_t n, uint64_t start, const void* x, void* y, double scale, uint32_t threshold,
+                        uint64_t seed) noexcept nogil
+        void (*scatter_add)(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t ld, const int64_t* to, const void* x,
+                            void* y) noexcept nogil
+        void (*max_steps)(Py_ssize_t steps, Py_ssize_t n, const void* x, void* y, int32_t* at) noexcept nogil
         void (*exp)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*tanh)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*sigmoid)(Py_ssize_t n, const void* x, void* y) noexcept nogil
+        # optim.inc.c
+        void (*optim[6])(Py_ssize_t n, void* p, const void* g, void* s, void* t, const rf_optim_step* k) noexcept nogil
+        double (*sum_squares)(Py_ssize_t n, const void* x) noexcept nogil
+        int (*all_finite)(Py_ssize_t n, const void* x) noexcept nogil
 
     ctypedef void (*rf_task)(void* context, int thread, int threads) noexcept nogil
 

@@ -1,0 +1,91 @@
+"""The command line: ``python -m rnnfast demo`` and ``python -m rnnfast info``."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+DEMOS = {
+    "text": "a character LSTM learns a text and writes its like (the default)",
+    "forecast": "an LSTM forecasts a time series, against persistence",
+    "digits": "an LSTM reads images of digits row by row",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit code: 0 well, 1 an error told in one line, 2 wrong usage.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments, those of the process if not given.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["demo"] and arguments[1:2] not in ([name] for name in (*DEMOS, "-h", "--help")):
+        arguments.insert(1, "text")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            # A sample in a script that the terminal lacks is no reason to stop.
+            stream.reconfigure(errors="replace")
+    parser = _parser(arguments)
+    args = parser.parse_args(arguments)
+    if args.command == "info":
+        from rnnfast.demos.info import show
+
+        show()
+        return 0
+    return _demo(args)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from rnnfast.demos.common import UserError
+
+    try:
+        code: int = importlib.import_module(f"rnnfast.demos.{args.demo}").run(args)
+        sys.stdout.flush()
+    except UserError as error:
+        print(f"rnnfast: error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("\nrnnfast: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # The reader of our output has gone; keep the interpreter from flushing into the void at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
+
+
+def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser; the options of a demonstration are imported only where it is asked for."""
+    parser = argparse.ArgumentParser(
+        prog="python -m rnnfast",
+        description="Recurrent networks on CPUs.",
+        epilog="examples:\n  python -m rnnfast demo\n  python -m rnnfast demo forecast\n  python -m rnnfast info\n",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,info}")
+    demo = commands.add_parser(
+        "demo",
+        help="train a network before your eyes",
+        description="Train a network before your eyes, save it, and use what was saved.",
+        epilog="Without a name it is 'text'. 'python -m rnnfast demo NAME --help' lists the options.",
+    )
+    commands.add_parser("info", help="version, instruction set, threads, backend")
+    names = demo.add_subparsers(dest="demo", required=True, metavar="{text,forecast,digits}")
+    for name, summary in DEMOS.items():
+        sub = names.add_parser(
+            name, help=summary, description=summary.capitalize(), formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        if arguments[1:2] == [name]:
+            module = importlib.import_module(f"rnnfast.demos.{name}")
+            module.add_arguments(sub)
+            sub.epilog = module.EXAMPLES
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

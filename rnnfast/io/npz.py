@@ -1,0 +1,76 @@
+"""A document and arrays as NumPy's .npz: a zip archive of .npy members, stored as they are, without pickle.
+
+``numpy.load`` reads these files; `read` takes only what `write` makes, so that no archive can ask for more memory than
+it has bytes or for anything to be executed. The archive's checksums tell damage.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from rnnfast.io.atomic import atomic_write
+from rnnfast.io.errors import ModelFileError
+
+MAGIC = b"PK\x03\x04"
+DOCUMENT = "rnnfast.json"
+
+
+def write(path: Path, text: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write the document and the contiguous arrays."""
+    document = np.frombuffer(text.encode("ascii"), np.uint8)
+    with atomic_write(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in {DOCUMENT: document, **arrays}.items():
+            with archive.open(zipfile.ZipInfo(name + ".npy"), "w", force_zip64=True) as member:
+                npy.write_array(member, array, version=(1, 0), allow_pickle=False)
+
+
+def read(path: Path) -> tuple[bytes, dict[str, NDArray[Any]]]:
+    """Return the document's text and the arrays, or raise ``ModelFileError``."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            arrays = _members(archive, path.stat().st_size)
+    except ModelFileError:
+        raise
+    except OSError:
+        raise
+    except Exception as error:
+        # The archive and its headers are parsed by others, who raise whatever came to hand.
+        raise ModelFileError(f"it is no valid .npz file: {error}") from None
+    document = arrays.pop(DOCUMENT, None)
+    if document is None or document.dtype != np.uint8 or document.ndim != 1:
+        raise ModelFileError(f"it has no {DOCUMENT}: not a file of rnnfast")
+    return document.tobytes(), arrays
+
+
+def _members(archive: zipfile.ZipFile, size: int) -> dict[str, NDArray[Any]]:
+    arrays: dict[str, NDArray[Any]] = {}
+    members = archive.infolist()
+    stored = all(m.compress_type == zipfile.ZIP_STORED and m.compress_size == m.file_size for m in members)
+    if not stored or sum(m.file_size for m in members) > size:
+        raise ModelFileError("its members must be stored as they are")
+    for member in members:
+        name = member.filename.removesuffix(".npy")
+        if name == member.filename or name in arrays:
+            raise ModelFileError(f"its member {member.filename!r} is no array, or comes twice")
+        with archive.open(member) as file:
+            arrays[name] = _array(file, name, member.file_size)
+    return arrays
+
+
+def _array(file: Any, name: str, size: int) -> NDArray[Any]:
+    if npy.read_magic(file) != (1, 0):
+        raise ModelFileError(f"array {name!r} has an unknown version")
+    shape, fortran, dtype = npy.read_array_header_1_0(file)
+    if dtype.kind not in "biuf" or dtype.byteorder == ">" or fortran:
+        raise ModelFileError(f"array {name!r} must hold plain numbers; got dtype {dtype}")
+    if prod(shape) * dtype.itemsize != size - file.tell():
+        raise ModelFileError(f"array {name!r} of shape {shape} does not fit its {size} bytes")
+    return np.frombuffer(file.read(), dtype).reshape(shape)

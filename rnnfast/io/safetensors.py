@@ -1,0 +1,74 @@
+"""A document and arrays as a safetensors file, through the package of that name; the document is metadata.
+
+The format has no checksum, so a CRC-32 of document and arrays goes beside the document.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from rnnfast.io import strict_json
+from rnnfast.io.atomic import atomic_write
+from rnnfast.io.errors import ModelFileError
+
+DOCUMENT = "rnnfast"
+CHECKSUM = "rnnfast_crc32"
+
+
+def write(path: Path, text: str, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write the document and the contiguous arrays."""
+    from safetensors.numpy import save
+
+    metadata = {DOCUMENT: text, CHECKSUM: str(_checksum(text, arrays))}
+    data = save(dict(arrays), metadata)
+    with atomic_write(path) as file:
+        file.write(data)
+
+
+def read(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
+    """Return the document's text and the arrays, or raise ``ModelFileError``."""
+    _check_header(path)
+    if find_spec("safetensors") is None:
+        raise ModelFileError("reading it needs the package safetensors (pip install safetensors)")
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, TypeError, ValueError, AttributeError, KeyError) as error:
+        raise ModelFileError(f"it is no valid safetensors file: {error}") from None
+    if DOCUMENT not in metadata:
+        raise ModelFileError(f"it has no {DOCUMENT!r} in its metadata: not a file of rnnfast")
+    text = str(metadata[DOCUMENT])
+    if metadata.get(CHECKSUM) != str(_checksum(text, arrays)):
+        raise ModelFileError("its checksum does not fit: the file is damaged")
+    return text, arrays
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a header that is cut short, huge, or loose JSON."""
+    size = path.stat().st_size
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > size - 8:
+            raise ModelFileError("it is neither a safetensors nor an .npz file, or is cut short")
+        if length > 2 * strict_json.MAX_BYTES:
+            raise ModelFileError(f"its header of {length} bytes is too long")
+        header = file.read(length)
+    strict_json.loads(header, "its header", 2 * strict_json.MAX_BYTES)
+
+
+def _checksum(text: str, arrays: Mapping[str, NDArray[Any]]) -> int:
+    total = zlib.crc32(text.encode())
+    for name in sorted(arrays):
+        array = arrays[name]
+        total = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), total)
+        total = zlib.crc32(array.reshape(-1).view("u1"), total)
+    return total

@@ -1,0 +1,135 @@
+"""The description of a model: a closed table of layers, and between a layer and its JSON.
+
+A description is ``{"class": name, "config": {...}}``; a `Sequential` has ``"layers": [...]`` beside. Names are looked
+up in the table below and nowhere else. Before anything is built, the table's lower bound on a layer's parameters is
+held against the numbers in the file, so that a small file cannot ask for a large model.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from rnnfast import layers
+from rnnfast.checks import check_size
+from rnnfast.io.errors import ModelFileError
+from rnnfast.layers.base import Layer
+
+Config = Mapping[str, Any]
+
+
+class Entry(NamedTuple):
+    """A class that may be in a file, and the least number of parameters a configuration of it has."""
+
+    cls: Callable[..., Layer]
+    least: Callable[[Config], int]
+
+
+def _size(config: Config, name: str, default: int | None = None) -> int:
+    if name not in config and default is not None:
+        return default
+    return check_size(name, config.get(name))
+
+
+def _recurrent(gates: int) -> Callable[[Config], int]:
+    def least(config: Config) -> int:
+        hidden, above = _size(config, "hidden_size"), _size(config, "num_layers", 1) - 1
+        directions = 2 if config.get("bidirectional") else 1
+        columns = _size(config, "input_size") + hidden + above * (directions + 1) * hidden
+        return gates * hidden * directions * columns
+
+    return least
+
+
+def _product(*names: str) -> Callable[[Config], int]:
+    def least(config: Config) -> int:
+        total = 1
+        for name in names:
+            total *= _size(config, name)
+        return total
+
+    return least
+
+
+def _nothing(config: Config) -> int:
+    return 0
+
+
+LAYERS: dict[str, Entry] = {
+    "RNN": Entry(layers.RNN, _recurrent(1)),
+    "LSTM": Entry(layers.LSTM, _recurrent(4)),
+    "GRU": Entry(layers.GRU, _recurrent(3)),
+    "Dense": Entry(layers.Dense, _product("in_features", "out_features")),
+    "Embedding": Entry(layers.Embedding, _product("num_embeddings", "embedding_dim")),
+    "Dropout": Entry(layers.Dropout, _nothing),
+    "Last": Entry(layers.Last, _nothing),
+    "MeanPool": Entry(layers.MeanPool, _nothing),
+    "MaxPool": Entry(layers.MaxPool, _nothing),
+}
+
+
+def describe(layer: Layer) -> dict[str, Any]:
+    """Return the description of a layer, or raise ``TypeError`` if its class is not in the table."""
+    if type(layer) is layers.Sequential:
+        return {"class": "Sequential", "layers": [describe(child) for child in layer.children().values()]}
+    name = type(layer).__name__
+    if name not in LAYERS or type(layer) is not LAYERS[name].cls:
+        raise TypeError(f"model must consist of {', '.join([*LAYERS, 'Sequential'])}; got {name}")
+    return {"class": name, "config": layer.config()}
+
+
+def build(description: Any, elements: int) -> Layer:
+    """Return a new layer of a description.
+
+    Parameters
+    ----------
+    description : object
+        As it came from the file.
+    elements : int
+        How many numbers the file holds for the layer's parameters.
+
+    Raises
+    ------
+    ModelFileError
+        If it is not a valid description, or describes more parameters than ``elements``.
+    """
+    needed = _least(description)
+    if needed > elements:
+        raise ModelFileError(f"it describes a model of at least {needed} parameters but holds {elements}")
+    return _build(description)
+
+
+def _least(description: Any) -> int:
+    if type(description) is not dict:
+        raise ModelFileError("a layer's description must be an object")
+    name = description.get("class")
+    if name == "Sequential":
+        if set(description) != {"class", "layers"} or type(description["layers"]) is not list:
+            raise ModelFileError("a Sequential must have the fields class and layers")
+        return sum(_least(part) for part in description["layers"])
+    if type(name) is not str or name not in LAYERS:
+        raise ModelFileError(f"there is no layer called {name!r:.80}")
+    config = description.get("config")
+    if set(description) != {"class", "config"} or type(config) is not dict:
+        raise ModelFileError(f"{name} must have the fields class and config")
+    allowed = set(inspect.signature(LAYERS[name].cls).parameters) - {"seed"}
+    unknown = sorted(set(config) - allowed)
+    if unknown:
+        raise ModelFileError(f"{name} has no option {unknown[0]!r:.80}")
+    try:
+        return LAYERS[name].least(config)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(f"{name}: {error}") from None
+
+
+def _build(description: dict[str, Any]) -> Layer:
+    name = description["class"]
+    try:
+        if name == "Sequential":
+            return layers.Sequential(*(_build(part) for part in description["layers"]))
+        return LAYERS[name].cls(**description["config"])
+    except ModelFileError:
+        raise
+    except (TypeError, ValueError, KeyError, IndexError) as error:
+        raise ModelFileError(f"{name}: {error}") from None

@@ -1,0 +1,373 @@
+"""The trainer: what users call. The loop of a fit, the step of a batch and the feeds are in ``training/``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast.callbacks import Callback
+from rnnfast.checks import check_flag, check_number, check_size
+from rnnfast.layers.base import Layer
+from rnnfast.metrics import Metric
+from rnnfast.optimizers import Optimizer
+from rnnfast.schedules import Schedule
+from rnnfast.training.batches import BatchFeed, Samples
+from rnnfast.training.faults import TrainingError
+from rnnfast.training.feeds import Feed
+from rnnfast.training.history import History
+from rnnfast.training.loop import Loop
+from rnnfast.training.step import Step
+from rnnfast.training.streams import ChunkFeed, StreamFeed, is_chunks
+
+__all__ = ["Trainer", "TrainingError"]
+
+
+class Trainer:
+    """Trains a model and measures it.
+
+    Parameters
+    ----------
+    model : Layer
+        Any layer; `Sequential` as a rule. Batch first.
+    loss : callable
+        A loss of ``rnnfast.losses``.
+    optimizer : Optimizer
+        Keeps its state here and nowhere else.
+    clip_norm : float, optional
+        Scale the gradients so that their norm over all parameters is at most this.
+    clip_value : float, optional
+        Cut each element of the gradients to plus or minus this, before the norm is taken.
+    schedule : Schedule, optional
+        Sets ``optimizer.lr`` before each update, from the rate the optimiser has now.
+    metrics : sequence of Metric, default ()
+        Measured in training and validation, under their names.
+    seed : int, default 0
+        All randomness comes from it: the order of the batches and dropout. Epoch k of a trainer draws the same
+        whatever went before, and the same seed gives the same result to the bit on the same machine (but for a
+        schedule that follows ``max_seconds``, which follows the clock).
+
+    Attributes
+    ----------
+    epoch : int
+        Epochs begun over the life of the trainer.
+    base_lr : float
+        The optimiser's rate when the trainer was made, which the schedule starts from.
+    one : Step
+        What happens to every batch.
+    history : History
+        Of the running or last fit.
+    stop_reason : str
+        Not empty when the running fit is to end.
+    """
+
+    def __init__(
+        self,
+        model: Layer,
+        loss: Any,
+        optimizer: Optimizer,
+        *,
+        clip_norm: float | None = None,
+        clip_value: float | None = None,
+        schedule: Schedule | None = None,
+        metrics: Sequence[Metric] = (),
+        seed: int = 0,
+    ) -> None:
+        for name, value, kind in (("model", model, Layer), ("optimizer", optimizer, Optimizer)):
+            if not isinstance(value, kind):
+                raise TypeError(f"{name} must be a {kind.__name__}; got {type(value).__name__}")
+        if not callable(loss) or not hasattr(loss, "forward"):
+            raise TypeError(f"loss must be callable and have forward; got {type(loss).__name__}")
+        if schedule is not None and not isinstance(schedule, Schedule):
+            raise TypeError(f"schedule must be a Schedule; got {type(schedule).__name__}")
+        for metric in metrics:
+            if not isinstance(metric, Metric):
+                raise TypeError(f"metrics must be of Metric; got {type(metric).__name__}")
+        self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
+        self.metrics = tuple(metrics)
+        if len({"loss", *(metric.name for metric in self.metrics)}) <= len(self.metrics):
+            raise ValueError(f"metrics must differ in name; got {', '.join(m.name for m in self.metrics)}")
+        self.clip_norm = None if clip_norm is None else check_number("clip_norm", clip_norm, 0, above=True)
+        self.clip_value = None if clip_value is None else check_number("clip_value", clip_value, 0, above=True)
+        self.seed = check_size("seed", seed, 0)
+        self.one = Step(model, loss, optimizer, self.clip_norm, self.clip_value)
+        self.epoch = 0
+        self.base_lr = optimizer.lr
+        self.history = History()
+        self.stop_reason = ""
+
+    @property
+    def step(self) -> int:
+        """Updates done over the life of the trainer."""
+        return self.one.count
+
+    def fit(
+        self,
+        x: Any,
+        y: Any,
+        *,
+        epochs: int = 1,
+        batch_size: int = 32,
+        lengths: Any = None,
+        mask: Any = None,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        shuffle: bool = True,
+        bucket: bool = True,
+        max_seconds: float | None = None,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+    ) -> History:
+        """Train on samples: sequences, or plain rows where the model takes those.
+
+        Parameters
+        ----------
+        x : array_like (N, T, C), (N, T) of int, (N, C), or list of N arrays (T_n, ...)
+            The inputs. Lists are padded batch by batch.
+        y : array_like or list
+            The targets: one for each step where the model keeps the time axis, (N, T, ...) or a list of (T_n, ...);
+            else one for each sequence, (N, ...).
+        epochs : int, default 1
+            Passes over the data.
+        batch_size : int, default 32
+            Sequences per update.
+        lengths : array_like (N,) of int, optional
+            Valid steps of each sequence, where x is an array.
+        mask : array_like or list, optional
+            Weights of the targets (0: left out), of shape (N,), or (N, T) where targets are one for each step.
+        validation_data : tuple, optional
+            (x, y), (x, y, lengths) or (x, y, lengths, mask), measured after each epoch under names that begin "val_".
+        validation_split : float, default 0
+            In [0, 1): the share of the samples held out for validation, the last ones as they come. Not together
+            with ``validation_data``.
+        shuffle : bool, default True
+            Whether the order is random and new in each epoch.
+        bucket : bool, default True
+            Whether shuffled batches are made of sequences of like lengths.
+        max_seconds : float, optional
+            Stop after the batch in which so much time has gone by since the call, validation included.
+        callbacks : sequence of Callback, default ()
+            Called in order.
+        progress : bool, default True
+            Whether to show progress on stderr.
+
+        Returns
+        -------
+        History
+            By epoch "epoch", "loss", the metrics, "lr", "seconds", "per_second" (tokens, steps or samples) and what
+            validation gave; and why training stopped.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If an argument does not fit; nothing has changed then, except that a class index out of range shows when
+            its batch comes.
+        TrainingError
+            If a loss or gradient is NaN or infinite. Parameters are as before that batch.
+        """
+        samples = self._samples((x, y, lengths, mask), ("x", "y"))
+        if validation_data is not None and validation_split:
+            raise ValueError("validation_data and validation_split cannot both be given")
+        held_out = None
+        if validation_data is not None:
+            if not isinstance(validation_data, (tuple, list)) or not 2 <= len(validation_data) <= 4:
+                raise TypeError(
+                    "validation_data must be (x, y), (x, y, lengths) or (x, y, lengths, mask); "
+                    f"got {type(validation_data).__name__}"
+                )
+            names = ("validation_data[0]", "validation_data[1]")
+            held_out = self._samples((*validation_data, None, None)[:4], names)
+        elif check_number("validation_split", validation_split, 0, 1, below=True):
+            samples, held_out = samples.split(validation_split)
+        shuffle = check_flag("shuffle", shuffle)
+        feed = BatchFeed(samples, batch_size, shuffle, check_flag("bucket", bucket) and shuffle)
+        measured = None if held_out is None else BatchFeed(held_out, batch_size, shuffle=False)
+        return Loop(self, feed, measured, epochs, max_seconds, callbacks, progress).run()
+
+    def fit_stream(
+        self,
+        inputs: Any,
+        targets: Any = None,
+        *,
+        streams: int = 64,
+        steps: int = 64,
+        epochs: int = 1,
+        validation_data: Any = None,
+        validation_split: float = 0.0,
+        max_seconds: float | None = None,
+        callbacks: Sequence[Callback] = (),
+        progress: bool = True,
+    ) -> History:
+        """Train by truncated back-propagation: the state is carried from chunk to chunk, gradients are not.
+
+        Parameters
+        ----------
+        inputs : array_like (L,) of int, (L, C), or iterable
+            A long stream, cut into ``streams`` parallel ones (the n-th part of the array each; a remainder of fewer
+            steps than streams at the end is left out). Or chunks (x, y) or (x, y, reset) of x (N, T) or (N, T, C) and
+            y (N, T, ...): the state is carried until a true ``reset``, which says that it starts anew before this
+            chunk. More than one epoch needs an iterable that starts anew.
+        targets : array_like (L, ...), optional
+            One for each step; by default the inputs one step on. Not with chunks.
+        streams : int, default 64
+            The size of a batch.
+        steps : int, default 64
+            The longest chunk; chunks are made of equal size, give or take a step.
+        epochs, max_seconds, callbacks, progress
+            As in `fit`.
+        validation_data : array_like, or tuple (inputs, targets), optional
+            A stream to be measured after each epoch.
+        validation_split : float, default 0
+            In [0, 1): the share of the stream held out, at its end.
+
+        Returns
+        -------
+        History
+            As from `fit`.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError, TrainingError
+            As `fit`.
+
+        References
+        ----------
+        Williams and Peng (1990), An efficient gradient-based algorithm for on-line training of recurrent networks.
+        """
+        share = check_number("validation_split", validation_split, 0, 1, below=True)
+        if validation_data is not None and share:
+            raise ValueError("validation_data and validation_split cannot both be given")
+        if is_chunks(inputs) and share:
+            raise ValueError("validation_split needs an array, not an iterator of chunks")
+        if share:
+            at = len(inputs) - round(share * len(inputs))
+            tail = inputs[at:], None if targets is None else targets[at:]
+            validation_data = tail if targets is not None else tail[0]
+            inputs, targets = inputs[:at], None if targets is None else targets[:at]
+        feed = self._stream(inputs, targets, streams, steps, check_size("epochs", epochs) == 1)
+        measured = None
+        if validation_data is not None:
+            pair = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
+            names = ("validation_data", "validation_data[1]")
+            measured = self._stream(pair[0], pair[1], streams, steps, epochs == 1, names)
+        return Loop(self, feed, measured, epochs, max_seconds, callbacks, progress).run()
+
+    def evaluate(
+        self, x: Any, y: Any, *, lengths: Any = None, mask: Any = None, batch_size: int = 32
+    ) -> dict[str, float]:
+        """Return the loss and the metrics over samples, by name; arguments as in `fit`."""
+        return self.measure(BatchFeed(self._samples((x, y, lengths, mask), ("x", "y")), batch_size, shuffle=False))
+
+    def evaluate_stream(
+        self, inputs: Any, targets: Any = None, *, streams: int = 64, steps: int = 64
+    ) -> dict[str, float]:
+        """Return the loss and the metrics over a stream, by name; arguments as in `fit_stream`."""
+        return self.measure(self._stream(inputs, targets, streams, steps, True))
+
+    def predict(self, x: Any, *, lengths: Any = None, batch_size: int = 32) -> NDArray[Any] | list[NDArray[Any]]:
+        """Return the model's outputs for samples, in their order.
+
+        Parameters
+        ----------
+        x, lengths, batch_size
+            As in `fit`.
+
+        Returns
+        -------
+        ndarray or list of ndarray
+            (N, ...) or, where the model keeps the time axis, (N, T, ...) with zeros past the lengths; for a list of
+            sequences then a list of (T_n, ...).
+        """
+        samples = Samples(self.model, x, None, lengths, None)
+        out: Any = None
+        ragged = samples.per_step and not isinstance(samples.x, np.ndarray)
+        parts: list[Any] = [None] * len(samples) if ragged else []
+        for batch in BatchFeed(samples, batch_size, shuffle=False).batches(None):
+            pred, _ = self.one.infer(batch, None)
+            assert batch.rows is not None
+            if ragged:
+                assert samples.lengths is not None
+                for row, k in zip(pred, batch.rows, strict=True):
+                    parts[k] = row[: samples.lengths[k]].copy()
+                continue
+            if out is None:
+                steps = samples.x.shape[1:2] if samples.per_step else ()  # type: ignore[union-attr]
+                out = np.zeros((len(samples), *steps, *pred.shape[1 + len(steps) :]), pred.dtype)
+            if samples.per_step:
+                if batch.lengths is not None:
+                    pred = np.where((np.arange(pred.shape[1]) < batch.lengths[:, None])[..., None], pred, 0)
+                out[batch.rows, : pred.shape[1]] = pred
+            else:
+                out[batch.rows] = pred
+        return parts if ragged else out
+
+    def measure(self, feed: Feed) -> dict[str, float]:
+        """Return the loss and the metrics over one pass of a feed, by name."""
+        return self.one.evaluate(feed, self.metrics)
+
+    def stop(self, reason: str = "stopped") -> None:
+        """End the running fit after the batch or epoch at hand; ``history.reason`` becomes ``reason``."""
+        self.stop_reason = str(reason)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that another trainer of the same construction needs to go on from here, the model apart.
+
+        Returns
+        -------
+        dict of str to ndarray
+            Flat: "step", "epoch", "base_lr", "optimizer/..." and "schedule/...".
+        """
+        found = {"step": np.array(self.step), "epoch": np.array(self.epoch), "base_lr": np.array(self.base_lr)}
+        found.update({f"optimizer/{name}": array for name, array in self.optimizer.state_dict().items()})
+        if self.schedule is not None:
+            found.update({f"schedule/{name}": np.array(v) for name, v in self.schedule.state_dict().items()})
+        return found
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from where `state_dict` was called.
+
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            If an entry is missing, unknown or does not fit.
+        """
+        parts: dict[str, dict[str, Any]] = {"": {}, "optimizer": {}, "schedule": {}}
+        for name, value in state_dict.items():
+            head, slash, rest = name.partition("/")
+            if (head if slash else "") not in parts:
+                raise KeyError(f"state_dict: unknown entry {name}")
+            parts[head if slash else ""][rest if slash else name] = value
+        if set(parts[""]) != {"step", "epoch", "base_lr"}:
+            raise KeyError(f"state_dict must have step, epoch and base_lr; got {sorted(parts[''])}")
+        if parts["schedule"] and self.schedule is None:
+            raise KeyError("state_dict has the state of a schedule, the trainer has none")
+        self.optimizer.load_state_dict(parts["optimizer"])
+        if self.schedule is not None:
+            self.schedule.load_state_dict({name: float(v) for name, v in parts["schedule"].items()})
+        self.one.count, self.epoch = int(parts[""]["step"]), int(parts[""]["epoch"])
+        self.base_lr = float(parts[""]["base_lr"])
+
+    def _samples(self, data: tuple[Any, ...], names: tuple[str, str]) -> Samples:
+        x, y, lengths, mask = data
+        samples = Samples(self.model, x, y, lengths, mask, names)
+        samples.check_targets(self.loss)
+        return samples
+
+    def _stream(
+        self,
+        inputs: Any,
+        targets: Any,
+        streams: int,
+        steps: int,
+        once: bool,
+        names: tuple[str, str] = ("inputs", "targets"),
+    ) -> Feed:
+        if not is_chunks(inputs):
+            feed = StreamFeed(inputs, targets, streams, steps, names)
+            feed.check(self.model, self.loss)
+            return feed
+        if targets is not None:
+            raise ValueError(f"{names[1]} must be left out where {names[0]} yields chunks: they have their own")
+        return ChunkFeed(inputs, once, names[0])

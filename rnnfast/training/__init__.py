@@ -1,0 +1,1 @@
+"""What `rnnfast.trainer.Trainer` is made of: feeds of batches, gradient storage, progress, history, fault finding."""

@@ -1,0 +1,213 @@
+"""Batches of whole sequences (or plain rows): shuffled, and of like lengths so that little is computed for padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast.checks import check_flag, check_lengths, check_size
+from rnnfast.data.batching import bucket_by_length
+from rnnfast.layers.base import Layer
+from rnnfast.metrics import valid_weights
+from rnnfast.training.feeds import Batch, Data, check_data, sizes_of, take, try_loss
+
+
+class Samples:
+    """Inputs with their lengths, targets and masks, checked against each other.
+
+    Parameters
+    ----------
+    model : Layer
+        Tried on one step, to learn whether it keeps the time axis: if so the targets are one for each step.
+    x, y, lengths, mask
+        As in ``Trainer.fit``; y None where only predictions are wanted.
+    names : tuple of str
+        What the user calls x and y.
+
+    Attributes
+    ----------
+    per_step : bool
+        Whether the model keeps the time axis.
+    """
+
+    def __init__(
+        self, model: Layer, x: Any, y: Any, lengths: Any, mask: Any, names: tuple[str, str] = ("x", "y")
+    ) -> None:
+        name_x, name_y = names
+        self.x = check_data(name_x, x)
+        sizes = sizes_of(self.x)
+        if sizes is not None and lengths is not None:
+            raise ValueError(f"lengths must be left out where {name_x} is a list: its sequences have their own")
+        self.timed = (
+            not isinstance(self.x, np.ndarray) or self.x.ndim == 3 or (self.x.ndim == 2 and self.x.dtype.kind in "biu")
+        )
+        if lengths is not None:
+            if not self.timed:
+                raise ValueError(f"lengths needs a {name_x} with a time axis; got shape {np.shape(self.x)}")
+            assert isinstance(self.x, np.ndarray)
+            sizes = check_lengths(lengths, len(self.x), self.x.shape[1])
+        self.lengths = sizes
+        self._pred = self._try(model)
+        self.per_step = self.timed and self._pred.ndim > 2
+        self.mask = None if mask is None else self._matched("mask", mask)
+        if self.mask is not None:
+            self._check_mask()
+        self.y = None if y is None else self._matched(name_y, y, mask is None and lengths is None)
+        if self.per_step and self.lengths is not None and not self.lengths.any():
+            raise ValueError(f"{name_x} must have at least one step; all lengths are 0")
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def check_targets(self, loss: Any) -> None:
+        """Let the loss raise what it has to say of the targets, before any work."""
+        assert self.y is not None
+        valid: NDArray[np.bool_] | None = None
+        if isinstance(self.y, np.ndarray):
+            if isinstance(self.mask, np.ndarray):
+                valid = self.mask > 0
+            if self.per_step and self.lengths is not None:
+                within = np.arange(self.y.shape[1]) < self.lengths[:, None]
+                valid = within if valid is None else valid & within
+        elif self.mask is not None:  # what a mask leaves out of a list may be anything: its batch will tell
+            return
+        try_loss(loss, self._pred, self.y, valid)
+
+    def _try(self, model: Layer) -> NDArray[Any]:
+        """Return what the model makes of one step of the longest sequence."""
+        row = np.array([0 if self.lengths is None else int(self.lengths.argmax())])
+        steps = 1 if self.timed and (self.lengths is None or self.lengths.any()) else None
+        x = take(self.x, row, steps)
+        out = model(x, lengths=None)
+        pred: NDArray[Any] = out[0] if model.stateful else out
+        return pred
+
+    def _check_mask(self) -> None:
+        parts = [self.mask] if isinstance(self.mask, np.ndarray) else self.mask or []
+        dims = 2 if self.per_step and isinstance(self.mask, np.ndarray) else 1
+        for part in parts:
+            if part.ndim != dims:
+                raise ValueError(f"mask must have one weight for each target; got shape {part.shape}")
+            if part.size and part.min() < 0:
+                raise ValueError(f"mask must be at least 0; got {part.min()}")
+
+    def _matched(self, name: str, value: Any, finite: bool = True) -> Data:
+        """Return targets or mask that fit the inputs, or raise."""
+        data = check_data(name, value, finite)
+        if len(data) != len(self.x):
+            raise ValueError(f"{name} must have as many entries as the input, {len(self.x)}; got {len(data)}")
+        if not self.per_step:
+            if isinstance(data, list):
+                if len({len(item) for item in data}) > 1:
+                    raise ValueError(f"{name} must have entries of one size: the model gives one output per sequence")
+                data = np.stack(data)
+            return data
+        sizes = sizes_of(data)
+        if sizes is not None:
+            expected = self._steps() if self.lengths is None else self.lengths
+            wrong = np.flatnonzero(sizes != expected)
+            if len(wrong):
+                i = int(wrong[0])
+                want = int(np.broadcast_to(expected, sizes.shape)[i])
+                raise ValueError(f"{name}[{i}] must have {want} steps, one for each of the input; got {sizes[i]}")
+            return data
+        assert isinstance(data, np.ndarray)
+        steps = self._steps()
+        if data.ndim < 2 or data.shape[1] != steps:
+            raise ValueError(
+                f"{name} must have shape ({len(self.x)}, {steps}, ...), one entry for each step, since the model gives "
+                f"one output per step; got {data.shape}"
+            )
+        return data
+
+    def _steps(self) -> int:
+        if isinstance(self.x, np.ndarray):
+            return int(self.x.shape[1])
+        assert self.lengths is not None
+        return int(self.lengths.max())
+
+    def batch(self, rows: NDArray[np.int64]) -> Batch:
+        """Return some rows, cut to the longest of them."""
+        lengths = None if self.lengths is None else self.lengths[rows]
+        steps = None
+        if self.timed:
+            steps = self._steps() if lengths is None else max(1, int(lengths.max()))
+            if lengths is not None and int(lengths.min()) == steps:
+                lengths = None
+        along = steps if self.per_step else None
+        target = None if self.y is None else take(self.y, rows, along)
+        mask = None if self.mask is None else take(self.mask, rows, along)
+        leading = (len(rows), steps) if self.per_step and steps else (len(rows),)
+        weights = valid_weights(leading, mask, lengths if self.per_step else None)
+        taken = len(rows) * (steps or 1) if lengths is None else int(lengths.sum())
+        return Batch(
+            x=take(self.x, rows, steps),
+            target=target,
+            lengths=lengths,
+            mask=mask,
+            per_step=self.per_step,
+            weight=float(np.prod(leading)) if weights is None else float(weights.sum()),
+            units=taken if self.per_step else len(rows),
+            rows=rows,
+        )
+
+    def split(self, share: float) -> tuple[Samples, Samples]:
+        """Return the first and the last part, the last being about ``share`` of all, both at least one row."""
+        count = len(self)
+        if count < 2:
+            raise ValueError(f"validation_split needs at least 2 samples; got {count}")
+        at = min(count - 1, max(1, count - round(share * count)))
+        return self._part(slice(0, at)), self._part(slice(at, count))
+
+    def _part(self, part: slice) -> Samples:
+        other = object.__new__(Samples)
+        other.timed, other.per_step, other._pred = self.timed, self.per_step, self._pred
+        other.x = self.x[part]
+        other.y = None if self.y is None else self.y[part]
+        other.mask = None if self.mask is None else self.mask[part]
+        other.lengths = None if self.lengths is None else self.lengths[part]
+        return other
+
+
+class BatchFeed:
+    """Batches of `Samples`.
+
+    Parameters
+    ----------
+    samples : Samples
+        What to cut up.
+    batch_size : int
+        Rows in a batch; the last may have fewer.
+    shuffle : bool
+        Whether the order is random, given a generator.
+    bucket : bool
+        Whether batches are made of sequences of like lengths: drawn at random within pools of many batches, or sorted
+        by length where the order is not random.
+    """
+
+    def __init__(self, samples: Samples, batch_size: int, shuffle: bool = True, bucket: bool = True) -> None:
+        self.samples = samples
+        self.batch_size = check_size("batch_size", batch_size)
+        self.shuffle = check_flag("shuffle", shuffle)
+        self.bucket = check_flag("bucket", bucket)
+        integer = (samples.x if isinstance(samples.x, np.ndarray) else samples.x[0]).dtype.kind in "biu"
+        self.unit = "tokens" if samples.per_step and integer else "steps" if samples.per_step else "samples"
+
+    def __len__(self) -> int:
+        return -(-len(self.samples) // self.batch_size)
+
+    def rows(self, rng: np.random.Generator | None) -> list[NDArray[np.int64]]:
+        """Return the rows of each batch of one pass; every row is in one batch."""
+        rng = rng if self.shuffle else None
+        count, lengths = len(self.samples), self.samples.lengths
+        if self.bucket and lengths is not None:
+            return bucket_by_length(lengths, self.batch_size, rng)
+        order = np.arange(count) if rng is None else rng.permutation(count)
+        return [order[k : k + self.batch_size] for k in range(0, count, self.batch_size)]
+
+    def batches(self, rng: np.random.Generator | None) -> Iterator[Batch]:
+        for rows in self.rows(rng):
+            yield self.samples.batch(rows)

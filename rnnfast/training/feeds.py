@@ -1,0 +1,151 @@
+"""What training and evaluation are fed with: the batch, and the protocol of what yields them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast.checks import as_array, check_finite
+
+
+class Batch(NamedTuple):
+    """What one step works on.
+
+    Attributes
+    ----------
+    x : ndarray (N, T, ...) or (N, C)
+        Input of the model.
+    target : ndarray
+        Of the loss; None for prediction.
+    lengths : ndarray of int64 (N,) or None
+        Valid steps, for the model.
+    mask : ndarray or None
+        For loss and metrics.
+    per_step : bool
+        Whether there is a target for each step, so that the loss gets the lengths too.
+    weight : float
+        Valid targets: the weight of this batch's mean in the mean over all.
+    units : int
+        Steps or samples worked through, for the speed.
+    reset : bool
+        Whether the state starts anew; else it goes on from the batch before.
+    rows : ndarray of int64 or None
+        Which samples these are.
+    """
+
+    x: Any
+    target: Any
+    lengths: NDArray[np.int64] | None
+    mask: Any
+    per_step: bool
+    weight: float
+    units: int
+    reset: bool = True
+    rows: NDArray[np.int64] | None = None
+
+    @property
+    def loss_lengths(self) -> NDArray[np.int64] | None:
+        """The lengths as loss and metrics want them."""
+        return self.lengths if self.per_step else None
+
+
+class Feed(Protocol):
+    """A source of batches, one pass at a time."""
+
+    unit: str  # what Batch.units counts
+
+    def __len__(self) -> int:
+        """Return the number of batches in a pass, 0 if that is not known."""
+
+    def batches(self, rng: np.random.Generator | None) -> Iterator[Batch]:
+        """Yield the batches of one pass, in an order drawn from ``rng`` (as they come if None)."""
+
+
+Data = NDArray[Any] | list[NDArray[Any]]
+
+
+def check_data(name: str, value: Any, finite: bool = True) -> Data:
+    """Return ``value`` as one array, or as a list of arrays where it is a list of sequences.
+
+    Where not all that is there counts, ``finite=False`` lets NaN and infinities pass.
+
+    Raises
+    ------
+    TypeError
+        If it does not hold real numbers.
+    ValueError
+        If it is empty, not finite, or its sequences differ in more than their length.
+    """
+    if not isinstance(value, (list, tuple)) or not any(np.ndim(item) for item in value[:1]):
+        array = as_array(name, value)
+        if array.ndim == 0 or not len(array):
+            raise ValueError(f"{name} must not be empty; got shape {array.shape}")
+        return _check_numbers(name, array, finite)
+    items = [_check_numbers(f"{name}[{i}]", as_array(f"{name}[{i}]", item), finite) for i, item in enumerate(value)]
+    shape = next((item.shape[1:] for item in items if item.size), items[0].shape[1:])
+    integers = all(item.dtype.kind in "biu" for item in items if item.size)
+    dtype = np.result_type(*{item.dtype for item in items if item.size} or {items[0].dtype})
+    for i, item in enumerate(items):
+        if item.ndim == 0 or (item.size and item.shape[1:] != shape):
+            raise ValueError(f"{name}[{i}] must have shape (T, {', '.join(map(str, shape))}); got {item.shape}")
+        if not item.size and (item.dtype.kind == "f") == integers:
+            item = item.astype(dtype)
+        items[i] = item.reshape(len(item), *shape)
+    return items
+
+
+def _check_numbers(name: str, array: NDArray[Any], finite: bool) -> NDArray[Any]:
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    if finite:
+        check_finite(name, array)
+    return array
+
+
+def sizes_of(data: Data) -> NDArray[np.int64] | None:
+    """Return the length of each sequence of a list, None for an array."""
+    return None if isinstance(data, np.ndarray) else np.array([len(item) for item in data], np.int64)
+
+
+def take(data: Data, rows: NDArray[np.int64], steps: int | None) -> NDArray[Any]:
+    """Return some rows as one array, cut or filled up with zeros to ``steps`` (None: rows have no time axis)."""
+    if isinstance(data, np.ndarray):
+        return data[rows] if steps is None else data[:, :steps][rows]
+    first = data[0]
+    longest = max(len(data[k]) for k in rows) if steps is None else steps
+    dtype = np.result_type(*{data[k].dtype for k in rows})
+    out = np.zeros((len(rows), longest, *first.shape[1:]), dtype)
+    for row, k in zip(out, rows, strict=True):
+        valid = data[k][:longest]
+        row[: len(valid)] = valid
+    return out
+
+
+def try_loss(loss: Any, pred: NDArray[Any], target: Data, valid: NDArray[np.bool_] | None) -> None:
+    """Let the loss judge the least and the greatest target before any work, so that it raises what it has to.
+
+    Parameters
+    ----------
+    loss : callable
+        The loss.
+    pred : ndarray (1, 1, C) or (1, C)
+        An output of the model: with a time axis or without.
+    target : ndarray (N, T, ...) or (N, ...), or list of (T_n, ...)
+        All targets.
+    valid : ndarray of bool or None
+        Which steps or rows of an array count; None: all.
+    """
+    steps = 1 if pred.ndim > 2 else 0
+    parts = [part for part in target if part.size] if isinstance(target, list) else [target]
+    if valid is not None:
+        parts = [part[valid] for part in parts]
+    parts = [part for part in parts if part.size]
+    if parts:
+        inner = target[0].shape[1:] if isinstance(target, list) else target.shape[1 + steps :]
+        ends = np.array([min(part.min() for part in parts), max(part.max() for part in parts)])
+        trial = np.broadcast_to(ends.reshape(2, *(1 for _ in inner)), (2, *inner))
+        zeros = np.zeros((2, *pred.shape[1 + steps :]), pred.dtype)
+        loss(zeros[None] if steps else zeros, trial[None] if steps else trial)

@@ -1,0 +1,398 @@
+"""Saving and loading models: what goes in comes out, and hostile or damaged files are told apart."""
+
+from __future__ import annotations
+
+import json
+import struct
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rnnfast import layers
+from rnnfast.io import ModelFileError, load_model, save_model, spec
+
+SUFFIXES = [".npz", ".safetensors"]
+
+# One configuration for each class of the table: a new layer fails here until it is added.
+MAKERS = {
+    "RNN": lambda dtype: layers.RNN(3, 4, nonlinearity="relu", bias=False, dtype=dtype),
+    "LSTM": lambda dtype: layers.LSTM(3, 4, num_layers=2, dropout=0.25, bidirectional=True, dtype=dtype),
+    "GRU": lambda dtype: layers.GRU(3, 4, reset_after=False, batch_first=False, dtype=dtype),
+    "Dense": lambda dtype: layers.Dense(3, 5, dtype=dtype),
+    "Embedding": lambda dtype: layers.Embedding(7, 3, dtype=dtype),
+    "Dropout": lambda dtype: layers.Dropout(0.5),
+    "Last": lambda dtype: layers.Last(),
+    "MeanPool": lambda dtype: layers.MeanPool(),
+    "MaxPool": lambda dtype: layers.MaxPool(),
+}
+
+
+def text_model(dtype=np.float32):
+    return layers.Sequential(
+        layers.Embedding(11, 3, dtype=dtype, seed=1),
+        layers.LSTM(3, 4, dtype=dtype, seed=2),
+        layers.Dropout(0.1),
+        layers.Sequential(layers.Dense(4, 11, dtype=dtype, seed=3)),
+    )
+
+
+def assert_same(a, b):
+    assert type(a) is type(b) and a.config() == b.config()
+    assert list(a.parameters()) == list(b.parameters())
+    for name, array in a.parameters().items():
+        assert array.dtype == b.parameters()[name].dtype
+        np.testing.assert_array_equal(array, b.parameters()[name])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", spec.LAYERS)
+def test_every_layer_comes_back(name, dtype, suffix, tmp_path):
+    layer = MAKERS[name](dtype)
+    assert type(layer) is spec.LAYERS[name].cls
+    path = save_model(layer, tmp_path / f"m{suffix}")
+    assert path == tmp_path / f"m{suffix}"
+    assert_same(load_model(path), layer)
+
+
+@pytest.mark.parametrize("name", spec.LAYERS)
+def test_least_number_of_parameters_is_a_lower_bound(name):
+    layer = MAKERS[name](np.float32)
+    assert layer.num_parameters() * 0.5 <= spec.LAYERS[name].least(layer.config()) <= layer.num_parameters()
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_sequential_predicts_the_same(suffix, tmp_path):
+    model = text_model()
+    x = np.arange(10).reshape(2, 5)
+    again = load_model(save_model(model, tmp_path / f"m{suffix}"))
+    assert_same(again, model)
+    np.testing.assert_array_equal(again(x)[0], model(x)[0])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_extra_travels_along(suffix, tmp_path):
+    extra = {"vocabulary": list("春\ud800\x00a"), "n": [1, -0.5, 2**70, None, True], "": {}}
+    path = save_model(layers.Last(), tmp_path / f"m{suffix}", extra)
+    model, found = load_model(path, with_extra=True)
+    assert found == extra and type(model) is layers.Last
+    assert load_model(save_model(layers.Last(), path), with_extra=True)[1] == {}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_the_same_model_gives_the_same_bytes(suffix, tmp_path):
+    model = text_model()
+    first = save_model(model, tmp_path / f"a{suffix}").read_bytes()
+    assert save_model(model, tmp_path / f"b{suffix}").read_bytes() == first
+
+
+def test_other_readers_can_read_them(tmp_path):
+    from safetensors.numpy import load_file
+
+    model = text_model()
+    by_numpy = np.load(save_model(model, tmp_path / "m.npz"), allow_pickle=False)
+    by_package = load_file(save_model(model, tmp_path / "m.safetensors"))
+    for name, array in model.parameters().items():
+        np.testing.assert_array_equal(by_numpy[f"model/{name}"], array)
+        np.testing.assert_array_equal(by_package[f"model/{name}"], array)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_arrays_of_any_layout_survive(suffix, tmp_path):
+    base = np.arange(24, dtype=np.float32).reshape(2, 3, 4)
+    arrays = {"t": base.T, "s": base[:, ::-1, ::2], "big": base.astype(">f4"), "zero": np.float64(3), "e": base[:0]}
+    from rnnfast.io import container
+
+    path = container.write(tmp_path / f"m{suffix}", {}, {name: np.asarray(a) for name, a in arrays.items()})
+    _, found = container.read(path)
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array, strict=False)
+        assert found[name].shape == np.shape(array)
+
+
+def test_suffix(tmp_path, monkeypatch):
+    assert save_model(layers.Last(), tmp_path / "m").name == "m.safetensors"
+    assert type(load_model(tmp_path / "m")) is layers.Last
+    with pytest.raises(ValueError, match=r"must end in .safetensors or .npz.*'m.pkl'"):
+        save_model(layers.Last(), tmp_path / "m.pkl")
+    monkeypatch.setattr("rnnfast.io.container.find_spec", lambda name: None)
+    assert save_model(layers.Last(), tmp_path / "n").name == "n.npz"
+    assert type(load_model(tmp_path / "n")) is layers.Last
+    with pytest.raises(ValueError, match="needs the package safetensors"):
+        save_model(layers.Last(), tmp_path / "n.safetensors")
+
+
+def test_reading_without_the_package_says_so(tmp_path, monkeypatch):
+    path = save_model(layers.Last(), tmp_path / "m.safetensors")
+    monkeypatch.setattr("rnnfast.io.safetensors.find_spec", lambda name: None)
+    with pytest.raises(ModelFileError, match="needs the package safetensors"):
+        load_model(path)
+
+
+class Own(layers.Last):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("model", "extra", "error", "match"),
+    [
+        ("model", None, TypeError, "model must be a layer; got str"),
+        (Own(), None, TypeError, "got Own"),
+        (layers.Last(), [1], TypeError, "extra must be a dict"),
+        (layers.Last(), {"a": [np.float32(1)]}, TypeError, r"\['extra'\]\['a'\]\[0\] must be a JSON value"),
+        (layers.Last(), {"a": (1, 2)}, TypeError, "tuple"),
+        (layers.Last(), {1: 2}, TypeError, "strings for keys"),
+        (layers.Last(), {"a": np.nan}, ValueError, "must be finite"),
+        (layers.Last(), {"a": "x" * (33 << 20)}, ValueError, "at most"),
+    ],
+)
+def test_saving_refuses_and_leaves_nothing(model, extra, error, match, tmp_path):
+    with pytest.raises(error, match=match):
+        save_model(model, tmp_path / "m.npz", extra)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_saving_refuses_endless_nesting(tmp_path):
+    extra = {}
+    extra["a"] = extra
+    with pytest.raises(ValueError, match="nested more than 64"):
+        save_model(layers.Last(), tmp_path / "m", extra)
+
+
+def test_loading_what_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "absent")
+    with pytest.raises(IsADirectoryError):
+        load_model(tmp_path)
+    with pytest.raises(FileNotFoundError):
+        save_model(layers.Last(), tmp_path / "absent" / "m.npz")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_cut_is_told(suffix, tmp_path):
+    whole = save_model(text_model(), tmp_path / f"m{suffix}").read_bytes()
+    cut = tmp_path / f"cut{suffix}"
+    for end in [*range(64), *range(64, len(whole), 97), len(whole) - 1]:
+        cut.write_bytes(whole[:end])
+        with pytest.raises(ModelFileError, match="cut"):
+            load_model(cut)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_every_flipped_byte_is_told_or_harmless(suffix, tmp_path):
+    model = text_model()
+    whole = save_model(model, tmp_path / f"m{suffix}", {"note": "n"}).read_bytes()
+    damaged = tmp_path / f"damaged{suffix}"
+    rng = np.random.default_rng(0)
+    for place in rng.choice(len(whole), 400, replace=False):
+        data = bytearray(whole)
+        data[place] ^= 1 << rng.integers(8)
+        damaged.write_bytes(data)
+        try:
+            found, extra = load_model(damaged, with_extra=True)
+        except ModelFileError:
+            continue
+        # A zip archive has bytes that mean nothing, such as dates.
+        assert_same(found, model)
+        assert extra == {"note": "n"}
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.binary(min_size=1, max_size=200), head=st.sampled_from([b"", b"PK\x03\x04", b"\x10\0\0\0\0\0\0\0{"]))
+def test_noise_is_refused(data, head, tmp_path):
+    path = tmp_path / "noise"
+    path.write_bytes(head + data)
+    with pytest.raises(ModelFileError):
+        load_model(path)
+
+
+GOOD = {
+    "format": "rnnfast model",
+    "version": 1,
+    "model": {"class": "Dense", "config": {"in_features": 2, "out_features": 3, "bias": True, "dtype": "float32"}},
+    "extra": {},
+}
+ARRAYS = {"model/weight": np.zeros((3, 2), np.float32), "model/bias": np.zeros(3, np.float32)}
+
+
+def write_file(path, text, arrays):
+    """Write a file whose outer format is sound whatever ``text`` is."""
+    text = text if isinstance(text, str) else json.dumps(text)
+    if path.suffix == ".safetensors":
+        from rnnfast.io.safetensors import _checksum
+
+        header, blob = {"__metadata__": {"rnnfast": text, "rnnfast_crc32": str(_checksum(text, arrays))}}, b""
+        for name, array in arrays.items():
+            kind = {"f4": "F32", "f8": "F64", "i8": "I64"}[array.dtype.str[1:]]
+            header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [len(blob), len(blob) + array.nbytes]}
+            blob += array.tobytes()
+        raw = json.dumps(header).encode()
+        path.write_bytes(struct.pack("<Q", len(raw)) + raw + blob)
+    else:
+        np.savez(path, **{"rnnfast.json": np.frombuffer(text.encode(), np.uint8)}, **arrays)
+    return path
+
+
+def test_write_file_writes_valid_files(tmp_path):
+    for suffix in SUFFIXES:
+        assert type(load_model(write_file(tmp_path / f"m{suffix}", GOOD, ARRAYS))) is layers.Dense
+
+
+def dense(**changes):
+    return {**GOOD, "model": {"class": "Dense", "config": {**GOOD["model"]["config"], **changes}}}
+
+
+HOSTILE = {
+    "not json": ("nonsense", ARRAYS, "not valid"),
+    "not an object": ([], ARRAYS, "not an object"),
+    "NaN": (json.dumps(GOOD).replace("true", "NaN"), ARRAYS, "NaN is not JSON"),
+    "infinity": (json.dumps(GOOD).replace("true", "1e999"), ARRAYS, "too large"),
+    "key twice": (json.dumps(GOOD)[:-1] + ', "version": 1}', ARRAYS, "twice"),
+    "deep": (json.dumps(GOOD).replace('"extra": {}', '"extra": {"a":' + "[" * 99 + "]" * 99 + "}"), ARRAYS, "deep"),
+    "very deep": ("[" * 100_000 + "]" * 100_000, ARRAYS, "deep"),
+    "long number": (json.dumps(GOOD).replace("true", "1" * 5000), ARRAYS, "not valid"),
+    "other format": ({**GOOD, "format": "pickle"}, ARRAYS, "not a model of rnnfast"),
+    "checkpoint": ({**GOOD, "format": "rnnfast checkpoint"}, ARRAYS, "not a model"),
+    "later version": ({**GOOD, "version": 2}, ARRAYS, "reads up to 1"),
+    "no version": ({k: v for k, v in GOOD.items() if k != "version"}, ARRAYS, "valid version"),
+    "version true": ({**GOOD, "version": True}, ARRAYS, "valid version"),
+    "unknown field": ({**GOOD, "code": "import os"}, ARRAYS, "fields"),
+    "extra a list": ({**GOOD, "extra": []}, ARRAYS, "extra must be"),
+    "import path": ({**GOOD, "model": {"class": "os.system", "config": {}}}, ARRAYS, "no layer called 'os.system'"),
+    "class a list": ({**GOOD, "model": {"class": ["Dense"], "config": {}}}, ARRAYS, "no layer called"),
+    "base class": ({**GOOD, "model": {"class": "Layer", "config": {}}}, ARRAYS, "no layer called"),
+    "model a string": ({**GOOD, "model": "Dense"}, ARRAYS, "must be an object"),
+    "model field": ({**GOOD, "model": {**GOOD["model"], "x": 1}}, ARRAYS, "fields class and config"),
+    "layers a dict": ({**GOOD, "model": {"class": "Sequential", "layers": {}}}, ARRAYS, "fields class and layers"),
+    "no layers": ({**GOOD, "model": {"class": "Sequential", "layers": []}}, {}, "at least one"),
+    "unknown option": (dense(hook="x"), ARRAYS, "no option 'hook'"),
+    "seed": (dense(seed=1), ARRAYS, "no option 'seed'"),
+    "no option": ({**GOOD, "model": {"class": "Dense", "config": {}}}, ARRAYS, "Dense: in_features"),
+    "size a string": (dense(in_features="2"), ARRAYS, "in_features must be an integer"),
+    "size negative": (dense(in_features=-2), ARRAYS, "at least 1"),
+    "huge": (dense(in_features=10**12), ARRAYS, "describes a model of at least 3000000000000 parameters"),
+    "huge product": (dense(in_features=2**31, out_features=2**31), ARRAYS, "describes a model"),
+    "huge dtype": (dense(dtype="float128"), ARRAYS, "dtype"),
+    "dtype code": (dense(dtype="O"), ARRAYS, "dtype"),
+    "missing array": (GOOD, {"model/weight": np.zeros((3, 3), np.float32)}, "missing"),
+    "unknown array": (GOOD, {**ARRAYS, "model/x": np.zeros(1, np.float32)}, "unknown"),
+    "stray array": (GOOD, {**ARRAYS, "x": np.zeros(1, np.float32)}, "belong to nothing"),
+    "wrong shape": (GOOD, {**ARRAYS, "model/weight": np.zeros((2, 3), np.float32)}, "shape"),
+    "wrong dtype": (GOOD, {**ARRAYS, "model/weight": np.zeros((3, 2), np.float64)}, "float32"),
+    "integers": (GOOD, {**ARRAYS, "model/weight": np.zeros((3, 2), np.int64)}, "int64"),
+}
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_description(case, suffix, tmp_path):
+    text, arrays, match = HOSTILE[case]
+    path = write_file(tmp_path / f"m{suffix}", text, arrays)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ModelFileError, match=match) as caught:
+            load_model(path)
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert str(path) in str(caught.value) and len(str(caught.value)) < 600
+
+
+def test_many_layers_cannot_multiply_one_array(tmp_path):
+    part = {"class": "Dense", "config": {"in_features": 1000, "out_features": 1000}}
+    model = {"class": "Sequential", "layers": [part] * 5000}
+    path = write_file(tmp_path / "m.npz", {**GOOD, "model": model}, {"model/0.weight": np.zeros((1000, 1000), "f4")})
+    with pytest.raises(ModelFileError, match="at least 5000000000 parameters but holds 1000000"):
+        load_model(path)
+
+
+def npy(header, data=b""):
+    raw = header.encode().ljust(118) + b"\n"
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(raw)) + raw + data
+
+
+ARCHIVES = {
+    "no members": ({}, {}, "no rnnfast.json"),
+    "not an array": ({"a.txt": b"x"}, {}, "no array"),
+    "bare text": ({"a.npy": b"x" * 200}, {}, "valid .npz"),
+    "objects": ({"a.npy": npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,), }", b"x" * 8)}, {}, "plain"),
+    "records": ({"a.npy": npy("{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,), }")}, {}, "plain"),
+    "code": ({"a.npy": npy("__import__('os').abort()")}, {}, "valid .npz"),
+    "huge": ({"a.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (1000000000000,), }")}, {}, "not fit"),
+    "negative": (
+        {"a.npy": npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, -1), }", b"1234")},
+        {},
+        "valid .npz",
+    ),
+    "bomb": ({"a.npy": b"\0" * 10_000_000}, {"compression": zipfile.ZIP_DEFLATED}, "stored"),
+}
+
+
+@pytest.mark.parametrize("case", ARCHIVES)
+def test_hostile_archive(case, tmp_path):
+    members, options, match = ARCHIVES[case]
+    path = tmp_path / "m.npz"
+    with zipfile.ZipFile(path, "w", **options) as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+        if not members:
+            archive.writestr("b.npy", npy("{'descr': '<f4', 'fortran_order': False, 'shape': (0,), }"))
+    with pytest.raises(ModelFileError, match=match):
+        load_model(path)
+
+
+def st_file(header, data=b"", length=None):
+    raw = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(raw) if length is None else length) + raw + data
+
+
+ONE = {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
+HEADERS = {
+    "huge length": (st_file(b"{}", length=2**63), "cut short"),
+    "length beyond the end": (st_file(b"{}", length=3), "cut short"),
+    "not json": (st_file(b"{nonsense"), "header is not valid"),
+    "list": (st_file(b"[]"), "no valid safetensors"),
+    "name twice": (st_file(json.dumps(ONE).encode()[:-1] + b', "a": 1}', b"1234"), "twice"),
+    "no metadata": (st_file(ONE, b"1234"), "not a file of rnnfast"),
+    "offsets beyond": (st_file({"a": {**ONE["a"], "data_offsets": [0, 2**40]}}, b"1234"), "no valid safetensors"),
+    "huge shape": (st_file({"a": {**ONE["a"], "shape": [2**40]}}, b"1234"), "no valid safetensors"),
+    "unknown dtype": (st_file({"a": {**ONE["a"], "dtype": "O"}}, b"1234"), "no valid safetensors"),
+    "bf16": (st_file({"a": {**ONE["a"], "dtype": "BF16", "shape": [2]}}, b"1234"), "no valid safetensors"),
+    "overlap": (st_file({**ONE, "b": ONE["a"]}, b"1234"), "no valid safetensors"),
+    "no checksum": (st_file({"__metadata__": {"rnnfast": "{}"}}), "checksum"),
+    "metadata number": (st_file({"__metadata__": {"rnnfast": 1}}), "no valid safetensors"),
+}
+
+
+@pytest.mark.parametrize("case", HEADERS)
+def test_hostile_safetensors(case, tmp_path):
+    data, match = HEADERS[case]
+    path = tmp_path / "m.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match=match):
+        load_model(path)
+
+
+def test_huge_header_is_refused_unread(tmp_path):
+    path = tmp_path / "m.safetensors"
+    with open(path, "wb") as file:
+        file.write(struct.pack("<Q", 1 << 30))
+        file.truncate((1 << 30) + 8)
+    with pytest.raises(ModelFileError, match="too long"):
+        load_model(path)
+
+
+def test_no_pickle_module_is_used(tmp_path, monkeypatch):
+    import pickle
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("pickle was used")
+
+    for name in ("load", "loads", "dump", "dumps", "Unpickler", "Pickler"):
+        monkeypatch.setattr(pickle, name, refuse)
+    for suffix in SUFFIXES:
+        load_model(save_model(text_model(), tmp_path / f"m{suffix}"))

@@ -1,0 +1,111 @@
+"""How many threads a call may use: the default, its overrides, and what limits it."""
+
+import threading
+
+import pytest
+
+from rnnfast import threads
+
+
+@pytest.fixture(autouse=True)
+def default_again(monkeypatch):
+    monkeypatch.delenv("RNNFAST_NUM_THREADS", raising=False)
+    threads.set_num_threads(None)
+    yield
+    threads.set_num_threads(None)
+
+
+def test_set_and_back():
+    before = threads.get_num_threads()
+    threads.set_num_threads(before + 3)
+    assert threads.get_num_threads() == before + 3
+    threads.set_num_threads(None)
+    assert threads.get_num_threads() == before
+
+
+def test_limit_nests_and_ends_on_error():
+    before = threads.get_num_threads()
+    with pytest.raises(KeyError), threads.limit_threads(5):
+        with threads.limit_threads(7):
+            assert threads.get_num_threads() == 7
+        assert threads.get_num_threads() == 5
+        raise KeyError
+    assert threads.get_num_threads() == before
+
+
+def test_limit_is_seen_by_its_own_thread_only():
+    seen = []
+    with threads.limit_threads(9):
+        other = threading.Thread(target=lambda: seen.append(threads.get_num_threads()))
+        other.start()
+        other.join()
+    assert seen == [threads.get_num_threads()] != [9]
+
+
+@pytest.mark.parametrize("call", [threads.set_num_threads, lambda n: threads.limit_threads(n).__enter__()])
+@pytest.mark.parametrize(("n", "error"), [(0, ValueError), (-2, ValueError), (1.5, TypeError), ("2", TypeError)])
+def test_bad_number(call, n, error):
+    with pytest.raises(error, match=r"^n must be"):
+        call(n)
+
+
+@pytest.mark.parametrize(("value", "expected"), [("3", 3), (" 7 ", 7), ("1", 1)])
+def test_environment(monkeypatch, value, expected):
+    monkeypatch.setenv("RNNFAST_NUM_THREADS", value)
+    assert threads.get_num_threads() == expected
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "two", "1.5"])
+def test_bad_environment(monkeypatch, value):
+    monkeypatch.setenv("RNNFAST_NUM_THREADS", value)
+    with pytest.raises(ValueError, match="RNNFAST_NUM_THREADS"):
+        threads.get_num_threads()
+
+
+@pytest.mark.parametrize(
+    ("quota", "expected"), [(None, 6), (0.5, 1), (1.0, 1), (1.5, 2), (2.0, 2), (6.0, 6), (40.0, 6)]
+)
+def test_default_is_affinity_within_quota(monkeypatch, quota, expected):
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr(threads, "cpu_quota", lambda: quota)
+    assert threads.default_num_threads() == expected
+
+
+# What /proc/self/cgroup says, the files under the mount, and the quota they mean in CPUs.
+GROUPS = {
+    "version 2": ("0::/app\n", {"app/cpu.max": "150000 100000\n"}, 1.5),
+    "version 2, ancestor counts": ("0::/a/b\n", {"a/cpu.max": "50000 100000", "a/b/cpu.max": "200000 100000"}, 0.5),
+    "version 2, no limit": ("0::/app\n", {"app/cpu.max": "max 100000\n"}, None),
+    "version 2, path of the host": ("0::/docker/abc\n", {"cpu.max": "300000 100000\n"}, 3.0),
+    "version 2 beside version 1": ("1:cpu:/\n0::/x\n", {"unified/x/cpu.max": "100000 100000\n"}, 1.0),
+    "version 1": (
+        "4:cpu,cpuacct:/app\n0::/\n",
+        {"cpu/app/cpu.cfs_quota_us": "250000\n", "cpu/app/cpu.cfs_period_us": "100000\n"},
+        2.5,
+    ),
+    "version 1, joint mount": (
+        "4:cpu,cpuacct:/app\n",
+        {"cpu,cpuacct/app/cpu.cfs_quota_us": "50000", "cpu,cpuacct/app/cpu.cfs_period_us": "50000"},
+        1.0,
+    ),
+    "version 1, no limit": (
+        "4:cpu:/app\n",
+        {"cpu/app/cpu.cfs_quota_us": "-1\n", "cpu/app/cpu.cfs_period_us": "100000\n"},
+        None,
+    ),
+    "another controller": ("4:cpuset:/app\n", {"cpuset/app/cpu.max": "100000 100000"}, None),
+    "no groups": ("", {}, None),
+    "damaged": ("0\n0::/app\n", {"app/cpu.max": "what 100000 0"}, None),
+    "period of zero": ("0::/app\n", {"app/cpu.max": "100000 0"}, None),
+}
+
+
+@pytest.mark.parametrize("name", GROUPS)
+def test_quota(tmp_path, name):
+    membership, files, expected = GROUPS[name]
+    for path, text in files.items():
+        target = tmp_path / "mount" / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+    (tmp_path / "cgroup").write_text(membership)
+    assert threads.cpu_quota(str(tmp_path / "cgroup"), str(tmp_path / "mount")) == expected
