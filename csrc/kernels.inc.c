@@ -4,6 +4,7 @@
 #include "optim.inc.c"
 #include "gemm.inc.c"
 #include "pack.inc.c"
+#include "ops.inc.c"
 #include "cells/gru.inc.c"
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"
@@ -29,6 +30,11 @@ const rf_ops RF(ops) = {
     .unpack_add = RF(unpack_add),
     .fill_slots = RF(fill_slots),
 
+    .softmax_xent = RF(softmax_xent),
+    .sigmoid_xent = RF(sigmoid_xent),
+    .dropout = RF(dropout),
+    .scatter_add = RF(scatter_add),
+    .max_steps = RF(max_steps),
     .exp = RF(exp),
     .tanh = RF(tanh),
     .sigmoid = RF(sigmoid),

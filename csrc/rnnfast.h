@@ -114,6 +114,16 @@ typedef struct rf_ops {
     void (*fill_slots)(ptrdiff_t rows, ptrdiff_t panels, int slots, int first, int count, const void *from,
                        void *gates);
 
+    /* ops.inc.c */
+    void (*softmax_xent)(ptrdiff_t rows, ptrdiff_t n, const void *x, const int64_t *targets, const void *weights,
+                         double scale, double smoothing, double *losses, void *dx);
+    void (*sigmoid_xent)(ptrdiff_t rows, ptrdiff_t n, const void *x, const void *targets, const void *weights,
+                         double scale, double *losses, void *dx);
+    void (*dropout)(ptrdiff_t n, uint64_t start, const void *x, void *y, double scale, uint32_t threshold,
+                    uint64_t seed);
+    void (*scatter_add)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t ld, const int64_t *to, const void *x, void *y);
+    void (*max_steps)(ptrdiff_t steps, ptrdiff_t n, const void *x, void *y, int32_t *at);
+
     /* vmath.inc.h over arrays: y[i] = f(x[i]), i < n; x and y may be the same array */
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);

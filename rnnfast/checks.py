@@ -57,6 +57,42 @@ def check_real(name: str, value: Any, dtype: np.dtype[Any], shape: Sequence[int 
     return array.astype(dtype, copy=False)
 
 
+def check_floating(name: str, value: Any, shapes: Sequence[Sequence[int | str]]) -> FloatArray:
+    """Return ``value`` as an array for what has no dtype of its own: float64 stays, all other numbers become float32.
+
+    Parameters
+    ----------
+    name : str
+        What the user calls the argument.
+    value : array_like
+        Anything NumPy makes a real array of.
+    shapes : sequence of shapes
+        Those allowed, no two with as many dimensions; strings name sizes that may be anything.
+
+    Raises
+    ------
+    TypeError
+        If the values are not real numbers.
+    ValueError
+        If no shape fits.
+    """
+    array = as_array(name, value)
+    dtype = DTYPES[1] if array.dtype == DTYPES[1] else DTYPES[0]
+    for shape in shapes:
+        if len(shape) == array.ndim:
+            return check_real(name, array, dtype, shape)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    raise ValueError(f"{name} must have shape {' or '.join(map(_spell, shapes))}; got {_spell(array.shape)}")
+
+
+def check_generator(rng: Any) -> np.random.Generator | None:
+    """Return ``rng`` if it is a Generator or None, else raise ``TypeError``."""
+    if rng is not None and not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator; got {type(rng).__name__}")
+    return rng
+
+
 def as_array(name: str, value: Any) -> NDArray[Any]:
     """Return ``value`` as an array; ragged nesting raises a ``ValueError`` that names the argument."""
     try:

@@ -1,5 +1,7 @@
 # The one binding of csrc/rnnfast.h; other modules reach the C side through what this one exports.
 
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+
 cdef extern from "rnnfast.h" nogil:
     # optim.inc.c
     ctypedef struct rf_optim_step:
@@ -95,6 +97,16 @@ cdef extern from "rnnfast.h" nogil:
                            void* gates) noexcept nogil
 
         # elementwise.inc.c
+        # ops.inc.c
+        void (*softmax_xent)(Py_ssize_t rows, Py_ssize_t n, const void* x, const int64_t* targets, const void* weights,
+                             double scale, double smoothing, double* losses, void* dx) noexcept nogil
+        void (*sigmoid_xent)(Py_ssize_t rows, Py_ssize_t n, const void* x, const void* targets, const void* weights,
+                             double scale, double* losses, void* dx) noexcept nogil
+        void (*dropout)(Py_ssize_t n, uint64_t start, const void* x, void* y, double scale, uint32_t threshold,
+                        uint64_t seed) noexcept nogil
+        void (*scatter_add)(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t ld, const int64_t* to, const void* x,
+                            void* y) noexcept nogil
+        void (*max_steps)(Py_ssize_t steps, Py_ssize_t n, const void* x, void* y, int32_t* at) noexcept nogil
         void (*exp)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*tanh)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*sigmoid)(Py_ssize_t n, const void* x, void* y) noexcept nogil

@@ -36,10 +36,16 @@ class Layer:
     """
 
     stateful: ClassVar[bool] = False
+
     params: Parameters
 
     def __init__(self, params: Mapping[str, FloatArray] | None = None) -> None:
         self.params = Parameters(params or {})
+
+    @property
+    def pools(self) -> bool:
+        """Whether the result has no time axis any more, so that lengths mean nothing to what follows."""
+        return False
 
     def __call__(self, x: Any, *, lengths: Any = None) -> Any:
         """Return the output for ``x`` without saving anything for a backward pass."""

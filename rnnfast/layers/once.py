@@ -1,0 +1,68 @@
+"""The pullback of stateless layers: checks what comes in, and runs once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from rnnfast.checks import FloatArray, check_real
+from rnnfast.layers.base import Gradients, Layer
+
+
+class Once:
+    """A backward pass that can be called once, and only while the layer's parameters stand as in the forward pass.
+
+    Parameters
+    ----------
+    layer : Layer
+    shape : tuple of int
+        Shape of the output.
+    dtype : numpy.dtype
+        Its dtype.
+    backward : callable
+        ``backward(dy, grads)`` for a checked dy; it adds into ``grads`` and returns dx.
+    """
+
+    __slots__ = ("_backward", "_dtype", "_layer", "_shape", "_version")
+
+    def __init__(
+        self,
+        layer: Layer,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        backward: Callable[[FloatArray, Gradients], Any],
+    ) -> None:
+        self._layer = layer
+        self._version = layer.params.version
+        self._shape = shape
+        self._dtype = dtype
+        self._backward: Callable[[FloatArray, Gradients], Any] | None = backward
+
+    def __call__(self, dy: Any, grads: Gradients) -> Any:
+        """Add the gradients of the parameters into ``grads`` and return the gradient of the input.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``dy`` is not real or not of the output's shape, or an entry of ``grads`` does not fit its parameter.
+        RuntimeError
+            If it was called before, or the parameters have changed since the forward pass.
+        """
+        backward = self._backward
+        if backward is None:
+            raise RuntimeError("this pullback was called before; it consumes what forward saved")
+        params = self._layer.params
+        if params.version != self._version:
+            raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+        dy = check_real("dy", dy, self._dtype, self._shape)
+        for name, param in params.items():
+            found = grads.get(name)
+            if found is not None and (found.shape != param.shape or found.dtype != param.dtype):
+                raise ValueError(
+                    f"grads[{name!r}] must have shape {param.shape} and dtype {param.dtype}; "
+                    f"got {found.shape} and {found.dtype}"
+                )
+        self._backward = None
+        return backward(dy, grads)

@@ -1,0 +1,170 @@
+"""Sequential: layers one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import numpy as np
+
+from rnnfast.checks import check_generator
+from rnnfast.layers.base import Gradients, Layer, Pullback
+
+
+class Sequential(Layer):
+    """Layers one after the other, as one stateful layer.
+
+    Parameters
+    ----------
+    *layers : Layer
+        At least one, each a layer of its own. Parameters are named by place: "0.weight".
+
+    Notes
+    -----
+    The state is a tuple with one entry for each layer, None for those without a state. ``lengths`` is given to every
+    layer until one takes away the time axis.
+
+    Examples
+    --------
+    >>> from rnnfast.layers.dense import Dense
+    >>> from rnnfast.layers.embedding import Embedding
+    >>> from rnnfast.layers.recurrent import LSTM
+    >>> model = Sequential(Embedding(10, 4, seed=0), LSTM(4, 8, seed=1), Dense(8, 10, seed=2))
+    >>> y, state = model([[1, 2, 3], [4, 5, 6]])
+    >>> y.shape, state[0], state[1][0].shape
+    ((2, 3, 10), None, (1, 2, 8))
+    """
+
+    stateful: ClassVar[bool] = True
+
+    def __init__(self, *layers: Layer) -> None:
+        if not layers:
+            raise ValueError("layers must hold at least one layer; got none")
+        for k, layer in enumerate(layers):
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layers[{k}] must be a Layer; got {type(layer).__name__}")
+            if any(layer is other for other in layers[:k]):
+                raise ValueError(f"layers must be different objects; layers[{k}], {layer!r}, came before")
+        self.layers = layers
+        super().__init__()
+
+    @property
+    def pools(self) -> bool:
+        """Whether one of the layers takes away the time axis."""
+        return any(layer.pools for layer in self.layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    def __getitem__(self, index: int) -> Layer:
+        return self.layers[index]
+
+    def children(self) -> dict[str, Layer]:
+        """Return the layers by place."""
+        return {str(k): layer for k, layer in enumerate(self.layers)}
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"
+
+    def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
+        """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
+        states = []
+        for layer, own in zip(self.layers, self._states("state", state), strict=True):
+            if layer.stateful:
+                x, own = layer(x, own, lengths=lengths)  # type: ignore[misc]
+            else:
+                x = layer(x, lengths=lengths)
+            states.append(own)
+            lengths = None if layer.pools else lengths
+        return x, tuple(states)
+
+    def forward(
+        self, x: Any, state: Any = None, *, lengths: Any = None, rng: np.random.Generator | None = None
+    ) -> tuple[Any, Pullback]:
+        """Return ``((y, state), pullback)``.
+
+        Parameters
+        ----------
+        x : array_like
+            What the first layer takes.
+        state : tuple or None
+            One entry for each layer, None where it has no state or starts from zeros; None: all of them so.
+        lengths : array_like (N,) of int, optional
+            Valid steps of each sequence.
+        rng : numpy.random.Generator, optional
+            For dropout; fresh entropy if None.
+
+        Returns
+        -------
+        y : what the last layer returns
+        state : tuple
+            One entry for each layer.
+        pullback : callable
+            ``dx = pullback(dy, grads)`` or ``dx, dstate = pullback(dy, grads, dstate=dstate)`` with a tuple like the
+            state; an entry that is None means zero. ``dy`` may be None for zero. dx is None where the first layer
+            has no gradient to give.
+
+        Raises
+        ------
+        TypeError
+            If the state is not a tuple of that many entries.
+        ValueError
+            If a layer without a state is given one. Each layer raises its own errors besides.
+        """
+        check_generator(rng)
+        pullbacks: list[Pullback] = []
+        states = []
+        for layer, own in zip(self.layers, self._states("state", state), strict=True):
+            if layer.stateful:
+                (x, own), pullback = layer.forward(x, own, lengths=lengths, rng=rng)  # type: ignore[misc]
+            else:
+                x, pullback = layer.forward(x, lengths=lengths, rng=rng)
+            pullbacks.append(pullback)
+            states.append(own)
+            lengths = None if layer.pools else lengths
+        final = tuple(states)
+
+        def backward(dy: Any, grads: Gradients, dstate: Any = None) -> Any:
+            return self._backward(pullbacks, final, dy, grads, dstate)
+
+        return (x, final), backward
+
+    def _backward(
+        self, pullbacks: list[Pullback], final: tuple[Any, ...], dy: Any, grads: Gradients, dstate: Any
+    ) -> Any:
+        """Go back through the layers, each with its part of ``grads``."""
+        dstates = list(self._states("dstate", dstate))
+        for k in reversed(range(len(self.layers))):
+            layer, pullback, prefix = self.layers[k], pullbacks[k], f"{k}."
+            own = {name[len(prefix) :]: array for name, array in grads.items() if name.startswith(prefix)}
+            if layer.stateful and dstate is not None:
+                given = _zeros_like(final[k]) if dstates[k] is None else dstates[k]
+                dy, dstates[k] = pullback(dy, own, dstate=given)
+            elif dy is not None:
+                dy = pullback(dy, own)
+            grads.update({prefix + name: array for name, array in own.items()})
+        return dy if dstate is None else (dy, tuple(dstates))
+
+    def _states(self, argument: str, state: Any) -> tuple[Any, ...]:
+        """Return ``state`` with an entry for each layer, or raise."""
+        if state is None:
+            return (None,) * len(self.layers)
+        if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
+            got = f"{len(state)} of them" if isinstance(state, (tuple, list)) else type(state).__name__
+            raise TypeError(f"{argument} must be a tuple of {len(self.layers)} entries, one for each layer; got {got}")
+        for k, (layer, own) in enumerate(zip(self.layers, state, strict=True)):
+            if own is not None and not layer.stateful:
+                raise ValueError(f"{argument}[{k}] must be None, for {layer!r} has no state; got {type(own).__name__}")
+        return tuple(state)
+
+
+def _zeros_like(state: Any) -> Any:
+    """Return zeros in the place of every array of a state."""
+    if state is None:
+        return None
+    if isinstance(state, tuple):
+        return tuple(_zeros_like(part) for part in state)
+    return np.zeros_like(state)
