@@ -59,7 +59,7 @@ class Optimizer:
         return {"lr": self.lr, "weight_decay": self.weight_decay, "decay_bias": self.decay_bias}
 
     def constants(self, step: int) -> dict[str, float]:
-        """Return the constants of rf_optim_step that are not those of plain descent, for the ``step``-th step (from 1)."""
+        """Return the constants of rf_optim_step that plain descent has not, for the ``step``-th step (from 1)."""
         return {}
 
     def update(self, layer: Layer, grads: Mapping[str, FloatArray], scale: float = 1.0) -> None:

@@ -1,15 +1,8 @@
-"""The trainer: batches in, updates out, and everything around them.
-
-One pass is a feed of batches (``training/``); this file has the step that every batch goes through and the loop around
-it. The step changes nothing until loss and gradients have proved finite, and the update itself is not divided by an
-interrupt, so the model is usable whatever ends the training.
-"""
+"""The trainer: what users call. The loop of a fit, the step of a batch and the feeds are in ``training/``."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,18 +10,16 @@ from numpy.typing import NDArray
 
 from rnnfast.callbacks import Callback
 from rnnfast.checks import check_flag, check_number, check_size
-from rnnfast.clipping import all_finite, clip_by_value, global_norm, norm_scale
 from rnnfast.layers.base import Layer
 from rnnfast.metrics import Metric
 from rnnfast.optimizers import Optimizer
-from rnnfast.schedules import Moment, Schedule
+from rnnfast.schedules import Schedule
 from rnnfast.training.batches import BatchFeed, Samples
-from rnnfast.training.faults import TrainingError, find_fault
-from rnnfast.training.feeds import Batch, Feed
-from rnnfast.training.gradients import GradientStore
+from rnnfast.training.faults import TrainingError
+from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
-from rnnfast.training.progress import make_progress
-from rnnfast.training.report import Report
+from rnnfast.training.loop import Loop
+from rnnfast.training.step import Step
 from rnnfast.training.streams import ChunkFeed, StreamFeed, is_chunks
 
 __all__ = ["Trainer", "TrainingError"]
@@ -55,14 +46,21 @@ class Trainer:
         Measured in training and validation, under their names.
     seed : int, default 0
         All randomness comes from it: the order of the batches and dropout. Epoch k of a trainer draws the same
-        whatever went before, and the same seed gives the same result to the bit on the same machine.
+        whatever went before, and the same seed gives the same result to the bit on the same machine (but for a
+        schedule that follows ``max_seconds``, which follows the clock).
 
     Attributes
     ----------
-    step, epoch : int
-        Updates done and epochs begun over the life of the trainer.
+    epoch : int
+        Epochs begun over the life of the trainer.
+    base_lr : float
+        The optimiser's rate when the trainer was made, which the schedule starts from.
+    one : Step
+        What happens to every batch.
     history : History
         Of the running or last fit.
+    stop_reason : str
+        Not empty when the running fit is to end.
     """
 
     def __init__(
@@ -94,11 +92,16 @@ class Trainer:
         self.clip_norm = None if clip_norm is None else check_number("clip_norm", clip_norm, 0, above=True)
         self.clip_value = None if clip_value is None else check_number("clip_value", clip_value, 0, above=True)
         self.seed = check_size("seed", seed, 0)
-        self.step = self.epoch = 0
+        self.one = Step(model, loss, optimizer, self.clip_norm, self.clip_value)
+        self.epoch = 0
+        self.base_lr = optimizer.lr
         self.history = History()
-        self._base_lr = optimizer.lr
-        self._store: GradientStore | None = None
-        self._reason = ""
+        self.stop_reason = ""
+
+    @property
+    def step(self) -> int:
+        """Updates done over the life of the trainer."""
+        return self.one.count
 
     def fit(
         self,
@@ -164,18 +167,24 @@ class Trainer:
         TrainingError
             If a loss or gradient is NaN or infinite. Parameters are as before that batch.
         """
-        samples = Samples(self.model, x, y, lengths, mask)
+        samples = self._samples((x, y, lengths, mask), ("x", "y"))
         if validation_data is not None and validation_split:
             raise ValueError("validation_data and validation_split cannot both be given")
         held_out = None
         if validation_data is not None:
-            held_out = self._samples(validation_data)
+            if not isinstance(validation_data, (tuple, list)) or not 2 <= len(validation_data) <= 4:
+                raise TypeError(
+                    "validation_data must be (x, y), (x, y, lengths) or (x, y, lengths, mask); "
+                    f"got {type(validation_data).__name__}"
+                )
+            names = ("validation_data[0]", "validation_data[1]")
+            held_out = self._samples((*validation_data, None, None)[:4], names)
         elif check_number("validation_split", validation_split, 0, 1, below=True):
             samples, held_out = samples.split(validation_split)
         shuffle = check_flag("shuffle", shuffle)
         feed = BatchFeed(samples, batch_size, shuffle, check_flag("bucket", bucket) and shuffle)
         measured = None if held_out is None else BatchFeed(held_out, batch_size, shuffle=False)
-        return self._fit(feed, measured, epochs, max_seconds, callbacks, progress)
+        return Loop(self, feed, measured, epochs, max_seconds, callbacks, progress).run()
 
     def fit_stream(
         self,
@@ -243,19 +252,19 @@ class Trainer:
             pair = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
             names = ("validation_data", "validation_data[1]")
             measured = self._stream(pair[0], pair[1], streams, steps, epochs == 1, names)
-        return self._fit(feed, measured, epochs, max_seconds, callbacks, progress)
+        return Loop(self, feed, measured, epochs, max_seconds, callbacks, progress).run()
 
     def evaluate(
         self, x: Any, y: Any, *, lengths: Any = None, mask: Any = None, batch_size: int = 32
     ) -> dict[str, float]:
         """Return the loss and the metrics over samples, by name; arguments as in `fit`."""
-        return self._evaluate(BatchFeed(Samples(self.model, x, y, lengths, mask), batch_size, shuffle=False))
+        return self.measure(BatchFeed(self._samples((x, y, lengths, mask), ("x", "y")), batch_size, shuffle=False))
 
     def evaluate_stream(
         self, inputs: Any, targets: Any = None, *, streams: int = 64, steps: int = 64
     ) -> dict[str, float]:
         """Return the loss and the metrics over a stream, by name; arguments as in `fit_stream`."""
-        return self._evaluate(self._stream(inputs, targets, streams, steps, True))
+        return self.measure(self._stream(inputs, targets, streams, steps, True))
 
     def predict(self, x: Any, *, lengths: Any = None, batch_size: int = 32) -> NDArray[Any] | list[NDArray[Any]]:
         """Return the model's outputs for samples, in their order.
@@ -276,7 +285,7 @@ class Trainer:
         ragged = samples.per_step and not isinstance(samples.x, np.ndarray)
         parts: list[Any] = [None] * len(samples) if ragged else []
         for batch in BatchFeed(samples, batch_size, shuffle=False).batches(None):
-            pred, _ = self._infer(batch, None)
+            pred, _ = self.one.infer(batch, None)
             assert batch.rows is not None
             if ragged:
                 assert samples.lengths is not None
@@ -294,9 +303,13 @@ class Trainer:
                 out[batch.rows] = pred
         return parts if ragged else out
 
+    def measure(self, feed: Feed) -> dict[str, float]:
+        """Return the loss and the metrics over one pass of a feed, by name."""
+        return self.one.evaluate(feed, self.metrics)
+
     def stop(self, reason: str = "stopped") -> None:
         """End the running fit after the batch or epoch at hand; ``history.reason`` becomes ``reason``."""
-        self._reason = str(reason)
+        self.stop_reason = str(reason)
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that another trainer of the same construction needs to go on from here, the model apart.
@@ -306,7 +319,7 @@ class Trainer:
         dict of str to ndarray
             Flat: "step", "epoch", "base_lr", "optimizer/..." and "schedule/...".
         """
-        found = {"step": np.array(self.step), "epoch": np.array(self.epoch), "base_lr": np.array(self._base_lr)}
+        found = {"step": np.array(self.step), "epoch": np.array(self.epoch), "base_lr": np.array(self.base_lr)}
         found.update({f"optimizer/{name}": array for name, array in self.optimizer.state_dict().items()})
         if self.schedule is not None:
             found.update({f"schedule/{name}": np.array(v) for name, v in self.schedule.state_dict().items()})
@@ -333,16 +346,14 @@ class Trainer:
         self.optimizer.load_state_dict(parts["optimizer"])
         if self.schedule is not None:
             self.schedule.load_state_dict({name: float(v) for name, v in parts["schedule"].items()})
-        self.step, self.epoch = int(parts[""]["step"]), int(parts[""]["epoch"])
-        self._base_lr = float(parts[""]["base_lr"])
+        self.one.count, self.epoch = int(parts[""]["step"]), int(parts[""]["epoch"])
+        self.base_lr = float(parts[""]["base_lr"])
 
-    def _samples(self, data: Any) -> Samples:
-        if not isinstance(data, (tuple, list)) or not 2 <= len(data) <= 4:
-            raise TypeError(
-                f"validation_data must be (x, y), (x, y, lengths) or (x, y, lengths, mask); got {data!r:.80}"
-            )
-        x, y, lengths, mask = (*data, None, None)[:4]
-        return Samples(self.model, x, y, lengths, mask, ("validation_data[0]", "validation_data[1]"))
+    def _samples(self, data: tuple[Any, ...], names: tuple[str, str]) -> Samples:
+        x, y, lengths, mask = data
+        samples = Samples(self.model, x, y, lengths, mask, names)
+        samples.check_targets(self.loss)
+        return samples
 
     def _stream(
         self,
@@ -354,158 +365,9 @@ class Trainer:
         names: tuple[str, str] = ("inputs", "targets"),
     ) -> Feed:
         if not is_chunks(inputs):
-            return StreamFeed(inputs, targets, streams, steps, names)
+            feed = StreamFeed(inputs, targets, streams, steps, names)
+            feed.check(self.model, self.loss)
+            return feed
         if targets is not None:
             raise ValueError(f"{names[1]} must be left out where {names[0]} yields chunks: they have their own")
         return ChunkFeed(inputs, once, names[0])
-
-    def _fit(
-        self,
-        feed: Feed,
-        measured: Feed | None,
-        epochs: int,
-        max_seconds: float | None,
-        callbacks: Iterable[Callback],
-        progress: bool,
-    ) -> History:
-        epochs = check_size("epochs", epochs)
-        limit = math.inf if max_seconds is None else check_number("max_seconds", max_seconds, 0, above=True)
-        callbacks = tuple(callbacks)
-        self._check_monitors(callbacks, measured is not None)
-        started, first_step, total = time.perf_counter(), self.step, epochs * len(feed)
-
-        def fraction() -> float | None:
-            """Return how much of this fit is done, by updates or by time, whichever is more; None if unknown."""
-            by_time = (time.perf_counter() - started) / limit
-            if not total and limit == math.inf:
-                return None
-            return min(1.0, max((self.step - first_step) / total if total else 0.0, by_time))
-
-        if self.schedule is not None:
-            self.schedule(self._base_lr, Moment(self.step, self.epoch, fraction()))
-        history = self.history = History()
-        self._reason = ""
-        bar = make_progress(check_flag("progress", progress))
-        try:
-            for callback in callbacks:
-                callback.on_fit_begin(self)
-            for epoch in range(epochs):
-                bar.begin_epoch(f"epoch {epoch + 1}/{epochs}", len(feed))
-                self._epoch(feed, measured, callbacks, Report(self.metrics, feed.unit, started, limit), bar, fraction)
-                if self._reason:
-                    break
-            history.reason = self._reason or "completed"
-        except KeyboardInterrupt:
-            history.reason = "interrupted"
-        except BaseException:
-            history.reason = "error"
-            raise
-        finally:
-            bar.close()
-        for callback in callbacks:
-            callback.on_fit_end(self, history)
-        return history
-
-    def _epoch(
-        self,
-        feed: Feed,
-        measured: Feed | None,
-        callbacks: tuple[Callback, ...],
-        report: Report,
-        bar: Any,
-        fraction: Callable[[], float | None],
-    ) -> None:
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        order, noise = (np.random.default_rng([self.seed, epoch, purpose]) for purpose in (0, 1))
-        for callback in callbacks:
-            callback.on_epoch_begin(self, epoch)
-        state: Any = None
-        values: dict[str, float] = {}
-        try:
-            for index, batch in enumerate(feed.batches(order)):
-                if not batch.weight:
-                    continue
-                if self.schedule is not None:
-                    self.optimizer.lr = self.schedule(self._base_lr, Moment(self.step, epoch, fraction()))
-                loss, pred, state = self._train(batch, None if batch.reset else state, noise, epoch, index)
-                report.add(batch, loss, pred)
-                bar.advance(*(report.line(len(feed)) if bar.due() else ("", None)))
-                for callback in callbacks:
-                    callback.on_batch_end(self, index, loss)
-                if report.out_of_time():
-                    self._reason = self._reason or "time"
-                if self._reason:
-                    break
-            values = {"epoch": epoch, **report.values(), "lr": self.optimizer.lr, **report.speed()}
-            if measured is not None:
-                values.update({f"val_{name}": value for name, value in self._evaluate(measured).items()})
-        except KeyboardInterrupt:
-            if report.batches:
-                self.history.add({"epoch": epoch, **report.values(), "lr": self.optimizer.lr, **report.speed()})
-            raise
-        self.history.add(values)
-        bar.end_epoch(report.summary(values))
-        if self.schedule is not None:
-            self.schedule.observe(values)
-        for callback in callbacks:
-            callback.on_epoch_end(self, epoch, values)
-
-    def _train(
-        self, batch: Batch, state: Any, rng: np.random.Generator, epoch: int, index: int
-    ) -> tuple[float, NDArray[Any], Any]:
-        """Do one update; returns the loss before it, the outputs and the state to go on with."""
-        if self._store is None:
-            self._store = GradientStore(self.model)
-        store = self._store
-        drawn = rng.bit_generator.state
-        model: Any = self.model
-        if model.stateful:
-            (pred, final), pullback = model.forward(batch.x, state, lengths=batch.lengths, rng=rng)
-        else:
-            (pred, pullback), final = model.forward(batch.x, lengths=batch.lengths, rng=rng), None
-        loss, loss_pullback = self.loss.forward(pred, batch.target, mask=batch.mask, lengths=batch.loss_lengths)
-        store.zero()
-        if math.isfinite(loss):
-            pullback(loss_pullback(), store.grads)
-        if not math.isfinite(loss) or not all(all_finite(flat) for flat in store.flat.values()):
-            rng.bit_generator.state = drawn
-            place = find_fault(self.model, self.loss, batch, state, rng)
-            what = "the loss" if not math.isfinite(loss) else "the gradient"
-            raise TrainingError(f"{what} is not finite in epoch {epoch}, batch {index}: {place}", epoch, index, place)
-        if self.clip_value is not None:
-            clip_by_value(store.flat, self.clip_value)
-        scale = 1.0 if self.clip_norm is None else norm_scale(global_norm(store.flat), self.clip_norm)
-        self.optimizer.update(self.model, store.grads, scale)
-        self.step += 1
-        return loss, pred, final
-
-    def _infer(self, batch: Batch, state: Any) -> tuple[NDArray[Any], Any]:
-        """Return the outputs and the state to go on with."""
-        model: Any = self.model
-        if model.stateful:
-            pred, state = model(batch.x, state, lengths=batch.lengths)
-            return pred, state
-        return model(batch.x, lengths=batch.lengths), None
-
-    def _evaluate(self, feed: Feed) -> dict[str, float]:
-        report = Report(self.metrics, feed.unit)
-        state: Any = None
-        for batch in feed.batches(None):
-            if not batch.weight:
-                continue
-            pred, state = self._infer(batch, None if batch.reset else state)
-            report.add(batch, self.loss(pred, batch.target, mask=batch.mask, lengths=batch.loss_lengths), pred)
-        return report.values()
-
-    def _check_monitors(self, callbacks: tuple[Callback, ...], validated: bool) -> None:
-        names = ["loss", *(metric.name for metric in self.metrics)]
-        known = [*names, "lr", "seconds", *(f"val_{name}" for name in names if validated)]
-        watchers = [*callbacks] if self.schedule is None else [*callbacks, self.schedule]
-        for watcher in watchers:
-            if not isinstance(watcher, (Callback, Schedule)):
-                raise TypeError(f"callbacks must be of Callback; got {type(watcher).__name__}")
-            if watcher.monitor is not None and watcher.monitor not in known:
-                raise ValueError(
-                    f"monitor of {type(watcher).__name__} must be one of {', '.join(known)}; got {watcher.monitor!r}"
-                    + ("" if validated else " (there is no validation)")
-                )

@@ -12,13 +12,13 @@ PACKAGE = ROOT / "rnnfast"
 
 # From the ground up; a name stands for a module or for a folder with all it holds.
 FLOORS = (
-    ("backend", "checks", "threads", "parameters"),
+    ("backend", "checks", "interrupts", "threads", "parameters"),
     ("_native", "cells", "reference"),
     ("engine", "initializers"),
     ("layers",),
-    ("models", "losses", "optimizers", "schedules", "metrics", "data"),
+    ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data"),
     ("io",),
-    ("callbacks", "progress", "trainer"),
+    ("training", "callbacks", "trainer"),
     ("plotting",),
     ("demos", "__main__", "__init__"),
 )

@@ -15,7 +15,7 @@ cnp.import_array()
 
 cdef enum:
     BLOCK = 16384  # elements: long enough to hide the sharing out, short enough to share evenly
-    WORTH_THREADS = 131072  # elements below which waking a thread costs more than it saves
+    WORTH_THREADS = 1048576  # elements: half a millisecond, below which there is too little to share out
 
 RULES = {
     "sgd": kernels.RF_SGD,

@@ -1,8 +1,8 @@
 """The optimisers' equations as torch.optim states them, in NumPy: twins of csrc/optim.inc.c.
 
 Each rule takes a parameter ``p``, the gradient ``g`` with scale and weight decay already in it, its state and the
-constants of the step ``k`` by name (those of rf_optim_step in rnnfast.h); it updates the state in place and returns the new
-parameter. All arrays have one shape and dtype, and Python floats keep that dtype.
+constants of the step ``k`` by name (those of rf_optim_step in rnnfast.h); it updates the state in place and returns the
+new parameter. All arrays have one shape and dtype, and Python floats keep that dtype.
 """
 
 from __future__ import annotations

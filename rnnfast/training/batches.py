@@ -12,7 +12,7 @@ from rnnfast.checks import check_flag, check_lengths, check_size
 from rnnfast.data.batching import bucket_by_length
 from rnnfast.layers.base import Layer
 from rnnfast.metrics import valid_weights
-from rnnfast.training.feeds import Batch, Data, check_data, sizes_of, take
+from rnnfast.training.feeds import Batch, Data, check_data, sizes_of, take, try_loss
 
 
 class Samples:
@@ -50,27 +50,53 @@ class Samples:
             assert isinstance(self.x, np.ndarray)
             sizes = check_lengths(lengths, len(self.x), self.x.shape[1])
         self.lengths = sizes
-        self.per_step = self._try(model, name_x)
-        self.y = self._matched(name_y, y) if y is not None else None
-        self.mask = self._matched("mask", mask) if mask is not None else None
+        self._pred = self._try(model)
+        self.per_step = self.timed and self._pred.ndim > 2
+        self.mask = None if mask is None else self._matched("mask", mask)
+        if self.mask is not None:
+            self._check_mask()
+        self.y = None if y is None else self._matched(name_y, y, mask is None and lengths is None)
         if self.per_step and self.lengths is not None and not self.lengths.any():
             raise ValueError(f"{name_x} must have at least one step; all lengths are 0")
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def _try(self, model: Layer, name: str) -> bool:
-        """Return whether the model keeps the time axis, by one step of the longest sequence."""
+    def check_targets(self, loss: Any) -> None:
+        """Let the loss raise what it has to say of the targets, before any work."""
+        assert self.y is not None
+        valid: NDArray[np.bool_] | None = None
+        if isinstance(self.y, np.ndarray):
+            if isinstance(self.mask, np.ndarray):
+                valid = self.mask > 0
+            if self.per_step and self.lengths is not None:
+                within = np.arange(self.y.shape[1]) < self.lengths[:, None]
+                valid = within if valid is None else valid & within
+        elif self.mask is not None:  # what a mask leaves out of a list may be anything: its batch will tell
+            return
+        try_loss(loss, self._pred, self.y, valid)
+
+    def _try(self, model: Layer) -> NDArray[Any]:
+        """Return what the model makes of one step of the longest sequence."""
         row = np.array([0 if self.lengths is None else int(self.lengths.argmax())])
         steps = 1 if self.timed and (self.lengths is None or self.lengths.any()) else None
         x = take(self.x, row, steps)
         out = model(x, lengths=None)
-        pred = out[0] if model.stateful else out
-        return self.timed and pred.ndim > 2
+        pred: NDArray[Any] = out[0] if model.stateful else out
+        return pred
 
-    def _matched(self, name: str, value: Any) -> Data:
+    def _check_mask(self) -> None:
+        parts = [self.mask] if isinstance(self.mask, np.ndarray) else self.mask or []
+        dims = 2 if self.per_step and isinstance(self.mask, np.ndarray) else 1
+        for part in parts:
+            if part.ndim != dims:
+                raise ValueError(f"mask must have one weight for each target; got shape {part.shape}")
+            if part.size and part.min() < 0:
+                raise ValueError(f"mask must be at least 0; got {part.min()}")
+
+    def _matched(self, name: str, value: Any, finite: bool = True) -> Data:
         """Return targets or mask that fit the inputs, or raise."""
-        data = check_data(name, value)
+        data = check_data(name, value, finite)
         if len(data) != len(self.x):
             raise ValueError(f"{name} must have as many entries as the input, {len(self.x)}; got {len(data)}")
         if not self.per_step:
@@ -138,7 +164,7 @@ class Samples:
 
     def _part(self, part: slice) -> Samples:
         other = object.__new__(Samples)
-        other.timed, other.per_step = self.timed, self.per_step
+        other.timed, other.per_step, other._pred = self.timed, self.per_step, self._pred
         other.x = self.x[part]
         other.y = None if self.y is None else self.y[part]
         other.mask = None if self.mask is None else self.mask[part]

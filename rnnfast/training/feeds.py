@@ -67,8 +67,10 @@ class Feed(Protocol):
 Data = NDArray[Any] | list[NDArray[Any]]
 
 
-def check_data(name: str, value: Any) -> Data:
+def check_data(name: str, value: Any, finite: bool = True) -> Data:
     """Return ``value`` as one array, or as a list of arrays where it is a list of sequences.
+
+    Where not all that is there counts, ``finite=False`` lets NaN and infinities pass.
 
     Raises
     ------
@@ -81,8 +83,8 @@ def check_data(name: str, value: Any) -> Data:
         array = as_array(name, value)
         if array.ndim == 0 or not len(array):
             raise ValueError(f"{name} must not be empty; got shape {array.shape}")
-        return _check_numbers(name, array)
-    items = [_check_numbers(f"{name}[{i}]", as_array(f"{name}[{i}]", item)) for i, item in enumerate(value)]
+        return _check_numbers(name, array, finite)
+    items = [_check_numbers(f"{name}[{i}]", as_array(f"{name}[{i}]", item), finite) for i, item in enumerate(value)]
     shape = next((item.shape[1:] for item in items if item.size), items[0].shape[1:])
     integers = all(item.dtype.kind in "biu" for item in items if item.size)
     dtype = np.result_type(*{item.dtype for item in items if item.size} or {items[0].dtype})
@@ -95,10 +97,11 @@ def check_data(name: str, value: Any) -> Data:
     return items
 
 
-def _check_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
+def _check_numbers(name: str, array: NDArray[Any], finite: bool) -> NDArray[Any]:
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
-    check_finite(name, array)
+    if finite:
+        check_finite(name, array)
     return array
 
 
@@ -119,3 +122,30 @@ def take(data: Data, rows: NDArray[np.int64], steps: int | None) -> NDArray[Any]
         valid = data[k][:longest]
         row[: len(valid)] = valid
     return out
+
+
+def try_loss(loss: Any, pred: NDArray[Any], target: Data, valid: NDArray[np.bool_] | None) -> None:
+    """Let the loss judge the least and the greatest target before any work, so that it raises what it has to.
+
+    Parameters
+    ----------
+    loss : callable
+        The loss.
+    pred : ndarray (1, 1, C) or (1, C)
+        An output of the model: with a time axis or without.
+    target : ndarray (N, T, ...) or (N, ...), or list of (T_n, ...)
+        All targets.
+    valid : ndarray of bool or None
+        Which steps or rows of an array count; None: all.
+    """
+    steps = 1 if pred.ndim > 2 else 0
+    parts = [part for part in target if part.size] if isinstance(target, list) else [target]
+    if valid is not None:
+        parts = [part[valid] for part in parts]
+    parts = [part for part in parts if part.size]
+    if parts:
+        inner = target[0].shape[1:] if isinstance(target, list) else target.shape[1 + steps :]
+        ends = np.array([min(part.min() for part in parts), max(part.max() for part in parts)])
+        trial = np.broadcast_to(ends.reshape(2, *(1 for _ in inner)), (2, *inner))
+        zeros = np.zeros((2, *pred.shape[1 + steps :]), pred.dtype)
+        loss(zeros[None] if steps else zeros, trial[None] if steps else trial)

@@ -20,16 +20,14 @@ class Report:
         What to measure beside the loss.
     unit : str
         What the speed counts.
-    fit_started : float, optional
-        When the fit began, by ``time.perf_counter``.
-    limit : float, default infinity
-        Seconds that the fit may take.
+    deadline : float, default infinity
+        When to stop, by ``time.perf_counter``.
     """
 
-    def __init__(self, metrics: Sequence[Metric], unit: str, fit_started: float = 0.0, limit: float = math.inf) -> None:
+    def __init__(self, metrics: Sequence[Metric], unit: str, deadline: float = math.inf) -> None:
         self._metrics, self._unit = metrics, unit
         self._started = time.perf_counter()
-        self._deadline = fit_started + limit
+        self._deadline = deadline
         self._loss = self._weight = 0.0
         self._sums = [[0.0, 0.0] for _ in metrics]
         self._units = 0

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.checks import as_array, check_finite, check_size
-from rnnfast.training.feeds import Batch, check_data
+from rnnfast.training.feeds import Batch, check_data, try_loss
 
 
 class StreamFeed:
@@ -55,6 +55,14 @@ class StreamFeed:
         chunks = -(-length // steps)
         self._bounds = [length * k // chunks for k in range(chunks + 1)]
         self.unit = "tokens" if x.dtype.kind in "biu" and x.ndim == 1 else "steps"
+
+    def check(self, model: Any, loss: Any) -> None:
+        """Try the model on one step, and let the loss raise what it has to say of the targets, before any work."""
+        out = model(self._x[:1, :1])
+        pred = out[0] if model.stateful else out
+        if pred.ndim < 3:
+            raise ValueError(f"model must keep the time axis to be trained on a stream; its output is {pred.shape}")
+        try_loss(loss, pred, self._y, None)
 
     def __len__(self) -> int:
         return len(self._bounds) - 1

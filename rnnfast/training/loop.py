@@ -1,0 +1,158 @@
+"""The loop of one fit: epochs of batches, validation, schedule, callbacks and progress around the step."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnfast.callbacks import Callback
+from rnnfast.checks import check_flag, check_number, check_size
+from rnnfast.schedules import Moment, Schedule
+from rnnfast.training.feeds import Feed
+from rnnfast.training.history import History
+from rnnfast.training.progress import make_progress
+from rnnfast.training.report import Report
+
+if TYPE_CHECKING:
+    from rnnfast.trainer import Trainer
+
+
+class Loop:
+    """One fit of a trainer.
+
+    Parameters
+    ----------
+    trainer : Trainer
+        Whose step, schedule, metrics and counts are used.
+    feed : Feed
+        What to train on.
+    measured : Feed or None
+        What to validate on.
+    epochs, max_seconds, callbacks, progress
+        As in ``Trainer.fit``.
+    """
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        feed: Feed,
+        measured: Feed | None,
+        epochs: int,
+        max_seconds: float | None,
+        callbacks: Sequence[Callback],
+        progress: bool,
+    ) -> None:
+        self.trainer, self.feed, self.measured = trainer, feed, measured
+        self.epochs = check_size("epochs", epochs)
+        self.limit = math.inf if max_seconds is None else check_number("max_seconds", max_seconds, 0, above=True)
+        self.callbacks = tuple(callbacks)
+        self._check_monitors()
+        self.started, self.first = time.perf_counter(), trainer.step
+        self._set_rate(trainer.epoch)
+        self.history = History()
+        self.bar = make_progress(check_flag("progress", progress))
+
+    def run(self) -> History:
+        """Train; whatever ends it is on record in the history."""
+        trainer = self.trainer
+        trainer.history, trainer.stop_reason = self.history, ""
+        try:
+            for callback in self.callbacks:
+                callback.on_fit_begin(trainer)
+            for epoch in range(self.epochs):
+                self.bar.begin_epoch(f"epoch {epoch + 1}/{self.epochs}", len(self.feed))
+                self._epoch()
+                if trainer.stop_reason:
+                    break
+            self.history.reason = trainer.stop_reason or "completed"
+        except KeyboardInterrupt:
+            self.history.reason = "interrupted"
+        except BaseException:
+            self.history.reason = "error"
+            raise
+        finally:
+            self.bar.close()
+        for callback in self.callbacks:
+            callback.on_fit_end(trainer, self.history)
+        return self.history
+
+    def _epoch(self) -> None:
+        trainer, report = self.trainer, Report(self.trainer.metrics, self.feed.unit, self.started + self.limit)
+        epoch, trainer.epoch = trainer.epoch, trainer.epoch + 1
+        for callback in self.callbacks:
+            callback.on_epoch_begin(trainer, epoch)
+        try:
+            self._batches(epoch, report)
+            values = self._values(epoch, report)
+            if self.measured is not None:
+                found = trainer.measure(self.measured)
+                values.update({f"val_{name}": value for name, value in found.items()})
+        except KeyboardInterrupt:
+            if report.batches:
+                self.history.add(self._values(epoch, report))
+            raise
+        self.history.add(values)
+        self.bar.end_epoch(report.summary(values))
+        if trainer.schedule is not None:
+            trainer.schedule.observe(values)
+        for callback in self.callbacks:
+            callback.on_epoch_end(trainer, epoch, values)
+
+    def _batches(self, epoch: int, report: Report) -> None:
+        """Train on one pass, or as much of it as there is time for."""
+        trainer = self.trainer
+        order, noise = (np.random.default_rng([trainer.seed, epoch, purpose]) for purpose in (0, 1))
+        state: Any = None
+        for index, batch in enumerate(self.feed.batches(order)):
+            if not batch.weight:
+                continue
+            self._set_rate(epoch)
+            loss, pred, state = trainer.one.train(batch, None if batch.reset else state, noise, epoch, index)
+            report.add(batch, loss, pred)
+            if self.bar.due():
+                self.bar.advance(*report.line(len(self.feed)))
+            else:
+                self.bar.advance("", None)
+            for callback in self.callbacks:
+                callback.on_batch_end(trainer, index, loss)
+            if report.out_of_time():
+                trainer.stop_reason = trainer.stop_reason or "time"
+            if trainer.stop_reason:
+                break
+        if not report.batches:
+            raise ValueError("there is nothing to train on: no batch has a valid target")
+
+    def _values(self, epoch: int, report: Report) -> dict[str, float]:
+        return {"epoch": epoch, **report.values(), "lr": self.trainer.optimizer.lr, **report.speed()}
+
+    def _set_rate(self, epoch: int) -> None:
+        """Set the optimiser's rate as the schedule says."""
+        trainer = self.trainer
+        if trainer.schedule is not None:
+            moment = Moment(trainer.step, epoch, self._fraction())
+            trainer.optimizer.lr = trainer.schedule(trainer.base_lr, moment)
+
+    def _fraction(self) -> float | None:
+        """Return how much of this fit is done, by updates or by time, whichever is more; None if unknown."""
+        total = self.epochs * len(self.feed)
+        if not total and self.limit == math.inf:
+            return None
+        by_updates = (self.trainer.step - self.first) / total if total else 0.0
+        return min(1.0, max(by_updates, (time.perf_counter() - self.started) / self.limit))
+
+    def _check_monitors(self) -> None:
+        trainer, validated = self.trainer, self.measured is not None
+        names = ["loss", *(metric.name for metric in trainer.metrics)]
+        known = [*names, "lr", "seconds", *(f"val_{name}" for name in names if validated)]
+        for watcher in (*self.callbacks, *([trainer.schedule] if trainer.schedule else [])):
+            if not isinstance(watcher, (Callback, Schedule)):
+                raise TypeError(f"callbacks must be of Callback; got {type(watcher).__name__}")
+            if watcher.monitor is not None and watcher.monitor not in known:
+                raise ValueError(
+                    f"monitor of {type(watcher).__name__} must be one of {', '.join(known)}; got {watcher.monitor!r}"
+                    + ("" if validated else " (there is no validation)")
+                )
