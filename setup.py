@@ -38,6 +38,12 @@ def instruction_sets() -> dict[str, list[str]]:
 class BuildExt(build_ext):
     """Compile the C objects once each with their own flags, then the Cython modules."""
 
+    def run(self) -> None:
+        super().run()
+        if not self.inplace:
+            # ``python -m`` looks in the current folder first: after ``pip install .`` a clone must run as it stands.
+            self.copy_extensions_to_source()
+
     def build_extensions(self) -> None:
         self.check_compiler()
         isas = instruction_sets()

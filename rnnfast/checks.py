@@ -197,6 +197,23 @@ def check_number(
     return number
 
 
+def check_seed(seed: Any) -> np.random.Generator:
+    """Return the generator that ``seed`` stands for: itself, one started by an int, or one with fresh entropy for None.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    ValueError
+        If the int is negative.
+    """
+    if seed is None or isinstance(seed, np.random.Generator):
+        return np.random.default_rng(seed)
+    if isinstance(seed, (bool, np.bool_)) or not hasattr(type(seed), "__index__"):
+        raise TypeError(f"seed must be an integer, a numpy.random.Generator or None; got {seed!r}")
+    return np.random.default_rng(check_size("seed", seed, 0))
+
+
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise ``ValueError``."""
     if value not in choices:

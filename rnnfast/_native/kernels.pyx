@@ -74,12 +74,20 @@ def width(int itemsize) -> int:
     return ops(itemsize).width
 
 
-def apply(name: str, x):
-    """Return exp, tanh or sigmoid of every element of a float32 or float64 array."""
+def apply(name: str, x, out=None):
+    """Return exp, tanh or sigmoid of every element of a float32 or float64 array.
+
+    ``out``, a contiguous array of x's shape and type, receives the result; it may be ``x`` itself.
+    """
     array = np.ascontiguousarray(x)
     if array.dtype not in (np.float32, np.float64):
         raise TypeError(f"x must be float32 or float64; got {array.dtype}")
-    out = np.empty_like(array)
+    if out is None:
+        out = np.empty_like(array)
+    elif out.dtype != array.dtype or out.shape != array.shape:
+        raise ValueError(f"out must be {array.dtype} of shape {array.shape}; got {out.dtype} of shape {out.shape}")
+    elif not (out.flags.c_contiguous and out.flags.writeable):
+        raise ValueError("out must be contiguous and writeable")
     cdef const rf_ops* table = ops(array.itemsize)
     cdef Py_ssize_t n = array.size
     cdef size_t source = array.ctypes.data, target = out.ctypes.data

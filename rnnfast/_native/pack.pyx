@@ -191,10 +191,10 @@ cdef class Packed:
 
 cdef Packed packed_weights(str cell, object weights):
     """Return the packed form of `weights`, from its cache where the instruction set is still the same."""
-    cdef const rf_ops* table = ops(weights["w_ih"].itemsize)
-    key = table.isa
-    found = weights.cache.get(key)
-    if found is None:
-        found = Packed(cell, weights["w_ih"], weights["w_hh"], weights["b_ih"], weights["b_hh"])
-        weights.cache[key] = found
+    w_ih = weights["w_ih"]
+    cdef const rf_ops* table = ops(w_ih.itemsize)
+    cdef dict cache = weights.cache
+    found = cache.get("packed")
+    if found is None or (<Packed> found).ops != table:
+        found = cache["packed"] = Packed(cell, w_ih, weights["w_hh"], weights["b_ih"], weights["b_hh"])
     return <Packed> found

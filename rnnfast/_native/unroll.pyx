@@ -16,6 +16,7 @@ or chunks changes a bit of the result: see csrc/gemm.inc.c.
 
 import numpy as np
 
+cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
@@ -25,6 +26,8 @@ from rnnfast._native.kernels cimport (
 )
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast.threads import get_num_threads
+
+cnp.import_array()
 
 cdef enum:
     GROUP = 4  # unit panels in a group, the grain in which units are shared out
@@ -42,14 +45,14 @@ ctypedef struct Rows:
 ctypedef struct Run:
     const rf_ops* ops
     const rf_cell* cell
-    Py_ssize_t T, B, R, I, H, P, W, size
+    Py_ssize_t T, B, R, X, H, P, W, size  # X: inputs (I is taken by complex.h)
     Py_ssize_t groups, ld, ld_gates      # units of a state row, elements of a gates row
     Py_ssize_t* n                        # (T,) rows alive
     Py_ssize_t* off                      # (T+1,)
     Py_ssize_t* before                   # (R,) state row that precedes each row; NULL: the row itself
     bint save
     Rows x, y                            # y: dy in backward
-    char* xs                             # (R or chunk, I) compact rows of x, or x itself
+    char* xs                             # (R or chunk, X) compact rows of x, or x itself
     Py_ssize_t ld_x
     bint gather
     char* gates                          # (R or chunk, S*ld)
@@ -153,8 +156,8 @@ cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize
     cdef Py_ssize_t row
     for row in range(row0, row1):
         t = step_of(run, row, t)
-        read_row(to, row_at(&run.x, t, row - run.off[t]), run.I, run.x.stride, run.size)
-        to += run.I * run.size
+        read_row(to, row_at(&run.x, t, row - run.off[t]), run.X, run.x.stride, run.size)
+        to += run.X * run.size
 
 
 cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil:
@@ -182,7 +185,8 @@ cdef void set_step(const Run* run, Py_ssize_t t, Py_ssize_t row, rf_step* s) noe
     else:
         s.h_prev = run.h + (t & 1) * run.B * line
         s.h = run.h + ((t + 1) & 1) * run.B * line
-        s.c_prev = s.c = run.c
+        s.c_prev = run.c
+        s.c = run.c
         s.aux = run.aux
 
 
@@ -198,7 +202,10 @@ cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_
     for i in range(run.cell.phases):
         phase = &run.cell.phase[i]
         product = &run.product[i + 1]
-        source = <const char*> (s.aux if phase.from_aux else s.h_prev)
+        if phase.from_aux:
+            source = <const char*> s.aux
+        else:
+            source = <const char*> s.h_prev
         for group in range(group0, group1):
             panel0 = group * GROUP
             panel1 = min(panel0 + GROUP, run.P)
@@ -252,7 +259,7 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
         row1 += first
         if row1 > row0:
             if run.gather:
-                xs = run.xs + (row0 - base) * run.I * run.size
+                xs = run.xs + (row0 - base) * run.X * run.size
                 gather_rows(run, row0, row1, t, xs)
             else:
                 xs = run.xs + row0 * run.ld_x * run.size
@@ -384,7 +391,7 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
         for r in range(row, row + n):
             t = step_of(run, r, t)
             j = r - run.off[t]
-            write_row(row_at(&run.dx, t, j), scratch + (r - row) * run.product[0].ldc * run.size, run.I,
+            write_row(row_at(&run.dx, t, j), scratch + (r - row) * run.product[0].ldc * run.size, run.X,
                       run.dx.stride, run.size)
 
 
@@ -485,16 +492,15 @@ cdef class Lengths:
                 self.before[self.off[t] + j] = j if t == 0 else self.B + self.off[t - 1] + j
         return 0
 
-    cdef int set_rows(self, Rows* rows, object array, bint reverse) except -1:
+    cdef int set_rows(self, Rows* rows, cnp.ndarray array, bint reverse) except -1:
         """Point `rows` at a user's array (N, T, C); its starts are the caller's to free."""
-        cdef Py_ssize_t j, user, length
-        cdef Py_ssize_t row_stride = array.strides[0], step = array.strides[1]
+        cdef Py_ssize_t j
+        cdef Py_ssize_t row_stride = cnp.PyArray_STRIDE(array, 0), step = cnp.PyArray_STRIDE(array, 1)
         cdef const Py_ssize_t[::1] order
         cdef const Py_ssize_t[::1] lengths
-        cdef size_t address = array.__array_interface__["data"][0]
-        rows.base = <char*> address
-        rows.stride = array.strides[2]
-        rows.count = array.shape[2]
+        rows.base = cnp.PyArray_BYTES(array)
+        rows.stride = cnp.PyArray_STRIDE(array, 2)
+        rows.count = cnp.PyArray_DIM(array, 2)
         rows.step = -step if reverse else step
         rows.start = <Py_ssize_t*> alloc(self.B * sizeof(Py_ssize_t))
         if rows.start == NULL:
@@ -521,50 +527,54 @@ cdef class Lengths:
                 return 0
         return distance // size if distance % size == 0 else 0
 
-    cdef int zero_tails(self, object array) except -1:
+    cdef int zero_tails(self, cnp.ndarray array) except -1:
         """Put zeros behind the end of every sequence of a user's array (N, T, C)."""
-        cdef Py_ssize_t j, t, steps = array.shape[1], row_stride = array.strides[0], step = array.strides[1]
-        cdef Py_ssize_t stride = array.strides[2], count = array.shape[2], size = array.itemsize
+        cdef Py_ssize_t j, t
+        cdef Py_ssize_t steps = cnp.PyArray_DIM(array, 1), size = cnp.PyArray_ITEMSIZE(array)
+        cdef Py_ssize_t row_stride = cnp.PyArray_STRIDE(array, 0), step = cnp.PyArray_STRIDE(array, 1)
+        cdef Py_ssize_t stride = cnp.PyArray_STRIDE(array, 2), count = cnp.PyArray_DIM(array, 2)
+        cdef char* address = cnp.PyArray_BYTES(array)
         cdef const Py_ssize_t[::1] order
         cdef const Py_ssize_t[::1] lengths
-        cdef size_t address = array.__array_interface__["data"][0]
         if self.uniform:
             return 0
         order, lengths = self.order, self.lengths
         with nogil:
             for j in range(self.B):
                 for t in range(lengths[j], steps):
-                    zero_row(<char*> address + order[j] * row_stride + t * step, count, stride, size)
+                    zero_row(address + order[j] * row_stride + t * step, count, stride, size)
         return 0
 
 
-cdef int load_state(Lengths rows, object state, char* to, Py_ssize_t ld) except -1:
+cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld) except -1:
     """Copy a state (N, H) into sorted, padded rows."""
-    cdef Py_ssize_t hidden = state.shape[1], size = state.itemsize, j, user
-    cdef Py_ssize_t row_stride = state.strides[0], stride = state.strides[1]
-    cdef size_t address = state.__array_interface__["data"][0]
+    cdef Py_ssize_t hidden = cnp.PyArray_DIM(state, 1), size = cnp.PyArray_ITEMSIZE(state), j, user
+    cdef Py_ssize_t row_stride = cnp.PyArray_STRIDE(state, 0), stride = cnp.PyArray_STRIDE(state, 1)
+    cdef char* address = cnp.PyArray_BYTES(state)
     cdef const Py_ssize_t[::1] order
     if not rows.uniform:
         order = rows.order
     for j in range(rows.B):
         user = j if rows.uniform else order[j]
-        read_row(to, <char*> address + user * row_stride, hidden, stride, size)
+        read_row(to, address + user * row_stride, hidden, stride, size)
         memset(to + hidden * size, 0, (ld - hidden) * size)
         to += ld * size
     return 0
 
 
-cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden, object dtype):
-    """Return sorted rows as a state (N, H) in the user's order."""
-    state = np.empty((rows.B, hidden), dtype)
-    cdef size_t address = state.__array_interface__["data"][0]
-    cdef Py_ssize_t size = state.itemsize, j, user
+cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden, Py_ssize_t size):
+    """Return sorted rows as a new state (N, H) in the user's order."""
+    cdef cnp.npy_intp shape[2]
+    cdef Py_ssize_t j, user
     cdef const Py_ssize_t[::1] order
+    shape[0], shape[1] = rows.B, hidden
+    state = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT32 if size == 4 else cnp.NPY_FLOAT64, 0)
+    cdef char* address = cnp.PyArray_BYTES(<cnp.ndarray> state)
     if not rows.uniform:
         order = rows.order
     for j in range(rows.B):
         user = j if rows.uniform else order[j]
-        memcpy(<char*> address + user * hidden * size, source + j * ld * size, hidden * size)
+        memcpy(address + user * hidden * size, source + j * ld * size, hidden * size)
     return state
 
 
@@ -575,7 +585,6 @@ cdef class Saved:
     cdef Lengths rows
     cdef object x             # keeps the user's array alive where xs points into it
     cdef bint reverse, used
-    cdef object dtype
     cdef Py_ssize_t ld_x
     cdef bint gather
     cdef char* xs
@@ -606,7 +615,7 @@ cdef int split(Run* run, double passes) except -1:
     The numbers are floating-point operations: 1e5 take about a microsecond, what a barrier or waking a thread costs.
     """
     cdef double step = 2.0 * run.B * run.ld_gates * run.ld
-    cdef double apart = 2.0 * run.R * run.ld_gates * (run.I + (passes - 1) * run.ld)  # not bound to the sequence
+    cdef double apart = 2.0 * run.R * run.ld_gates * (run.X + (passes - 1) * run.ld)  # not bound to the sequence
     cdef Py_ssize_t weights = run.ld_gates * run.ld * run.size
     cdef int threads
     run.by_units = False
@@ -630,7 +639,7 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
     memset(run, 0, sizeof(Run))
     run.ops, run.cell = packed.ops, packed.cell
     run.T, run.B, run.R = rows.T, rows.B, rows.R
-    run.I, run.H, run.P, run.W, run.size = (packed.inputs, packed.hidden, packed.panels, packed.width,
+    run.X, run.H, run.P, run.W, run.size = (packed.inputs, packed.hidden, packed.panels, packed.width,
                                             packed.itemsize)
     run.groups = (run.P + GROUP - 1) // GROUP
     run.ld = run.P * run.W
@@ -643,10 +652,10 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
     return 0
 
 
-def direction_forward(cell, x, weights, state, lengths, bint reverse, out, bint save):
+def direction_forward(cell, cnp.ndarray x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save):
     """Run one direction of one layer over a batch; see rnnfast.reference.recurrent for what everything is."""
     cdef Packed packed = packed_weights(cell.name, weights)
-    cdef Lengths rows = Lengths(x.shape[0], x.shape[1], lengths)
+    cdef Lengths rows = Lengths(cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), lengths)
     cdef Run run
     cdef Saved saved = None
     cdef Py_ssize_t line, j, gate_rows, state_rows
@@ -662,7 +671,7 @@ def direction_forward(cell, x, weights, state, lengths, bint reverse, out, bint 
         run.product[i].ldc = run.product[i].ld_init = run.ld_gates
     threads = split(&run, 1)
     saved = Saved()
-    saved.packed, saved.rows, saved.reverse, saved.dtype = packed, rows, reverse, x.dtype
+    saved.packed, saved.rows, saved.reverse = packed, rows, reverse
     try:
         rows.set_rows(&run.x, x, reverse)
         rows.set_rows(&run.y, out, reverse)
@@ -671,9 +680,9 @@ def direction_forward(cell, x, weights, state, lengths, bint reverse, out, bint 
         gate_rows = run.R if save else min(run.R, max(run.chunk, run.B))
         state_rows = run.B + run.R if save else run.B
         if run.gather:
-            run.ld_x = run.I
+            run.ld_x = run.X
             saved.gather = True
-            saved.xs = <char*> alloc(gate_rows * run.I * run.size)
+            saved.xs = <char*> alloc(gate_rows * run.X * run.size)
         elif run.R:
             saved.x = x
             saved.xs = run.x.base + run.x.start[0]
@@ -699,14 +708,14 @@ def direction_forward(cell, x, weights, state, lengths, bint reverse, out, bint 
         if errors:
             raise errors[0]
         rows.zero_tails(out)
-        final = final_states(&run, rows, x.dtype)
+        final = final_states(&run, rows)
     finally:
         release(run.x.start)
         release(run.y.start)
     return final, (saved if save else None)
 
 
-cdef tuple final_states(Run* run, Lengths rows, object dtype):
+cdef tuple final_states(Run* run, Lengths rows):
     """Collect each row's last state from where its last step has left it."""
     cdef Py_ssize_t j, t = run.T, line = run.ld * run.size
     cdef char* last = <char*> alloc(2 * run.B * line)
@@ -727,9 +736,9 @@ cdef tuple final_states(Run* run, Lengths rows, object dtype):
                 memcpy(last + j * line, run.h + ((t & 1) * run.B + j) * line, line)
                 if run.cell.has_c:
                     memcpy(last + (run.B + j) * line, run.c + j * line, line)
-        h = store_state(rows, last, run.ld, run.H, dtype)
+        h = store_state(rows, last, run.ld, run.H, run.size)
         if run.cell.has_c:
-            return h, store_state(rows, last + run.B * line, run.ld, run.H, dtype)
+            return h, store_state(rows, last + run.B * line, run.ld, run.H, run.size)
         return (h,)
     finally:
         release(last)
@@ -763,7 +772,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         run.product[i] = packed.backward[i]
         run.product[i].lda = run.ld_gates
         run.product[i].ldc = run.product[i].ld_init = run.ld
-    run.scratch_size = max(run.ops.outer_scratch(max(run.I, run.H)), 96 * run.I) * run.size
+    run.scratch_size = max(run.ops.outer_scratch(max(run.X, run.H)), 96 * run.X) * run.size
     run.scratch_size = (run.scratch_size + 63) // 64 * 64
     # one block: dh, dc, daux, sums by weight, sums for biases, scratch by thread
     sizes[0] = run.B * line
@@ -772,7 +781,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     for i in range(3):
         sizes[3 + i] = 0
         if i <= packed.cell.phases:
-            sizes[3 + i] = packed.columns(i) * (run.I if i == 0 else run.H) * run.size
+            sizes[3 + i] = packed.columns(i) * (run.X if i == 0 else run.H) * run.size
     sizes[6] = run.ld_gates * run.size if packed.has_bias else 0
     sizes[7] = threads * run.scratch_size
     for i in range(8):
@@ -804,10 +813,10 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             run.product[0].ldc = rows.linear(&run.dx, run.size)
             run.direct_dx = run.product[0].ldc != 0
             if not run.direct_dx:
-                run.product[0].ldc = run.I
+                run.product[0].ldc = run.X
         for i in range(1 + packed.cell.phases):
             outer = &run.outer[i]
-            outer.m = run.I if i == 0 else run.H
+            outer.m = run.X if i == 0 else run.H
             outer.b = run.gates + packed.first(i) * run.W * run.size
             outer.ldb = run.ld_gates
             outer.panels, outer.panel_stride = packed.forward[i].panels, packed.forward[i].panel_stride
@@ -827,9 +836,9 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         if dx is not None:
             rows.zero_tails(dx)
         add_gradients(&run, packed, grads)
-        dh = store_state(rows, run.dh, run.ld, run.H, saved.dtype)
+        dh = store_state(rows, run.dh, run.ld, run.H, run.size)
         if packed.cell.has_c:
-            return dh, store_state(rows, run.dc, run.ld, run.H, saved.dtype)
+            return dh, store_state(rows, run.dc, run.ld, run.H, run.size)
         return (dh,)
     finally:
         release(work)

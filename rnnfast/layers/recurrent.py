@@ -21,6 +21,7 @@ from rnnfast.checks import (
     check_lengths,
     check_number,
     check_real,
+    check_seed,
     check_size,
 )
 from rnnfast.initializers import orthogonal, uniform, xavier_uniform
@@ -76,7 +77,7 @@ class Recurrent(Layer):
             for suffix in ("", "_reverse")[: self._directions]
         ]
         self._weights: tuple[int, list[list[engine.Weights]]] = (-1, [])
-        super().__init__(self._initial(np.random.default_rng(seed)))
+        super().__init__(self._initial(check_seed(seed)))
 
     def _initial(self, rng: np.random.Generator) -> Gradients:
         """Return new parameters by torch's names, in torch's order."""
@@ -167,9 +168,16 @@ class Recurrent(Layer):
         if lengths is not None:
             lengths = check_lengths(lengths, batch, steps)
         shape = (len(self._names), batch, self.hidden_size)
-        names = self.cell.states
         if state is None:
-            return x, (np.zeros(shape, self.dtype),) * len(names), lengths
+            return x, (np.zeros(shape, self.dtype),) * len(self.cell.states), lengths
+        count = len(self.cell.states)
+        parts = state if count > 1 else (state,)
+        if type(parts) is tuple and len(parts) == count:  # arrays that fit as they are need no more
+            for part in parts:
+                if type(part) is not np.ndarray or part.dtype != self.dtype or part.shape != shape:
+                    break
+            else:
+                return x, parts, lengths
         return x, tuple(check_real(n, s, self.dtype, shape) for n, s in self._parts("state", state)), lengths
 
     def _parts(self, argument: str, state: Any) -> list[tuple[str, Any]]:
@@ -203,6 +211,8 @@ class Recurrent(Layer):
         found = grads.get(name)
         if found is None:
             return np.zeros_like(param)
+        if not isinstance(found, np.ndarray) or not found.flags.writeable:
+            raise TypeError(f"grads[{name!r}] must be an array that can be written to; got {type(found).__name__}")
         if found.shape != param.shape or found.dtype != param.dtype:
             raise ValueError(
                 f"grads[{name!r}] must have shape {param.shape} and dtype {param.dtype}; "
@@ -283,6 +293,8 @@ class _Pullback:
             batch, steps, width = self._shape
             dy = check_real("dy", dy, layer.dtype, self._shape if layer.batch_first else (steps, batch, width))
             dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
+        if not isinstance(grads, dict):
+            raise TypeError(f"grads must be a dict of arrays by parameter name; got {type(grads).__name__}")
         shape = (len(layer._names), self._shape[0], layer.hidden_size)
         parts = [None] * len(layer.cell.states) if dstate is None else layer._parts("dstate", dstate)
         dfinal = tuple(None if p is None or p[1] is None else check_real(*p, layer.dtype, shape) for p in parts)

@@ -1,0 +1,1 @@
+"""Benchmarks: the same cases for rnnfast, its NumPy reference and its peers, checked before they are timed."""

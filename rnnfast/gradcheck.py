@@ -1,0 +1,174 @@
+"""Proof of gradients: pullbacks against central differences along random directions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from rnnfast.checks import FloatArray, check_number, check_size
+from rnnfast.layers.base import Gradients, Layer
+
+
+class GradcheckResult:
+    """What `gradcheck` found; true if every error is at most ``rtol``.
+
+    Attributes
+    ----------
+    errors : dict of str to float
+        Relative error by name: ``x``, parts of the state and every parameter.
+    rtol : float
+        The bound.
+    """
+
+    __slots__ = ("errors", "rtol")
+
+    def __init__(self, errors: dict[str, float], rtol: float) -> None:
+        self.errors = errors
+        self.rtol = rtol
+
+    def __bool__(self) -> bool:
+        return not self.failed()
+
+    def failed(self) -> list[str]:
+        """Return the names whose error exceeds ``rtol`` or is NaN."""
+        return [name for name, error in self.errors.items() if not error <= self.rtol]
+
+    def __repr__(self) -> str:
+        lines = [f"  {name}: {error:.1e}{' FAILED' * (name in self.failed())}" for name, error in self.errors.items()]
+        return "\n".join([f"gradcheck {'passed' if self else 'failed'} (rtol={self.rtol:g})", *lines])
+
+
+def gradcheck(
+    layer: Layer,
+    x: Any,
+    state: Any = None,
+    *,
+    lengths: Any = None,
+    eps: float = 1e-5,
+    rtol: float = 1e-6,
+    directions: int = 2,
+    seed: int = 0,
+) -> GradcheckResult:
+    """Compare a layer's pullback with central differences in float64.
+
+    For the scalar ``s = <u, layer(x)>`` with random u, and each of x, the initial state and the parameters, called q,
+    ``<ds/dq, v>`` is compared with ``(s(q + eps*v) - s(q - eps*v)) / (2*eps)`` for some random v of length 1. An error
+    is the length of the difference over the v's by the length of the larger, or by ``1e-4 * (1 + abs(s))`` where that
+    is more, since rounding leaves no relative precision to smaller derivatives.
+
+    Parameters
+    ----------
+    layer : Layer
+        Any layer whose parameters are float64. They are moved while it runs and put back to the bit at the end.
+    x : array_like
+        Input. The gradient of integers is not checked.
+    state : optional
+        Initial state of a stateful layer; None: its zero state.
+    lengths : array_like (N,) of int, optional
+        Passed to the layer.
+    eps : float, default 1e-5
+        Length of a step: the error of the difference is about eps**2 + 1e-16 / eps.
+    rtol : float, default 1e-6
+        Largest relative error that passes.
+    directions : int, default 2
+        Number of random directions for each array.
+    seed : int, default 0
+        Of the directions, and of the layer's dropout, which is the same in every evaluation.
+
+    Returns
+    -------
+    GradcheckResult
+
+    Raises
+    ------
+    ValueError
+        If a parameter is not float64.
+    """
+    eps = check_number("eps", eps, 0.0, above=True)
+    rtol = check_number("rtol", rtol, 0.0)
+    directions = check_size("directions", directions)
+    for name, array in layer.parameters().items():
+        if array.dtype != np.float64:
+            raise ValueError(f"layer must be float64 to be checked; {name} is {array.dtype}")
+    rng = np.random.default_rng(seed)
+    x = np.asarray(x)
+    if x.dtype.kind == "f":
+        x = x.astype(np.float64)
+
+    def run() -> tuple[Any, Any]:
+        extra = {"state": state} if layer.stateful else {}
+        return layer.forward(x, lengths=lengths, rng=np.random.default_rng(seed), **extra)
+
+    out, pullback = run()
+    if layer.stateful and state is None:
+        state = _map(np.zeros_like, out[1])
+    elif layer.stateful:
+        state = _map(lambda s: np.array(s, np.float64), state)
+    weights = _map(lambda y: rng.standard_normal(np.shape(y)), out)
+
+    def value() -> float:
+        pairs = zip(_leaves(run()[0]), _leaves(weights), strict=True)
+        return float(sum(np.vdot(y, u) for (_, y), (_, u) in pairs))
+
+    grads: Gradients = {}
+    if layer.stateful:
+        dx, dstate = pullback(weights[0], grads, dstate=weights[1])
+    else:
+        dx, dstate = pullback(weights, grads), None
+    scale = 1e-4 * (1.0 + abs(value()))
+
+    errors = {}
+    if x.dtype.kind == "f":
+        errors["x"] = _compare(x, dx, value, rng, eps, directions, scale)
+    for (name, part), (_, gradient) in zip(_leaves(state, "state"), _leaves(dstate), strict=True):
+        errors[name] = _compare(part, gradient, value, rng, eps, directions, scale)
+    for name in layer.parameters():
+        with layer.update() as arrays:
+            param = arrays[name]
+
+        def moved() -> float:
+            with layer.update():  # tells packed copies that the parameters moved
+                pass
+            return value()
+
+        zeros = np.zeros_like(param)
+        errors[name] = _compare(param, grads.get(name, zeros), moved, rng, eps, directions, scale)
+    with layer.update():
+        pass
+    return GradcheckResult(errors, rtol)
+
+
+def _compare(
+    array: FloatArray, gradient: Any, value: Any, rng: np.random.Generator, eps: float, directions: int, scale: float
+) -> float:
+    """Return the relative error of ``gradient``, moving ``array`` in place and putting it back."""
+    original = array.copy()
+    found, expected = np.empty(directions), np.empty(directions)
+    try:
+        for k in range(directions):
+            v = rng.standard_normal(array.shape)
+            v /= max(float(np.linalg.norm(v)), 1e-300)
+            array[...] = original + eps * v
+            above = value()
+            array[...] = original - eps * v
+            expected[k] = (above - value()) / (2.0 * eps)
+            found[k] = np.vdot(gradient, v)
+    finally:
+        array[...] = original
+    difference, one, other = (float(np.linalg.norm(a)) for a in (found - expected, found, expected))
+    return difference / max(one, other, scale)
+
+
+def _map(f: Any, tree: Any) -> Any:
+    """Return nested tuples with f of every array in them; None stays."""
+    if isinstance(tree, tuple):
+        return tuple(_map(f, branch) for branch in tree)
+    return None if tree is None else f(tree)
+
+
+def _leaves(tree: Any, name: str = "") -> list[tuple[str, FloatArray]]:
+    """Return the arrays of nested tuples with their names."""
+    if isinstance(tree, tuple):
+        return [leaf for k, branch in enumerate(tree) for leaf in _leaves(branch, f"{name}[{k}]")]
+    return [] if tree is None else [(name, tree)]

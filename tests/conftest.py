@@ -1,0 +1,49 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnnfast.layers.recurrent import GRU, LSTM, RNN, Recurrent
+
+MAKERS: dict[str, tuple[type[Recurrent], dict[str, Any]]] = {
+    "rnn_tanh": (RNN, {"nonlinearity": "tanh"}),
+    "rnn_relu": (RNN, {"nonlinearity": "relu"}),
+    "rnn_sigmoid": (RNN, {"nonlinearity": "sigmoid"}),
+    "lstm": (LSTM, {}),
+    "gru": (GRU, {}),
+    "gru_reset_before": (GRU, {"reset_after": False}),
+}
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator that starts anew for every test."""
+    return np.random.default_rng(20240229)
+
+
+@pytest.fixture
+def make_layer() -> Callable[..., Recurrent]:
+    """A function from the name of a cell and the arguments of its layer to the layer, with nonzero biases."""
+
+    def make(cell: str, *args: Any, **kwargs: Any) -> Recurrent:
+        kind, options = MAKERS[cell]
+        return kind(*args, **options, **{"init": "torch", "seed": 1, **kwargs})
+
+    return make
+
+
+@pytest.fixture
+def random_state(rng: np.random.Generator) -> Callable[[Recurrent, int], Any]:
+    """A function from a recurrent layer and a number of rows to a random initial state as the layer takes it."""
+
+    def make(layer: Recurrent, batch: int) -> Any:
+        shape = (layer.num_layers * (2 if layer.bidirectional else 1), batch, layer.hidden_size)
+        parts = tuple(0.5 * rng.standard_normal(shape).astype(layer.dtype) for _ in layer.cell.states)
+        return parts if len(parts) > 1 else parts[0]
+
+    return make

@@ -1,0 +1,45 @@
+"""Importing is cheap: measured against NumPy's own import, and by what it does not load."""
+
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAIRS = 9
+CLOCK = "import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
+HEAVY = ("scipy.linalg", "matplotlib", "tqdm", "onnx", "onnxruntime", "safetensors", "torch", "sklearn", "asyncio")
+LOADED = f"; import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
+BUILD = (
+    "import rnnfast; import numpy as np; from rnnfast.layers.recurrent import LSTM, GRU, RNN; "
+    "[kind(3, 4, num_layers=2)(np.zeros((2, 5, 3))) for kind in (LSTM, GRU, RNN)]"
+)
+
+
+def run(code):
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.strip()
+
+
+def test_import_takes_at_most_half_again_as_long_as_numpy():
+    times = {"numpy": [], "rnnfast": []}
+    for module in times:
+        run(CLOCK.format(module=module))  # once for the caches of the disk and of bytecode
+    for _ in range(PAIRS):
+        for module, samples in times.items():
+            samples.append(float(run(CLOCK.format(module=module))))
+    # Noise only ever adds: either statistic alone is enough to show that the cost is not there.
+    ratios = [reduce(times["rnnfast"]) / reduce(times["numpy"]) for reduce in (min, statistics.median)]
+    assert min(ratios) <= 1.5, times
+
+
+@pytest.mark.parametrize("code", ["import rnnfast", BUILD], ids=["import", "layers"])
+def test_nothing_heavy_is_loaded(code):
+    assert run(code + LOADED) == "[]"
+
+
+def test_the_check_sees_what_is_loaded():
+    assert run("import scipy.linalg" + LOADED) == "['scipy.linalg']"

@@ -1,0 +1,165 @@
+"""Recurrent layers as objects: parameters, initial values, configuration, copies, and values that are handed back."""
+
+import copy
+import pickle
+import threading
+
+import numpy as np
+import pytest
+
+from rnnfast.cells import CELLS
+from rnnfast.layers.recurrent import GRU, LSTM, RNN
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("cell", CELLS)
+def test_default_initial_values(cell, dtype, make_layer):
+    layer = make_layer(cell, 3, 5, 2, bidirectional=True, init="default", dtype=dtype)
+    gates = layer.cell.gates
+    for name, array in layer.parameters().items():
+        assert array.dtype == dtype and not array.flags.writeable
+        if "weight_hh" in name:
+            for block in np.split(array.astype(np.float64), gates):
+                np.testing.assert_allclose(block @ block.T, np.eye(5), atol=4 * np.finfo(dtype).eps)
+        elif "weight_ih" in name:
+            bound = np.sqrt(6 / (5 + array.shape[1]))
+            assert 0.8 * bound < np.abs(array).max() <= bound
+        else:
+            expected = np.zeros(5 * gates)
+            if cell == "lstm" and "bias_ih" in name:
+                expected[5:10] = 1
+            np.testing.assert_array_equal(array, expected)
+
+
+def test_torch_initial_values():
+    layer = LSTM(3, 100, init="torch", seed=0)
+    for array in layer.parameters().values():
+        assert 0.095 < np.abs(array).max() <= np.float32(0.1)
+        assert abs(array.mean()) < 0.02
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_seed(cell, make_layer):
+    def values(seed, **kwargs):
+        return np.concatenate([a.ravel() for a in make_layer(cell, 3, 4, seed=seed, **kwargs).parameters().values()])
+
+    np.testing.assert_array_equal(values(7), values(7))
+    np.testing.assert_array_equal(values(7), values(np.random.default_rng(7)))
+    np.testing.assert_array_equal(values(7), values(7, dtype=np.float64).astype(np.float32))
+    assert not np.array_equal(values(7), values(8))
+    assert not np.array_equal(values(None), values(None))
+
+
+LAYERS = [
+    RNN(3, 4, 2, "relu", dropout=0.25, bidirectional=True, seed=0),
+    LSTM(3, 4, bias=False, batch_first=False, dtype=np.float64, seed=0),
+    GRU(3, 4, 3, reset_after=False, init="torch", seed=0),
+]
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+def test_configuration(layer):
+    other = type(layer)(**layer.config())
+    assert repr(other) == repr(layer) == repr(eval(repr(layer)))
+    other.load_state_dict(layer.state_dict())
+    x = np.ones((2, 2, 3))
+    np.testing.assert_array_equal(other(x)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_copies_stand_alone(layer, duplicate):
+    x = np.ones((2, 2, 3))
+    y = layer(x)[0]
+    other = duplicate(layer)
+    np.testing.assert_array_equal(other(x)[0], y)
+    with other.update() as params:
+        params["weight_hh_l0"] *= 2
+    assert not np.array_equal(other(x)[0], y)
+    np.testing.assert_array_equal(layer(x)[0], y)
+
+
+def test_parameters_by_attribute():
+    layer = GRU(3, 4, seed=0)
+    assert np.shares_memory(layer.weight_ih_l0, layer.params["weight_ih_l0"])
+    layer.bias_hh_l0 = np.arange(12)
+    np.testing.assert_array_equal(layer.parameters()["bias_hh_l0"], np.arange(12))
+    assert "bias_hh_l0" in dir(layer)
+    assert not hasattr(GRU(3, 4, bias=False), "bias_hh_l0")
+
+
+def test_what_is_handed_back_is_the_callers_own():
+    layer = LSTM(3, 4, seed=0)
+    state = (np.ones((1, 2, 4), np.float32), np.ones((1, 2, 4), np.float32))
+    x = np.ones((2, 3, 3), np.float32)
+    for steps, lengths in ((0, None), (3, [0, 0]), (3, None)):
+        y, final = layer(x[:, :steps], state, lengths=lengths)
+        arrays = [y, *final]
+        assert all(a.flags.writeable and a.flags.c_contiguous for a in arrays)
+        assert not any(np.shares_memory(a, s) for a in arrays for s in state)
+        assert not np.shares_memory(*final)
+
+
+def test_gradients_are_added_in_place():
+    layer = LSTM(3, 4, 2, dtype=np.float64, seed=0)
+    x, dy = np.ones((2, 3, 3)), np.ones((2, 3, 4))
+    once = {}
+    layer.forward(x)[1](dy, once)
+    flat = np.ones(layer.num_parameters() + 1)  # as an optimiser keeps them: all in one
+    grads, at = {}, 1
+    for name, array in layer.parameters().items():
+        grads[name] = flat[at : at + array.size].reshape(array.shape)
+        at += array.size
+    views = dict(grads)
+    for _ in range(2):
+        layer.forward(x)[1](dy, grads)
+    assert flat[0] == 1
+    for name, view in views.items():
+        assert grads[name] is view
+        np.testing.assert_allclose(view, 1 + 2 * once[name], rtol=1e-13)
+    untouched = {"elsewhere": np.zeros(3)}
+    layer.forward(x)[1](dy, untouched)
+    assert set(untouched) == {"elsewhere", *layer.parameters()} and not untouched["elsewhere"].any()
+
+
+def test_conversion_of_numbers():
+    layer = GRU(3, 4, seed=0)
+    x = np.arange(12).reshape(2, 2, 3)
+    y = layer(x.astype(np.float32))[0]
+    assert y.dtype == np.float32
+    for same in (x, x.tolist(), x.astype(np.float64), x.astype(np.int8), x.astype(np.float16), x.astype(">f4")):
+        np.testing.assert_array_equal(layer(same)[0], y)
+    np.testing.assert_array_equal(layer(x > 3)[0], layer((x > 3).astype(np.float32))[0])
+
+
+def test_state_is_a_value():
+    layer = LSTM(3, 4, 2, seed=0)
+    x = np.random.default_rng(0).standard_normal((2, 6, 3))
+    y, state = layer(x)
+    first, middle = layer(x[:, :2])
+    kept = tuple(s.copy() for s in middle)
+    second, end = layer(x[:, 2:], middle)
+    np.testing.assert_allclose(np.concatenate([first, second], 1), y, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(end, state, rtol=0, atol=1e-6)
+    np.testing.assert_array_equal(middle, kept)
+
+
+def test_one_layer_serves_many_threads():
+    layer = LSTM(5, 20, 2, dtype=np.float64, seed=0)
+    rng = np.random.default_rng(0)
+    inputs = [rng.standard_normal((n, 9, 5)) for n in range(1, 7)]
+    expected, found = [layer(x)[0] for x in inputs], [None] * len(inputs)
+
+    def work(k):
+        for _ in range(20):
+            found[k] = layer(inputs[k])[0]
+
+    with layer.update():  # packed copies are made anew, by all threads at once
+        pass
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(len(inputs))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
