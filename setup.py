@@ -96,6 +96,7 @@ def extensions() -> list[Extension]:
         Extension(
             f"rnnfast._native.{path.stem}",
             [path.as_posix()],
+            depends=["csrc/rnnfast.h"],
             include_dirs=["csrc", numpy.get_include()],
             define_macros=[("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION")],
             extra_compile_args=["-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=off"],

@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.backend import get_backend
+from rnnfast.backend import get_backend, implementation
 from rnnfast.cells import CellSpec
 from rnnfast.checks import FloatArray
-from rnnfast.ops import ops
 
 States = tuple[FloatArray, ...]
 
@@ -209,5 +208,5 @@ def _activations(batch: int, steps: int, width: int, dtype: np.dtype[Any], time_
 
 def _dropped(x: FloatArray, p: float, seed: int) -> FloatArray:
     """Return x (N, T, C), time-major in memory, with dropout over that memory."""
-    kept: FloatArray = ops().dropout(x.transpose(1, 0, 2), p, seed)
-    return kept.transpose(1, 0, 2)
+    dropped: FloatArray = implementation("ops").dropout(x.transpose(1, 0, 2), p, seed)
+    return dropped.transpose(1, 0, 2)

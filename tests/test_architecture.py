@@ -12,9 +12,9 @@ PACKAGE = ROOT / "rnnfast"
 
 # From the ground up; a name stands for a module or for a folder with all it holds.
 FLOORS = (
-    ("backend", "checks", "threads", "parameters", "interrupts"),
+    ("backend", "checks", "interrupts", "threads", "parameters", "rows"),
     ("_native", "cells", "reference"),
-    ("engine", "initializers", "linalg", "ops", "rows"),
+    ("engine", "initializers"),
     ("layers",),
     ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradcheck"),
     ("io",),
