@@ -13,8 +13,9 @@ CLOCK = "import time; start = time.perf_counter(); import {module}; print(time.p
 HEAVY = ("scipy.linalg", "matplotlib", "tqdm", "onnx", "onnxruntime", "safetensors", "torch", "sklearn", "asyncio")
 LOADED = f"; import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
 BUILD = (
-    "import rnnfast; import numpy as np; from rnnfast.layers.recurrent import LSTM, GRU, RNN; "
-    "[kind(3, 4, num_layers=2)(np.zeros((2, 5, 3))) for kind in (LSTM, GRU, RNN)]"
+    "import numpy as np, rnnfast as rf; "
+    "model = rf.Sequential(rf.LSTM(3, 4, num_layers=2), rf.GRU(4, 4), rf.RNN(4, 4), rf.Dense(4, 2)); "
+    "(y, _), pullback = model.forward(np.zeros((2, 5, 3))); pullback(y, {})"
 )
 
 
