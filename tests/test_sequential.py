@@ -55,7 +55,7 @@ def test_gradients_of_state_and_output_come_alone_or_together(rng):
 
     dx, grads = back(dy)
     (dx_y, _), grads_y = back(dy, dstate=(None,) * 4)
-    (dx_s, dstate_s), grads_s = back(None, dstate=dfinal)
+    (dx_s, _), grads_s = back(None, dstate=dfinal)
     (dx_both, dstate_both), grads_both = back(dy, dstate=dfinal)
     np.testing.assert_array_equal(dx, dx_y)
     np.testing.assert_allclose(dx_both, dx_y + dx_s, rtol=0, atol=1e-14)
