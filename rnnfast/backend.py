@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from types import ModuleType
 
 BACKENDS = ("native", "reference")
+_PACKAGES = {"native": "rnnfast._native", "reference": "rnnfast.reference"}
+_loaded: dict[tuple[str, str], ModuleType] = {}
 _current: ContextVar[str] = ContextVar("rnnfast_backend", default="native")
 
 
@@ -36,3 +40,15 @@ def use_backend(name: str) -> Iterator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def implementation(module: str) -> ModuleType:
+    """Return that module of the backend in force, ``rnnfast._native.<module>`` or ``rnnfast.reference.<module>``.
+
+    The two have the same functions. A module is imported when first asked for.
+    """
+    key = get_backend(), module
+    found = _loaded.get(key)
+    if found is None:
+        found = _loaded[key] = importlib.import_module(f"{_PACKAGES[key[0]]}.{module}")
+    return found

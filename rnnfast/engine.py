@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.backend import get_backend
+from rnnfast.backend import get_backend, implementation
 from rnnfast.cells import CellSpec
 from rnnfast.checks import FloatArray
 
@@ -208,6 +208,5 @@ def _activations(batch: int, steps: int, width: int, dtype: np.dtype[Any], time_
 
 def _dropped(x: FloatArray, p: float, seed: int) -> FloatArray:
     """Return x (N, T, C), time-major in memory, with dropout over that memory."""
-    memory = x.transpose(1, 0, 2)
-    keep = np.random.default_rng(seed).random(memory.shape, np.float32) >= p  # SHIM: the counter-based one
-    return np.where(keep, memory * memory.dtype.type(1.0 / (1.0 - p)), 0).transpose(1, 0, 2)
+    dropped: FloatArray = implementation("ops").dropout(x.transpose(1, 0, 2), p, seed)
+    return dropped.transpose(1, 0, 2)

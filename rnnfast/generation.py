@@ -102,7 +102,7 @@ def generate(
 
 
 def _generate(
-    model: Layer,
+    model: Any,
     numbers: NDArray[Any],
     length: int,
     temperature: float,

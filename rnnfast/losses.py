@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.backend import implementation
 from rnnfast.checks import FloatArray, as_array, check_floating, check_lengths, check_number, check_real
-from rnnfast.ops import ops
 from rnnfast.rows import flat, from_rows, is_time_major, to_rows
 
 LossPullback = Callable[..., FloatArray]
@@ -194,7 +194,7 @@ class SoftmaxCrossEntropy(Loss):
     def _rows(
         self, rows: FloatArray, goal: NDArray[Any], weights: FloatArray | None, scale: float, gradient: bool
     ) -> tuple[NDArray[np.float64], FloatArray | None]:
-        result: tuple[NDArray[np.float64], FloatArray | None] = ops().softmax_cross_entropy(
+        result: tuple[NDArray[np.float64], FloatArray | None] = implementation("ops").softmax_cross_entropy(
             rows, goal, weights, scale, self.label_smoothing, gradient
         )
         return result
@@ -213,7 +213,7 @@ class SigmoidCrossEntropy(Loss):
     def _rows(
         self, rows: FloatArray, goal: NDArray[Any], weights: FloatArray | None, scale: float, gradient: bool
     ) -> tuple[NDArray[np.float64], FloatArray | None]:
-        result: tuple[NDArray[np.float64], FloatArray | None] = ops().sigmoid_cross_entropy(
+        result: tuple[NDArray[np.float64], FloatArray | None] = implementation("ops").sigmoid_cross_entropy(
             rows, goal, weights, scale, gradient
         )
         return result

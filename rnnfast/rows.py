@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 
@@ -30,3 +31,9 @@ def from_rows(rows: NDArray[Any], shape: tuple[int, ...], time_major: bool) -> N
 def flat(values: NDArray[Any], time_major: bool) -> NDArray[Any]:
     """Return values (N,) or (N, T), one for each row, in the order of `to_rows`."""
     return (values.T if time_major else values).reshape(-1)
+
+
+def with_contiguous_rows(rows: NDArray[Any]) -> NDArray[Any]:
+    """Return rows (R, C), copied unless the elements of a row stand side by side and rows whole elements apart."""
+    apart, size = rows.strides, rows.itemsize
+    return rows if apart[1] == size and apart[0] % size == 0 else np.ascontiguousarray(rows)

@@ -9,7 +9,11 @@ import pytest
 
 from rnnfast.data import CharVocabulary
 from rnnfast.generation import generate, generate_text, sample
-from rnnfast.layers import LSTM, Dense, Embedding, Last, Sequential
+from rnnfast.layers.dense import Dense
+from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.pooling import Last
+from rnnfast.layers.recurrent import LSTM
+from rnnfast.layers.sequential import Sequential
 
 LOGITS = np.log([0.5, 0.3, 0.15, 0.05])
 

@@ -7,8 +7,11 @@ import json
 import numpy as np
 import pytest
 
-from rnnfast import layers, optimizers
+from rnnfast import optimizers
 from rnnfast.io import ModelFileError, checkpoint, load_checkpoint, load_model, save_checkpoint, save_model
+from rnnfast.layers.dense import Dense
+from rnnfast.layers.pooling import Last
+from rnnfast.layers.recurrent import GRU
 
 SUFFIXES = [".npz", ".safetensors"]
 MAKERS = {
@@ -30,13 +33,13 @@ def train(model, optimizer, rng, steps):
 @pytest.mark.parametrize("given", [False, True], ids=["new", "given"])
 @pytest.mark.parametrize("name", checkpoint.OPTIMIZERS)
 def test_training_goes_on_to_the_bit(name, given, suffix, tmp_path):
-    model, optimizer, rng = layers.GRU(2, 3, seed=0), MAKERS[name](), np.random.default_rng(1)
+    model, optimizer, rng = GRU(2, 3, seed=0), MAKERS[name](), np.random.default_rng(1)
     train(model, optimizer, rng, 3)
     optimizer.lr *= 0.5
     path = save_checkpoint(tmp_path / f"c{suffix}", model, optimizer, 3, {"rng": rng.bit_generator.state})
     train(model, optimizer, rng, 3)
 
-    others = (layers.GRU(2, 3, seed=9), MAKERS[name]()) if given else ()
+    others = (GRU(2, 3, seed=9), MAKERS[name]()) if given else ()
     found = load_checkpoint(path, *others)
     assert found.step == 3 and type(found.optimizer) is type(optimizer)
     if given:
@@ -50,14 +53,14 @@ def test_training_goes_on_to_the_bit(name, given, suffix, tmp_path):
 
 def test_state_of_any_shape(tmp_path):
     state = {"a": [np.arange(3), {"b": np.float32(2)}, (1, None)], "best": np.inf, "worst": float("-inf"), "t": True}
-    path = save_checkpoint(tmp_path / "c", layers.Last(), state=state)
+    path = save_checkpoint(tmp_path / "c", Last(), state=state)
     found = load_checkpoint(path)
     assert found.optimizer is None and found.step == 0
     np.testing.assert_array_equal(found.state["a"][0], np.arange(3))
     assert found.state["a"][1:] == [{"b": 2.0}, [1, None]]
     assert found.state["best"] == np.inf and found.state["worst"] == -np.inf and found.state["t"] is True
     found.state["a"][0][0] = 5
-    path = save_checkpoint(path, layers.Last(), state=[np.nan])
+    path = save_checkpoint(path, Last(), state=[np.nan])
     assert np.isnan(load_checkpoint(path).state[0])
 
 
@@ -74,13 +77,13 @@ def test_state_of_any_shape(tmp_path):
 )
 def test_saving_refuses(arguments, error, match, tmp_path):
     with pytest.raises(error, match=match):
-        save_checkpoint(tmp_path / "c", layers.Last(), **arguments)
+        save_checkpoint(tmp_path / "c", Last(), **arguments)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.fixture
 def saved(tmp_path):
-    model, optimizer = layers.Dense(2, 3, seed=0), optimizers.Adam()
+    model, optimizer = Dense(2, 3, seed=0), optimizers.Adam()
     train(model, optimizer, np.random.default_rng(0), 1)
     return save_checkpoint(tmp_path / "c.npz", model, optimizer, 1)
 
@@ -88,10 +91,10 @@ def saved(tmp_path):
 @pytest.mark.parametrize(
     ("make", "match"),
     [
-        (lambda: (layers.Dense(2, 4, seed=1), optimizers.Adam()), "shape"),
-        (lambda: (layers.Dense(2, 3, bias=False, seed=1), optimizers.Adam()), "unknown"),
-        (lambda: (layers.Dense(2, 3, dtype=np.float64, seed=1), optimizers.Adam()), "float64"),
-        (lambda: (layers.Dense(2, 3, seed=1), optimizers.SGD(0.1)), "is Adam, not SGD"),
+        (lambda: (Dense(2, 4, seed=1), optimizers.Adam()), "shape"),
+        (lambda: (Dense(2, 3, bias=False, seed=1), optimizers.Adam()), "unknown"),
+        (lambda: (Dense(2, 3, dtype=np.float64, seed=1), optimizers.Adam()), "float64"),
+        (lambda: (Dense(2, 3, seed=1), optimizers.SGD(0.1)), "is Adam, not SGD"),
     ],
 )
 def test_what_does_not_fit_changes_nothing(saved, make, match):
@@ -108,9 +111,9 @@ def test_kinds_are_not_mixed_up(saved, tmp_path):
     with pytest.raises(ModelFileError, match="not a model of rnnfast"):
         load_model(saved)
     with pytest.raises(ModelFileError, match="not a checkpoint of rnnfast"):
-        load_checkpoint(save_model(layers.Last(), tmp_path / "m"))
+        load_checkpoint(save_model(Last(), tmp_path / "m"))
     with pytest.raises(ModelFileError, match="no optimiser"):
-        load_checkpoint(save_checkpoint(tmp_path / "d", layers.Last()), optimizer=optimizers.Adam())
+        load_checkpoint(save_checkpoint(tmp_path / "d", Last()), optimizer=optimizers.Adam())
 
 
 CHANGES = {

@@ -16,7 +16,7 @@ import numpy as np
 from rnnfast.callbacks import Callback
 from rnnfast.checks import check_number, check_size
 from rnnfast.io import container, load_model, save_model
-from rnnfast.layers import Sequential
+from rnnfast.layers.sequential import Sequential
 from rnnfast.trainer import Trainer
 
 

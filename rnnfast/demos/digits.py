@@ -20,7 +20,10 @@ from rnnfast.demos.common import (
     told_in_one_line,
 )
 from rnnfast.demos.glyphs import draw
-from rnnfast.layers import LSTM, Dense, Last, Sequential
+from rnnfast.layers.dense import Dense
+from rnnfast.layers.pooling import Last
+from rnnfast.layers.recurrent import LSTM
+from rnnfast.layers.sequential import Sequential
 from rnnfast.losses import SoftmaxCrossEntropy
 from rnnfast.optimizers import Adam
 from rnnfast.schedules import Cosine
@@ -78,7 +81,7 @@ def run(args: argparse.Namespace) -> int:
 
     extra = {"rows": rows, "columns": columns, "classes": classes}
     model = save_and_reload(model, path, extra, pixels[start : start + 100])
-    show(images[start:], labels[start:], Trainer(model, trainer.loss, trainer.optimizer).predict(pixels[start:]))
+    show(images[start:], labels[start:], model(pixels[start:])[0])
     return 0
 
 
@@ -87,8 +90,8 @@ def load(args: argparse.Namespace) -> tuple[str, NDArray[Any], NDArray[np.int64]
     if (args.images is None) != (args.labels is None):
         raise UserError("--images and --labels go together")
     if args.images is None:
-        images, labels = draw(MADE_UP, args.seed)
-        return "digits drawn from a small font (no files were given)", images, labels.astype(np.int64)
+        drawn, digits = draw(MADE_UP, args.seed)
+        return "digits drawn from a small font (no files were given)", drawn, digits.astype(np.int64)
     with told_in_one_line():
         images, labels = read_idx(args.images), read_idx(args.labels)
     if images.ndim != 3 or not images[:1].size or images.dtype != np.uint8:

@@ -21,7 +21,10 @@ from rnnfast.demos.common import (
     save_and_reload,
 )
 from rnnfast.demos.series import Series, from_csv, made_up
-from rnnfast.layers import LSTM, Dense, Last, Sequential
+from rnnfast.layers.dense import Dense
+from rnnfast.layers.pooling import Last
+from rnnfast.layers.recurrent import LSTM
+from rnnfast.layers.sequential import Sequential
 from rnnfast.losses import MeanSquared
 from rnnfast.optimizers import Adam
 from rnnfast.schedules import Cosine

@@ -9,8 +9,8 @@ import numpy as np
 
 from rnnfast.backend import use_backend
 from rnnfast.demos.common import UserError
-from rnnfast.layers import Sequential
 from rnnfast.layers.base import Gradients
+from rnnfast.layers.sequential import Sequential
 
 # Of the norm of each gradient. Both paths round in single precision, in another order.
 TOLERANCE = 1e-3

@@ -27,7 +27,10 @@ from rnnfast.demos.common import (
 from rnnfast.demos.corpus import standard_library
 from rnnfast.demos.speed import compare
 from rnnfast.generation import generate_text
-from rnnfast.layers import LSTM, Dense, Embedding, Sequential
+from rnnfast.layers.dense import Dense
+from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.recurrent import LSTM
+from rnnfast.layers.sequential import Sequential
 from rnnfast.losses import SoftmaxCrossEntropy
 from rnnfast.optimizers import Adam
 from rnnfast.schedules import Cosine

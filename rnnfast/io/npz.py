@@ -34,16 +34,15 @@ def write(path: Path, text: str, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 def read(path: Path) -> tuple[bytes, dict[str, NDArray[Any]]]:
     """Return the document's text and the arrays, or raise ``ModelFileError``."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            arrays = _members(archive, path.stat().st_size)
-    except ModelFileError:
-        raise
-    except OSError:
-        raise
-    except Exception as error:
-        # The archive and its headers are parsed by others, who raise whatever came to hand.
-        raise ModelFileError(f"it is no valid .npz file: {error}") from None
+    with open(path, "rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                arrays = _members(archive, path.stat().st_size)
+        except ModelFileError:
+            raise
+        except Exception as error:
+            # The archive and its headers are parsed by others, who raise whatever came to hand.
+            raise ModelFileError(f"it is no valid .npz file: {error}") from None
     document = arrays.pop(DOCUMENT, None)
     if document is None or document.dtype != np.uint8 or document.ndim != 1:
         raise ModelFileError(f"it has no {DOCUMENT}: not a file of rnnfast")

@@ -1,6 +1,7 @@
 """A document and arrays as a safetensors file, through the package of that name; the document is metadata.
 
-The format has no checksum, so a CRC-32 of document and arrays goes beside the document.
+The format has no checksum, so a CRC-32 of document and arrays, eight hexadecimal digits and a space, goes before the
+document. There is no second entry of metadata: the package writes several in an order of its own, another each time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.io import strict_json
@@ -18,15 +20,13 @@ from rnnfast.io.atomic import atomic_write
 from rnnfast.io.errors import ModelFileError
 
 DOCUMENT = "rnnfast"
-CHECKSUM = "rnnfast_crc32"
 
 
 def write(path: Path, text: str, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write the document and the contiguous arrays."""
     from safetensors.numpy import save
 
-    metadata = {DOCUMENT: text, CHECKSUM: str(_checksum(text, arrays))}
-    data = save(dict(arrays), metadata)
+    data = save(dict(arrays), {DOCUMENT: f"{_checksum(text, arrays):08x} {text}"})
     with atomic_write(path) as file:
         file.write(data)
 
@@ -46,8 +46,8 @@ def read(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
         raise ModelFileError(f"it is no valid safetensors file: {error}") from None
     if DOCUMENT not in metadata:
         raise ModelFileError(f"it has no {DOCUMENT!r} in its metadata: not a file of rnnfast")
-    text = str(metadata[DOCUMENT])
-    if metadata.get(CHECKSUM) != str(_checksum(text, arrays)):
+    checksum, _, text = str(metadata[DOCUMENT]).partition(" ")
+    if checksum != f"{_checksum(text, arrays):08x}":
         raise ModelFileError("its checksum does not fit: the file is damaged")
     return text, arrays
 
@@ -70,5 +70,5 @@ def _checksum(text: str, arrays: Mapping[str, NDArray[Any]]) -> int:
     for name in sorted(arrays):
         array = arrays[name]
         total = zlib.crc32(f"{name} {array.dtype.str} {array.shape}".encode(), total)
-        total = zlib.crc32(array.reshape(-1).view("u1"), total)
+        total = zlib.crc32(array.reshape(-1).view(np.uint8).data, total)
     return total

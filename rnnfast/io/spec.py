@@ -11,10 +11,15 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from rnnfast import layers
 from rnnfast.checks import check_size
 from rnnfast.io.errors import ModelFileError
 from rnnfast.layers.base import Layer
+from rnnfast.layers.dense import Dense
+from rnnfast.layers.dropout import Dropout
+from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.pooling import Last, MaxPool, MeanPool
+from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.sequential import Sequential
 
 Config = Mapping[str, Any]
 
@@ -57,21 +62,21 @@ def _nothing(config: Config) -> int:
 
 
 LAYERS: dict[str, Entry] = {
-    "RNN": Entry(layers.RNN, _recurrent(1)),
-    "LSTM": Entry(layers.LSTM, _recurrent(4)),
-    "GRU": Entry(layers.GRU, _recurrent(3)),
-    "Dense": Entry(layers.Dense, _product("in_features", "out_features")),
-    "Embedding": Entry(layers.Embedding, _product("num_embeddings", "embedding_dim")),
-    "Dropout": Entry(layers.Dropout, _nothing),
-    "Last": Entry(layers.Last, _nothing),
-    "MeanPool": Entry(layers.MeanPool, _nothing),
-    "MaxPool": Entry(layers.MaxPool, _nothing),
+    "RNN": Entry(RNN, _recurrent(1)),
+    "LSTM": Entry(LSTM, _recurrent(4)),
+    "GRU": Entry(GRU, _recurrent(3)),
+    "Dense": Entry(Dense, _product("in_features", "out_features")),
+    "Embedding": Entry(Embedding, _product("num_embeddings", "embedding_dim")),
+    "Dropout": Entry(Dropout, _nothing),
+    "Last": Entry(Last, _nothing),
+    "MeanPool": Entry(MeanPool, _nothing),
+    "MaxPool": Entry(MaxPool, _nothing),
 }
 
 
 def describe(layer: Layer) -> dict[str, Any]:
     """Return the description of a layer, or raise ``TypeError`` if its class is not in the table."""
-    if type(layer) is layers.Sequential:
+    if type(layer) is Sequential:
         return {"class": "Sequential", "layers": [describe(child) for child in layer.children().values()]}
     name = type(layer).__name__
     if name not in LAYERS or type(layer) is not LAYERS[name].cls:
@@ -127,7 +132,7 @@ def _build(description: dict[str, Any]) -> Layer:
     name = description["class"]
     try:
         if name == "Sequential":
-            return layers.Sequential(*(_build(part) for part in description["layers"]))
+            return Sequential(*(_build(part) for part in description["layers"]))
         return LAYERS[name].cls(**description["config"])
     except ModelFileError:
         raise

@@ -7,13 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast.backend import implementation
 from rnnfast.checks import FloatArray, check_choice, check_dtype, check_flag, check_floating, check_real, check_size
 from rnnfast.initializers import he_uniform, uniform, xavier_uniform
-from rnnfast.layers.base import Gradients, Layer, Pullback, add_gradient
+from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.once import Once
-from rnnfast.linalg import matmul_nn, matmul_nt, matmul_tn
-from rnnfast.ops import ops
-from rnnfast.rows import from_rows, is_time_major, to_rows
+from rnnfast.rows import from_rows, is_time_major, to_rows, with_contiguous_rows
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid")
 
@@ -68,6 +67,7 @@ class Dense(Layer):
         self.activation = None if activation is None else check_choice("activation", activation, ACTIVATIONS)
         self.dtype = check_dtype(dtype)
         self.init = check_choice("init", init, ("default", "torch"))
+        self._cache: tuple[int, dict[str, Any]] = (-1, {})
         super().__init__(self._initial(np.random.default_rng(seed)))
 
     def _initial(self, rng: np.random.Generator) -> Gradients:
@@ -88,7 +88,7 @@ class Dense(Layer):
         """Return y without saving anything for a backward pass; arguments as in `forward`."""
         x = self._checked(x)
         swapped = is_time_major(x)
-        return from_rows(self._product(to_rows(x, swapped)), x.shape, swapped)
+        return from_rows(self._product(with_contiguous_rows(to_rows(x, swapped))), x.shape, swapped)
 
     def forward(
         self, x: Any, *, lengths: Any = None, rng: np.random.Generator | None = None
@@ -119,17 +119,22 @@ class Dense(Layer):
         """
         x = self._checked(x)
         swapped = is_time_major(x)
-        rows = to_rows(x, swapped)
+        rows = with_contiguous_rows(to_rows(x, swapped))
         out = self._product(rows)
         y = from_rows(out, x.shape, swapped)
 
         def backward(dy: FloatArray, grads: Gradients) -> FloatArray:
-            dout = self._before_activation(to_rows(dy, swapped), out)
-            weight = grads.get("weight")
-            grads["weight"] = matmul_tn(dout, rows, weight)
-            if self.bias:
-                add_gradient(grads, "bias", dout.sum(axis=0))
-            return from_rows(matmul_nn(dout, self.params["weight"]), x.shape, swapped)
+            dout = with_contiguous_rows(self._before_activation(to_rows(dy, swapped), out))
+            own = {name: _contiguous(grads.get(name), param) for name, param in self.params.items()}
+            dx: FloatArray = implementation("dense").affine_gradients(
+                rows, dout, self.params["weight"], self._packed(), own["weight"], own.get("bias"), True
+            )
+            for name, total in own.items():
+                if name in grads and grads[name] is not total:
+                    grads[name][...] = total
+                else:
+                    grads[name] = total
+            return from_rows(dx, x.shape, swapped)
 
         return y, Once(self, y.shape, self.dtype, backward)
 
@@ -140,14 +145,20 @@ class Dense(Layer):
 
     def _product(self, rows: FloatArray) -> FloatArray:
         """Return f(x W^T + b), (R, out_features), of rows (R, in_features)."""
-        out = matmul_nt(rows, self.params["weight"])
-        if self.bias:
-            out += self.params["bias"]
+        params = self.params
+        out: FloatArray = implementation("dense").affine(rows, params["weight"], params.get("bias"), self._packed())
         if self.activation == "relu":
             np.maximum(out, 0, out=out)
         elif self.activation is not None:
-            ops().activate(self.activation, out)
+            implementation("ops").activate(self.activation, out)
         return out
+
+    def _packed(self) -> dict[str, Any]:
+        """Return where packed weights are kept while the parameters stand still."""
+        version, cache = self._cache
+        if version != self.params.version:
+            version, cache = self._cache = (self.params.version, {})
+        return cache
 
     def _before_activation(self, dy: FloatArray, y: FloatArray) -> FloatArray:
         """Return the gradient of f's argument from that of its result y."""
@@ -173,3 +184,13 @@ class Dense(Layer):
             "dtype": self.dtype.name,
             "init": self.init,
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_cache": (-1, {})}
+
+
+def _contiguous(found: FloatArray | None, param: FloatArray) -> FloatArray:
+    """Return a gradient to add to: the caller's, a contiguous copy of it, or zeros."""
+    if found is None:
+        return np.zeros(param.shape, param.dtype)
+    return np.ascontiguousarray(found)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast.backend import implementation
 from rnnfast.checks import FloatArray, check_floating, check_generator, check_number
 from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.once import Once
-from rnnfast.ops import ops
 
 _SHAPES = (("N", "C"), ("N", "T", "C"))
 
@@ -70,10 +70,10 @@ class Dropout(Layer):
         seed = int(rng.integers(2**64, dtype=np.uint64))
 
         def backward(dy: FloatArray, grads: Gradients) -> FloatArray:
-            dx: FloatArray = ops().dropout(dy, p, seed)
+            dx: FloatArray = implementation("ops").dropout(dy, p, seed)
             return dx
 
-        return ops().dropout(x, p, seed), Once(self, x.shape, x.dtype, backward)
+        return implementation("ops").dropout(x, p, seed), Once(self, x.shape, x.dtype, backward)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values."""

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast.backend import implementation
 from rnnfast.checks import FloatArray, as_array, check_choice, check_dtype, check_indices, check_size
 from rnnfast.initializers import normal, uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.once import Once
-from rnnfast.ops import ops
 
 
 class Embedding(Layer):
@@ -115,7 +115,7 @@ class Embedding(Layer):
             if self.padding_idx is not None:
                 kept = np.flatnonzero(rows != self.padding_idx)
                 rows, values = rows[kept], values[kept]
-            ops().scatter_add(out, rows, values)
+            implementation("ops").scatter_add(out, rows, values)
 
         return y, Once(self, y.shape, self.dtype, backward)
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.backend import implementation
 from rnnfast.checks import FloatArray, check_floating, check_lengths
 from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.once import Once
-from rnnfast.ops import ops
 
 _Lengths = NDArray[np.int64] | None
 
@@ -109,7 +109,7 @@ class MaxPool(Pool):
     """y[n, c] = the largest of x[n, t, c] over the valid steps t; the first of equals gets the gradient."""
 
     def _run(self, x: FloatArray, lengths: _Lengths) -> tuple[FloatArray, Callable[[FloatArray, FloatArray], None]]:
-        y, steps = ops().max_pool(x, lengths)
+        y, steps = implementation("ops").max_pool(x, lengths)
 
         def back(dy: FloatArray, dx: FloatArray) -> None:
             rows, columns = np.nonzero(steps >= 0)
