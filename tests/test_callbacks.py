@@ -67,7 +67,7 @@ class Script:
         ([5, 4, 3, 2], {"patience": 1}, 3, 3, False),
         ([5, 4, 4, 3], {"patience": 1}, 2, 1, True),
         ([5, 4, 4.1, 3, 3, 3, 3], {"patience": 2}, 5, 3, True),
-        ([5, 4, 3.5, 3.2, 3.1], {"patience": 2, "min_delta": 0.6}, 4, 2, True),
+        ([5, 4, 3.5, 3.5, 3.1], {"patience": 2, "min_delta": 0.6}, 3, 1, True),
         ([5, math.nan, math.nan, 1], {"patience": 2}, 2, 0, True),
         ([1, 2, 3, 2.5, 2.4], {"patience": 2, "mode": "max"}, 4, 2, True),
         ([5, 4, 4, 3], {"patience": 1, "restore_best": False}, 2, 2, True),
