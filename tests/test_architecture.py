@@ -16,7 +16,7 @@ FLOORS = (
     ("_native", "cells", "reference"),
     ("engine", "initializers"),
     ("layers",),
-    ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data"),
+    ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation"),
     ("io",),
     ("training", "callbacks", "trainer"),
     ("plotting",),
