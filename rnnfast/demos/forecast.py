@@ -157,5 +157,10 @@ def show(data: Task, forecast: NDArray[Any]) -> None:
         line[places[1, k]] = "*" if places[1, k] == places[0, k] else "+"
         step = len(data.values) - shown + k + 1
         print(f"{step:>8} {last[0, k]:>10.5g} {last[1, k]:>10.5g}  |{''.join(line)}|")
-    gain = f"{1 - own / naive:.1%} below" if own <= naive else f"{own / naive - 1:.1%} above"
-    print(f"\ntest error (RMSE): {own:.4g}; persistence: {naive:.4g}; {gain if naive else 'both exact'} persistence")
+    if not naive:
+        gain = "nothing to gain on"
+    elif own <= naive:
+        gain = f"{1 - own / naive:.1%} below"
+    else:
+        gain = f"{own / naive - 1:.1%} above"
+    print(f"\ntest error (RMSE): {own:.4g}; persistence: {naive:.4g}; {gain} persistence")

@@ -48,7 +48,7 @@ SECONDS = 45.0
 STEPS = 64
 MAX_VOCABULARY = 8192
 # A small text is seen at most so often: by then it is known by heart.
-MAX_EPOCHS = 300
+MAX_EPOCHS = 100
 
 
 class Corpus(NamedTuple):
@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> int:
     x, y = batch(corpus.train, streams, steps)
     model = save_and_reload(model, path, {"vocabulary": vocabulary.state_dict()}, x)
     write(model, corpus, args, int(seeds[3]))
-    speeds = compare(model, loss, x, y)
+    speeds = compare(build(len(vocabulary), args.hidden, [int(seed) for seed in seeds]), loss, x, y)
     print(
         f"speed: {x.size / speeds.native:,.0f} characters/s in training, "
         f"{speeds.reference / speeds.native:.1f} times the reference path ({x.size / speeds.reference:,.0f}); "
