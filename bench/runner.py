@@ -100,9 +100,7 @@ def run(
     return results, versions
 
 
-def run_case(
-    case: Case, threads: int, workers: list[Worker], rounds: int, seconds: float, patience: float
-) -> Result:
+def run_case(case: Case, threads: int, workers: list[Worker], rounds: int, seconds: float, patience: float) -> Result:
     """Check that the workers agree on a case, then time them in turns."""
     result = Result(case, threads)
     outputs: dict[str, Outputs] = {}

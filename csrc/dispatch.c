@@ -13,24 +13,20 @@ RF_DECLARE(avx2)
 RF_DECLARE(avx512)
 RF_DECLARE(neon)
 
+#ifdef RF_HAVE_AVX512
 static int runs_avx512(void)
 {
-#if defined(__x86_64__)
     return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("fma");
-#else
-    return 0;
-#endif
 }
+#endif
 
+#ifdef RF_HAVE_AVX2
 static int runs_avx2(void)
 {
-#if defined(__x86_64__)
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-#else
-    return 0;
-#endif
 }
+#endif
 
 static int runs_anywhere(void)
 {

@@ -159,9 +159,10 @@ static void RF(dropout)(ptrdiff_t n, uint64_t start, const void *x_, void *y_, d
             count = (ptrdiff_t)(UINT32_MAX - first) + 1; /* up to where the high word changes */
         for (uint32_t i = 0; i < BLOCK; i++) {
             uint32_t h = first + i + low;
-            h = (h ^ (h >> 16)) * 0x21F0AAADu;
-            h = ((h ^ (h >> 15)) + high) * 0xD35A2D97u;
-            hash[i] = h ^ (h >> 15);
+            h = (h ^ (h >> 17)) * 0xED5AD4BBu;
+            h = ((h ^ (h >> 11)) + high) * 0xAC4C1B51u;
+            h = (h ^ (h >> 15)) * 0x31848BABu;
+            hash[i] = h ^ (h >> 14);
         }
         for (ptrdiff_t i = 0; i < count; i++)
             y[i] = hash[i] >= threshold ? factor * x[i] : 0;

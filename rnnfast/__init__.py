@@ -1,3 +1,92 @@
-"""rnnfast: train and serve recurrent neural networks on CPUs."""
+"""rnnfast: train and serve recurrent neural networks on CPUs.
+
+>>> import rnnfast
+>>> lstm = rnnfast.LSTM(input_size=3, hidden_size=5, seed=0)
+>>> y, (h, c) = lstm([[[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]])
+>>> y.shape
+(1, 2, 5)
+
+Names are loaded when first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "backend": ("get_backend", "use_backend"),
+    "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
+    "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
+    "generation": ("generate", "generate_text", "sample"),
+    "gradcheck": ("GradcheckResult", "gradcheck"),
+    "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
+    "layers": (
+        "GRU",
+        "LSTM",
+        "RNN",
+        "Dense",
+        "Dropout",
+        "Embedding",
+        "Last",
+        "Layer",
+        "MaxPool",
+        "MeanPool",
+        "Sequential",
+    ),
+    "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
+    "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
+    "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
+    "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
+    "threads": ("get_num_threads", "limit_threads", "set_num_threads"),
+    "trainer": ("Trainer", "TrainingError"),
+}
+_SUBMODULES = ("data", "initializers", "io", "layers", "losses", "metrics", "optimizers", "schedules")
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *_HOME, *_SUBMODULES]
+
+if TYPE_CHECKING:
+    from rnnfast import data, initializers, io, layers, losses, metrics, optimizers, schedules
+    from rnnfast.backend import get_backend, use_backend
+    from rnnfast.callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping
+    from rnnfast.clipping import clip_by_global_norm, clip_by_value, global_norm
+    from rnnfast.generation import generate, generate_text, sample
+    from rnnfast.gradcheck import GradcheckResult, gradcheck
+    from rnnfast.io import ModelFileError, load_checkpoint, load_model, save_checkpoint, save_model
+    from rnnfast.layers import (
+        GRU,
+        LSTM,
+        RNN,
+        Dense,
+        Dropout,
+        Embedding,
+        Last,
+        Layer,
+        MaxPool,
+        MeanPool,
+        Sequential,
+    )
+    from rnnfast.losses import Huber, MeanAbsolute, MeanSquared, SigmoidCrossEntropy, SoftmaxCrossEntropy
+    from rnnfast.metrics import MAE, MSE, RMSE, Accuracy, BinaryAccuracy, BitsPerSymbol, Perplexity
+    from rnnfast.optimizers import SGD, Adagrad, Adam, AdamW, RMSProp
+    from rnnfast.schedules import Constant, Cosine, OneCycle, Plateau, StepDecay, WarmUp
+    from rnnfast.threads import get_num_threads, limit_threads, set_num_threads
+    from rnnfast.trainer import Trainer, TrainingError
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    elif name in _SUBMODULES:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

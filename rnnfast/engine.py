@@ -208,6 +208,5 @@ def _activations(batch: int, steps: int, width: int, dtype: np.dtype[Any], time_
 
 def _dropped(x: FloatArray, p: float, seed: int) -> FloatArray:
     """Return x (N, T, C), time-major in memory, with dropout over that memory."""
-    memory = x.transpose(1, 0, 2)
-    dropped: FloatArray = implementation("ops").dropout(memory, p, seed)
+    dropped: FloatArray = implementation("ops").dropout(x.transpose(1, 0, 2), p, seed)
     return dropped.transpose(1, 0, 2)

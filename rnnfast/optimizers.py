@@ -11,7 +11,6 @@ from rnnfast.checks import FloatArray, check_number, check_real
 from rnnfast.clipping import twin
 from rnnfast.interrupts import hold_interrupts
 from rnnfast.layers.base import Layer
-from rnnfast.threads import get_num_threads
 
 
 class Optimizer:
@@ -99,9 +98,8 @@ class Optimizer:
         steps = np.array([self._constants(name, params[name], scale) for name in grads]).reshape(-1, 8)
         optim = twin()
         slots = [[arrays[i] for arrays in state] for i in range(len(self.slots))]
-        threads = get_num_threads()
         with hold_interrupts(), layer.update() as arrays:
-            optim.update(self.rule, [arrays[name] for name in grads], checked, slots, steps, threads)
+            optim.update(self.rule, [arrays[name] for name in grads], checked, slots, steps)
             for name, kept in zip(grads, state, strict=True):
                 self._state[name] = kept
                 self._steps[name] = self._steps.get(name, 0) + 1

@@ -12,15 +12,15 @@ PACKAGE = ROOT / "rnnfast"
 
 # From the ground up; a name stands for a module or for a folder with all it holds.
 FLOORS = (
-    ("backend", "checks", "interrupts", "threads", "parameters"),
+    ("backend", "checks", "interrupts", "threads", "parameters", "rows"),
     ("_native", "cells", "reference"),
     ("engine", "initializers"),
     ("layers",),
-    ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation"),
+    ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradcheck"),
     ("io",),
-    ("training", "callbacks", "trainer"),
+    ("callbacks", "training", "trainer"),
     ("plotting",),
-    ("demos", "__main__", "__init__"),
+    ("sklearn", "demos", "__main__", "__init__"),
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
@@ -152,7 +152,7 @@ FORBIDDEN = [
     ("reference.lstm", "from rnnfast._native import kernels"),
     ("trainer", "def f():\n    import matplotlib.pyplot"),
     ("optimizers", "import scipy.linalg"),
-    ("progress", "from tqdm import tqdm"),
+    ("training.progress", "from tqdm import tqdm"),
 ]
 ALLOWED = [
     ("layers.dense", "from rnnfast.layers.base import Layer\nfrom .base import Layer\nfrom rnnfast import checks"),

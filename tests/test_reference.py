@@ -8,7 +8,11 @@ import pytest
 from rnnfast.backend import use_backend
 from rnnfast.cells import CELLS
 from rnnfast.gradcheck import gradcheck
+from rnnfast.layers.dense import Dense
+from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.pooling import Last
 from rnnfast.layers.recurrent import LSTM
+from rnnfast.layers.sequential import Sequential
 
 LENGTHS = {"full": None, "ragged": [3, 0, 5, 1]}
 
@@ -58,6 +62,19 @@ def test_time_major_is_the_same_transposed(cell, make_layer, rng):
     np.testing.assert_array_equal(y, y_t.transpose(1, 0, 2))
     np.testing.assert_array_equal(dx, dx_t.transpose(1, 0, 2))
     assert all(np.array_equal(grads[name], grads_t[name]) for name in grads)
+
+
+def test_gradcheck_of_a_stack(make_layer, rng):
+    model = Sequential(
+        Embedding(7, 3, dtype=np.float64, seed=0),
+        make_layer("gru", 3, 4, 2, bidirectional=True, dtype=np.float64),
+        make_layer("lstm", 8, 4, dtype=np.float64),
+        Last(),
+        Dense(4, 2, dtype=np.float64, seed=0),
+    )
+    result = gradcheck(model, rng.integers(0, 7, (3, 5)), lengths=[2, 5, 3])
+    assert result, result
+    assert set(result.errors) == {"state[1]", "state[2][0]", "state[2][1]", *model.parameters()}
 
 
 def test_a_wrong_gradient_is_found(rng):

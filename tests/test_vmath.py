@@ -1,4 +1,4 @@
-"""exp, tanh and sigmoid of every instruction set: error in ulp, special values, tails, and the caller's own arithmetic."""
+"""exp, tanh and sigmoid on every instruction set: error in ulp, special values, tails; the caller's own arithmetic."""
 
 import ast
 import functools
@@ -93,7 +93,7 @@ def walk(dtype: type) -> np.ndarray:
         [
             (info.nmant - info.minexp) * log2,
             (info.nmant - info.minexp + 1) * log2,
-        ],  # smallest subnormal, and half of it
+        ],  # least subnormal, and half of it
         np.arange(1, 2 * info.maxexp) * (log2 / 2),  # where n changes in exp and sigmoid
         np.arange(1, 130) * (log2 / 4),  # and in tanh
         [

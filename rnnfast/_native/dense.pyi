@@ -1,14 +1,17 @@
 from typing import Any
 
-from rnnfast.checks import FloatArray
+from numpy.typing import NDArray
 
-def affine(x: FloatArray, weight: FloatArray, bias: FloatArray | None, cache: dict[str, Any]) -> FloatArray: ...
+class Panels:
+    def __new__(cls, weight: NDArray[Any]) -> Panels: ...
+
+def affine(x: NDArray[Any], weight: NDArray[Any], bias: NDArray[Any] | None, cache: dict[str, Any]) -> NDArray[Any]: ...
 def affine_gradients(
-    x: FloatArray,
-    dy: FloatArray,
-    weight: FloatArray,
+    x: NDArray[Any],
+    dy: NDArray[Any],
+    weight: NDArray[Any],
     cache: dict[str, Any],
-    dw: FloatArray,
-    db: FloatArray | None,
+    dw: NDArray[Any],
+    db: NDArray[Any] | None,
     want_dx: bool,
-) -> FloatArray | None: ...
+) -> NDArray[Any] | None: ...

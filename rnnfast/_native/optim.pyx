@@ -11,6 +11,8 @@ from rnnfast._native cimport kernels
 
 import numpy as np
 
+from rnnfast.threads import get_num_threads
+
 cnp.import_array()
 
 cdef enum:
@@ -64,7 +66,7 @@ cdef void _work(void* context, int thread, int threads) noexcept nogil:
             start += BLOCK
 
 
-def update(str rule, list params, list grads, list slots, steps, int threads=1):
+def update(str rule, list params, list grads, list slots, steps):
     """Update ``params`` and ``slots`` in place.
 
     Parameters
@@ -79,8 +81,6 @@ def update(str rule, list params, list grads, list slots, steps, int threads=1):
         The state: for each kind of state one array like each parameter.
     steps : ndarray, (len(params), 8), float64
         The constants of rf_optim_step for each parameter.
-    threads : int, default 1
-        At most so many.
     """
     cdef Py_ssize_t i, count = len(params), total = 0
     cdef Job job
@@ -112,8 +112,7 @@ def update(str rule, list params, list grads, list slots, steps, int threads=1):
         job.tensors[i].s = cnp.PyArray_BYTES(slots[0][i]) if wanted > 0 else NULL
         job.tensors[i].t = cnp.PyArray_BYTES(slots[1][i]) if wanted > 1 else NULL
         total += job.tensors[i].size
-    if total < WORTH_THREADS:
-        threads = 1
+    cdef int threads = get_num_threads() if total >= WORTH_THREADS else 1
     with nogil:
         kernels.parallel(_work, &job, threads)
     free(job.tensors)

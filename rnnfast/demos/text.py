@@ -44,7 +44,7 @@ examples:
 """
 
 UNKNOWN = "\ufffd"
-SECONDS = 45.0
+SECONDS = 40.0
 STEPS = 64
 MAX_VOCABULARY = 8192
 # A small text is seen at most so often: by then it is known by heart.

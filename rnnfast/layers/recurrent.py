@@ -18,6 +18,7 @@ from rnnfast.checks import (
     check_choice,
     check_dtype,
     check_flag,
+    check_generator,
     check_lengths,
     check_number,
     check_real,
@@ -143,8 +144,7 @@ class Recurrent(Layer):
         """
         x, initial, valid = self._checked(x, state, lengths)
         seeds: list[int] = []
-        if rng is not None and not isinstance(rng, np.random.Generator):
-            raise TypeError(f"rng must be a numpy.random.Generator; got {type(rng).__name__}")
+        check_generator(rng)
         if self.dropout:
             rng = np.random.default_rng() if rng is None else rng
             seeds = [int(rng.integers(2**64, dtype=np.uint64)) for _ in range(self.num_layers - 1)]

@@ -12,7 +12,7 @@ from rnnfast.checks import check_flag, check_lengths, check_size
 from rnnfast.data.batching import bucket_by_length
 from rnnfast.layers.base import Layer
 from rnnfast.metrics import valid_weights
-from rnnfast.training.feeds import Batch, Data, check_data, sizes_of, take, try_loss
+from rnnfast.training.feeds import Batch, Data, check_data, extremes, sizes_of, take, try_loss
 
 
 class Samples:
@@ -77,10 +77,11 @@ class Samples:
         try_loss(loss, self._pred, self.y, valid)
 
     def _try(self, model: Layer) -> NDArray[Any]:
-        """Return what the model makes of one step of the longest sequence."""
+        """Return what the model makes of one step of the longest sequence, or of the least and the greatest index."""
         row = np.array([0 if self.lengths is None else int(self.lengths.argmax())])
         steps = 1 if self.timed and (self.lengths is None or self.lengths.any()) else None
-        x = take(self.x, row, steps)
+        ends = extremes(self.x) if self.timed else None
+        x = take(self.x, row, steps) if ends is None else ends[None]
         out = model(x, lengths=None)
         pred: NDArray[Any] = out[0] if model.stateful else out
         return pred

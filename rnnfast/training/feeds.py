@@ -124,6 +124,14 @@ def take(data: Data, rows: NDArray[np.int64], steps: int | None) -> NDArray[Any]
     return out
 
 
+def extremes(data: Data) -> NDArray[Any] | None:
+    """Return the least and the greatest of indices, None for data that is not integers of one dimension a row."""
+    parts = [part for part in data if part.size] if isinstance(data, list) else [data]
+    if not parts or parts[0].dtype.kind not in "biu" or parts[0].ndim != (1 if isinstance(data, list) else 2):
+        return None
+    return np.array([min(part.min() for part in parts), max(part.max() for part in parts)])
+
+
 def try_loss(loss: Any, pred: NDArray[Any], target: Data, valid: NDArray[np.bool_] | None) -> None:
     """Let the loss judge the least and the greatest target before any work, so that it raises what it has to.
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.checks import as_array, check_finite, check_size
-from rnnfast.training.feeds import Batch, check_data, try_loss
+from rnnfast.training.feeds import Batch, check_data, extremes, try_loss
 
 
 class StreamFeed:
@@ -57,8 +57,9 @@ class StreamFeed:
         self.unit = "tokens" if x.dtype.kind in "biu" and x.ndim == 1 else "steps"
 
     def check(self, model: Any, loss: Any) -> None:
-        """Try the model on one step, and let the loss raise what it has to say of the targets, before any work."""
-        out = model(self._x[:1, :1])
+        """Try the model on one step (or the least and the greatest index), and let the loss raise what it has to say of the targets, before any work."""
+        ends = extremes(self._x) if self._x.ndim == 2 else None
+        out = model(self._x[:1, :1] if ends is None else ends[None])
         pred = out[0] if model.stateful else out
         if pred.ndim < 3:
             raise ValueError(f"model must keep the time axis to be trained on a stream; its output is {pred.shape}")

@@ -1,0 +1,28 @@
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+class Lengths:
+    def __new__(cls, batch: int, steps: int, lengths: NDArray[np.int64] | None) -> Lengths: ...
+
+class Saved: ...
+
+def direction_forward(
+    cell: Any,
+    x: NDArray[Any],
+    weights: Mapping[str, Any],
+    state: tuple[NDArray[Any], ...],
+    lengths: NDArray[np.int64] | None,
+    reverse: bool,
+    out: NDArray[Any],
+    save: bool,
+) -> tuple[tuple[NDArray[Any], ...], Saved | None]: ...
+def direction_backward(
+    saved: Saved,
+    dy: NDArray[Any] | None,
+    dstate: tuple[NDArray[Any] | None, ...],
+    dx: NDArray[Any] | None,
+    grads: Mapping[str, NDArray[Any]],
+) -> tuple[NDArray[Any], ...]: ...
