@@ -1,7 +1,7 @@
 """Native dropout, losses, embedding and pooling against their twins in NumPy, on every instruction set.
 
-Tolerances. Float32 results are compared with the reference in float64 on the same float32 numbers. A softmax of C terms and
-its logarithm round each step to one half eps and exp errs by a few, relative to numbers of the size of the largest
+Tolerances. Float32 results are compared with the reference in float64 on the same float32 numbers. A softmax of C terms
+and its logarithm round each step to one half eps and exp errs by a few, relative to numbers of the size of the largest
 logit: 16 eps by that size is a few times what is seen. Sums over columns add eps * sqrt(C).
 """
 
