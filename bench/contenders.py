@@ -68,12 +68,10 @@ class Native(Contender):
         return rnnfast.__version__
 
     def prepare(self, case: Case, data: Data, threads: int) -> tuple[Run, Read]:
-        from rnnfast.backend import use_backend
-        from rnnfast.layers import recurrent
-        from rnnfast.threads import set_num_threads
+        import rnnfast
 
-        set_num_threads(threads)
-        layer = getattr(recurrent, case.cell)(
+        rnnfast.set_num_threads(threads)
+        layer = getattr(rnnfast, case.cell)(
             case.input_size,
             case.hidden_size,
             num_layers=case.num_layers,
@@ -83,13 +81,13 @@ class Native(Contender):
         layer.load_state_dict(data.weights)
 
         def forward() -> Any:
-            with use_backend(self.backend):
+            with rnnfast.use_backend(self.backend):
                 y, _ = layer(data.x)
             return y, None, {}
 
         def training() -> Any:
             grads: Outputs = {}
-            with use_backend(self.backend):
+            with rnnfast.use_backend(self.backend):
                 (y, _), pullback = layer.forward(data.x)
                 dx = pullback(data.dy, grads)
             return y, dx, grads

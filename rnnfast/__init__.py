@@ -48,33 +48,82 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
 
-if TYPE_CHECKING:
-    from rnnfast import data, initializers, io, layers, losses, metrics, optimizers, schedules
-    from rnnfast.backend import get_backend, use_backend
-    from rnnfast.callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping
-    from rnnfast.clipping import clip_by_global_norm, clip_by_value, global_norm
-    from rnnfast.generation import generate, generate_text, sample
-    from rnnfast.gradcheck import GradcheckResult, gradcheck
-    from rnnfast.io import ModelFileError, load_checkpoint, load_model, save_checkpoint, save_model
-    from rnnfast.layers import (
-        GRU,
-        LSTM,
-        RNN,
-        Dense,
-        Dropout,
-        Embedding,
-        Last,
-        Layer,
-        MaxPool,
-        MeanPool,
-        Sequential,
+if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is repeated
+    from rnnfast import (
+        data as data,
+        initializers as initializers,
+        io as io,
+        layers as layers,
+        losses as losses,
+        metrics as metrics,
+        optimizers as optimizers,
+        schedules as schedules,
     )
-    from rnnfast.losses import Huber, MeanAbsolute, MeanSquared, SigmoidCrossEntropy, SoftmaxCrossEntropy
-    from rnnfast.metrics import MAE, MSE, RMSE, Accuracy, BinaryAccuracy, BitsPerSymbol, Perplexity
-    from rnnfast.optimizers import SGD, Adagrad, Adam, AdamW, RMSProp
-    from rnnfast.schedules import Constant, Cosine, OneCycle, Plateau, StepDecay, WarmUp
-    from rnnfast.threads import get_num_threads, limit_threads, set_num_threads
-    from rnnfast.trainer import Trainer, TrainingError
+    from rnnfast.backend import get_backend as get_backend, use_backend as use_backend
+    from rnnfast.callbacks import (
+        Callback as Callback,
+        Checkpoint as Checkpoint,
+        CSVLogger as CSVLogger,
+        EarlyStopping as EarlyStopping,
+    )
+    from rnnfast.clipping import (
+        clip_by_global_norm as clip_by_global_norm,
+        clip_by_value as clip_by_value,
+        global_norm as global_norm,
+    )
+    from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
+    from rnnfast.gradcheck import GradcheckResult as GradcheckResult, gradcheck as gradcheck
+    from rnnfast.io import (
+        ModelFileError as ModelFileError,
+        load_checkpoint as load_checkpoint,
+        load_model as load_model,
+        save_checkpoint as save_checkpoint,
+        save_model as save_model,
+    )
+    from rnnfast.layers import (
+        GRU as GRU,
+        LSTM as LSTM,
+        RNN as RNN,
+        Dense as Dense,
+        Dropout as Dropout,
+        Embedding as Embedding,
+        Last as Last,
+        Layer as Layer,
+        MaxPool as MaxPool,
+        MeanPool as MeanPool,
+        Sequential as Sequential,
+    )
+    from rnnfast.losses import (
+        Huber as Huber,
+        MeanAbsolute as MeanAbsolute,
+        MeanSquared as MeanSquared,
+        SigmoidCrossEntropy as SigmoidCrossEntropy,
+        SoftmaxCrossEntropy as SoftmaxCrossEntropy,
+    )
+    from rnnfast.metrics import (
+        MAE as MAE,
+        MSE as MSE,
+        RMSE as RMSE,
+        Accuracy as Accuracy,
+        BinaryAccuracy as BinaryAccuracy,
+        BitsPerSymbol as BitsPerSymbol,
+        Perplexity as Perplexity,
+    )
+    from rnnfast.optimizers import SGD as SGD, Adagrad as Adagrad, Adam as Adam, AdamW as AdamW, RMSProp as RMSProp
+    from rnnfast.schedules import (
+        Constant as Constant,
+        Cosine as Cosine,
+        OneCycle as OneCycle,
+        Plateau as Plateau,
+        StepDecay as StepDecay,
+        WarmUp as WarmUp,
+    )
+    from rnnfast.threads import (
+        get_num_threads as get_num_threads,
+        limit_threads as limit_threads,
+        set_num_threads as set_num_threads,
+    )
+    from rnnfast.trainer import Trainer as Trainer, TrainingError as TrainingError
 
 
 def __getattr__(name: str) -> Any:

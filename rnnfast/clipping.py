@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast._native import optim as native
 from rnnfast.backend import get_backend
 from rnnfast.checks import FloatArray, check_number
+from rnnfast.reference import optim as reference
 
 
 def global_norm(grads: Mapping[str, FloatArray]) -> float:
@@ -99,10 +101,4 @@ def all_finite(x: FloatArray) -> bool:
 
 def twin() -> Any:
     """Return the module of optimiser steps and sums of the backend in force."""
-    if get_backend() == "native":
-        from rnnfast._native import optim as native
-
-        return native
-    from rnnfast.reference import optim as reference
-
-    return reference
+    return native if get_backend() == "native" else reference

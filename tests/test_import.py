@@ -1,5 +1,6 @@
 """Importing is cheap: measured against NumPy's own import, and by what it does not load."""
 
+import ast
 import statistics
 import subprocess
 import sys
@@ -7,14 +8,17 @@ from pathlib import Path
 
 import pytest
 
+import rnnfast
+
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = 9
 CLOCK = "import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
 HEAVY = ("scipy.linalg", "matplotlib", "tqdm", "onnx", "onnxruntime", "safetensors", "torch", "sklearn", "asyncio")
 LOADED = f"; import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
 BUILD = (
-    "import rnnfast; import numpy as np; from rnnfast.layers.recurrent import LSTM, GRU, RNN; "
-    "[kind(3, 4, num_layers=2)(np.zeros((2, 5, 3))) for kind in (LSTM, GRU, RNN)]"
+    "import numpy as np, rnnfast as rf; "
+    "model = rf.Sequential(rf.LSTM(3, 4, num_layers=2), rf.GRU(4, 4), rf.RNN(4, 4), rf.Dense(4, 2)); "
+    "(y, _), pullback = model.forward(np.zeros((2, 5, 3))); pullback(y, {})"
 )
 
 
@@ -43,3 +47,18 @@ def test_nothing_heavy_is_loaded(code):
 
 def test_the_check_sees_what_is_loaded():
     assert run("import scipy.linalg" + LOADED) == "['scipy.linalg']"
+
+
+def test_every_public_name_is_there_and_typed():
+    assert len(set(rnnfast.__all__)) == len(rnnfast.__all__)
+    assert [name for name in rnnfast.__all__ if getattr(rnnfast, name, None) is None] == []
+    tree = ast.parse((ROOT / "rnnfast" / "__init__.py").read_text())
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.level == 0]
+    typed = {alias.asname: node.module for node in imports for alias in node.names if alias.asname}
+    assert set(typed) == set(rnnfast.__all__) - {"__version__"}
+    assert [n for n, home in typed.items() if home != "rnnfast" and f"rnnfast.{rnnfast._HOME[n]}" != home] == []
+
+
+def test_unknown_names():
+    with pytest.raises(AttributeError, match="no attribute 'LTSM'"):
+        rnnfast.LTSM  # noqa: B018
