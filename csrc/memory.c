@@ -18,11 +18,15 @@ typedef struct {
 
 static header *kept[KEPT];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int watching;
 
 static void after_fork(void)
 {
     pthread_mutex_init(&lock, NULL);
+}
+
+void rf_memory_init(void)
+{
+    pthread_atfork(NULL, NULL, after_fork);
 }
 
 void *rf_alloc(size_t size)
@@ -31,8 +35,6 @@ void *rf_alloc(size_t size)
     if (size >= SMALL) {
         size = (size + (size >> 3) + 4095) & ~(size_t)4095; /* a little room, so that near sizes share a block */
         pthread_mutex_lock(&lock);
-        if (!watching)
-            watching = !pthread_atfork(NULL, NULL, after_fork);
         int best = -1;
         for (int i = 0; i < KEPT; i++)
             if (kept[i] && kept[i]->size >= size && kept[i]->size <= 2 * size &&

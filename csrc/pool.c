@@ -8,6 +8,7 @@
 #define _GNU_SOURCE
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <time.h>
 
@@ -19,22 +20,23 @@ enum { MAX_THREADS = 64, LINE = 128 };
 static struct {
     _Alignas(LINE) atomic_ulong arrived; /* barriers this thread has reached in the running task */
     atomic_ulong done;                   /* the last task this worker has finished */
+    _Alignas(LINE) atomic_ulong posted;  /* the newest task meant for this worker, by number */
+    int asleep;                          /* guarded by `door` */
+    pthread_cond_t bell;
 } slots[MAX_THREADS];
 
-static _Alignas(LINE) atomic_ulong posted; /* number of the newest task */
 static _Alignas(LINE) atomic_int sleeping;
+static unsigned long tasks; /* numbers given out */
 
 static struct {
     rf_task task;
     void *context;
     int threads;
-} job; /* written before `posted` moves on */
+} job; /* written before any `posted` moves on */
 
 static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER; /* held while a task runs */
 static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER; /* guards the sleep of workers */
-static pthread_cond_t bell = PTHREAD_COND_INITIALIZER;
-static int workers;   /* started so far; thread numbers 1..workers */
-static int watching;  /* whether the fork handler is in place */
+static int workers; /* started so far; thread numbers 1..workers */
 
 static inline void relax(void)
 {
@@ -79,20 +81,20 @@ static void *worker(void *argument)
     int thread = (int)(intptr_t)argument;
     unsigned long seen = atomic_load(&slots[thread].done);
     for (;;) {
-        if (!spin_until(&posted, seen + 1, 100)) {
+        if (!spin_until(&slots[thread].posted, seen + 1, 100)) {
             pthread_mutex_lock(&door);
+            slots[thread].asleep = 1;
             atomic_fetch_add(&sleeping, 1);
-            while (atomic_load(&posted) == seen)
-                pthread_cond_wait(&bell, &door);
+            while (atomic_load(&slots[thread].posted) == seen)
+                pthread_cond_wait(&slots[thread].bell, &door);
             atomic_fetch_sub(&sleeping, 1);
+            slots[thread].asleep = 0;
             pthread_mutex_unlock(&door);
         }
-        seen++;
-        if (thread < job.threads) {
-            unsigned saved = rf_flush_subnormals();
-            job.task(job.context, thread, job.threads);
-            rf_restore_subnormals(saved);
-        }
+        seen = atomic_load(&slots[thread].posted);
+        unsigned saved = rf_flush_subnormals();
+        job.task(job.context, thread, job.threads);
+        rf_restore_subnormals(saved);
         atomic_store_explicit(&slots[thread].done, seen, memory_order_release);
     }
     return NULL;
@@ -102,25 +104,33 @@ static void after_fork(void)
 {
     pthread_mutex_init(&busy, NULL);
     pthread_mutex_init(&door, NULL);
-    pthread_cond_init(&bell, NULL);
     workers = 0;
     atomic_store(&sleeping, 0);
+}
+
+void rf_pool_init(void)
+{
+    pthread_atfork(NULL, NULL, after_fork);
 }
 
 /* Make sure that `wanted` workers exist; returns how many there are. Called with `busy` held. */
 static int hire(int wanted)
 {
-    if (!watching)
-        watching = !pthread_atfork(NULL, NULL, after_fork);
     while (workers < wanted) {
         pthread_t handle;
         pthread_attr_t attributes;
         int thread = workers + 1;
-        atomic_store(&slots[thread].done, atomic_load(&posted));
+        atomic_store(&slots[thread].done, atomic_load(&slots[thread].posted));
+        slots[thread].asleep = 0;
+        pthread_cond_init(&slots[thread].bell, NULL);
         if (pthread_attr_init(&attributes))
             break;
         pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+        sigset_t all, before; /* signals are for the program's own threads */
+        sigfillset(&all);
+        pthread_sigmask(SIG_SETMASK, &all, &before);
         int failed = pthread_create(&handle, &attributes, worker, (void *)(intptr_t)thread);
+        pthread_sigmask(SIG_SETMASK, &before, NULL);
         pthread_attr_destroy(&attributes);
         if (failed)
             break;
@@ -143,15 +153,19 @@ void rf_parallel(rf_task task, void *context, int threads)
         job.threads = threads;
         for (int i = 0; i < threads; i++)
             atomic_store_explicit(&slots[i].arrived, 0, memory_order_relaxed);
-        unsigned long number = atomic_fetch_add(&posted, 1) + 1;
+        tasks++;
+        for (int i = 1; i < threads; i++)
+            atomic_store(&slots[i].posted, tasks);
         if (atomic_load(&sleeping)) {
             pthread_mutex_lock(&door);
-            pthread_cond_broadcast(&bell);
+            for (int i = 1; i < threads; i++)
+                if (slots[i].asleep)
+                    pthread_cond_signal(&slots[i].bell);
             pthread_mutex_unlock(&door);
         }
         task(context, 0, threads);
-        for (int i = 1; i <= hired; i++) /* idle workers too: they read `job` */
-            wait_for(&slots[i].done, number);
+        for (int i = 1; i < threads; i++)
+            wait_for(&slots[i].done, tasks);
         pthread_mutex_unlock(&busy);
     } else {
         task(context, 0, 1);

@@ -142,6 +142,10 @@ const char *const *rf_isa_names(void); /* best first, NULL at the end; only thos
 unsigned rf_flush_subnormals(void);    /* set FTZ and DAZ for this thread; returns what to restore */
 void rf_restore_subnormals(unsigned saved);
 
+/* Once, before anything else: from then on a forked child finds both usable, whatever other threads were doing. */
+void rf_memory_init(void);
+void rf_pool_init(void);
+
 /* memory.c: blocks aligned to 64 bytes; NULL when there is no memory */
 void *rf_alloc(size_t size);
 void rf_free(void *memory);

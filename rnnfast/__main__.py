@@ -78,7 +78,10 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     names = demo.add_subparsers(dest="demo", required=True, metavar="{text,forecast,digits}")
     for name, summary in DEMOS.items():
         sub = names.add_parser(
-            name, help=summary, description=summary.capitalize(), formatter_class=argparse.RawDescriptionHelpFormatter
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if arguments[1:2] == [name]:
             module = importlib.import_module(f"rnnfast.demos.{name}")

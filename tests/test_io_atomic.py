@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from rnnfast.io import atomic
+from rnnfast.io import atomic, load_model
 from rnnfast.io.atomic import atomic_write
 
 
@@ -109,3 +109,27 @@ def test_folders_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "absent" / "a"):
         pass
     assert os.listdir(tmp_path) == []
+
+
+SAVER = """
+import sys
+from rnnfast.io import save_model
+from rnnfast.layers.dense import Dense
+models = [Dense(300, 300, seed=seed) for seed in range(2)]
+while True:
+    for model in models:
+        save_model(model, sys.argv[1])
+        print("saved", flush=True)
+"""
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_model_saved_over_and_over_by_a_process_that_is_killed_can_be_loaded(suffix, tmp_path):
+    path = tmp_path / f"m{suffix}"
+    with subprocess.Popen([sys.executable, "-c", SAVER, str(path)], stdout=subprocess.PIPE) as saver:
+        for _ in range(5):
+            assert saver.stdout.readline() == b"saved\n"
+        # Somewhere within the sixth.
+        saver.kill()
+        saver.wait()
+    assert load_model(path).num_parameters() == 300 * 301

@@ -7,6 +7,8 @@ import numpy as np
 cdef extern from "rnnfast.h" nogil:
     const rf_ops* rf_ops_find(const char* isa, int itemsize)
     const char* const* rf_isa_names()
+    void rf_memory_init()
+    void rf_pool_init()
     void* rf_alloc(size_t size)
     void rf_free(void* memory)
     void rf_release()
@@ -102,4 +104,6 @@ def apply(name: str, x, out=None):
     return out
 
 
+rf_memory_init()
+rf_pool_init()
 set_isa(os.environ.get("RNNFAST_ISA") or isas()[0])

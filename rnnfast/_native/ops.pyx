@@ -23,7 +23,7 @@ ctypedef struct Job:
     Py_ssize_t rows, n, steps
     const char* x
     const char* targets
-    const char* weights  # NULL: ones
+    char* weights        # NULL: ones
     const int64_t* indices
     double scale, smoothing
     double* losses
@@ -33,8 +33,8 @@ ctypedef struct Job:
     uint32_t threshold
 
 
-cdef inline void* data(cnp.ndarray array) noexcept:
-    return cnp.PyArray_DATA(array)
+cdef inline char* data(cnp.ndarray array) noexcept:
+    return <char*> cnp.PyArray_DATA(array)
 
 
 cdef int threads_for(Py_ssize_t elements) except -1:
@@ -66,7 +66,7 @@ def dropout(x, double p, seed, start=0):
     cdef Job job
     job.ops = ops(x.itemsize)
     job.n = x.size
-    job.x, job.out = <const char*> data(x), <char*> data(out)
+    job.x, job.out = data(x), data(out)
     job.scale = 1.0 / (1.0 - p)
     job.threshold = <uint32_t> min(4294967295, int(p * 4294967296.0))
     job.seed, job.start = seed, start
@@ -109,7 +109,7 @@ def softmax_cross_entropy(x, targets, weights, double scale, double smoothing, b
 def sigmoid_cross_entropy(x, targets, weights, double scale, bint gradient):
     x, targets = np.ascontiguousarray(x), np.ascontiguousarray(targets)
     cdef Job job
-    job.targets = <const char*> data(targets)
+    job.targets = data(targets)
     return run_loss(&job, run_sigmoid, x, weights, scale, gradient)
 
 
@@ -120,11 +120,11 @@ cdef object run_loss(Job* job, void (*task)(void*, int, int) noexcept nogil, x, 
         weights = np.ascontiguousarray(weights)
     job.ops = ops(x.itemsize)
     job.rows, job.n = x.shape
-    job.x = <const char*> data(x)
-    job.weights = NULL if weights is None else <const char*> data(weights)
+    job.x = data(x)
+    job.weights = NULL if weights is None else data(weights)
     job.scale = scale
     job.losses = <double*> data(losses)
-    job.out = NULL if dx is None else <char*> data(dx)
+    job.out = NULL if dx is None else data(dx)
     cdef int threads = threads_for(4 * x.size)  # an exponential costs about four plain elements
     with nogil:
         parallel(task, job, threads)
@@ -150,7 +150,7 @@ def scatter_add(out, rows, values):
     job.ops = ops(out.itemsize)
     job.rows, job.n = values.shape
     job.indices = <const int64_t*> data(rows)
-    job.x, job.out = <const char*> data(values), <char*> data(out)
+    job.x, job.out = data(values), data(out)
     cdef int threads = threads_for(values.size)
     with nogil:
         parallel(run_scatter, &job, threads)
@@ -176,7 +176,7 @@ def max_pool(x, lengths):
     job.ops = ops(x.itemsize)
     job.rows, job.steps, job.n = batch, steps, columns
     job.indices = <const int64_t*> data(lengths)
-    job.x, job.out, job.at = <const char*> data(x), <char*> data(y), <int32_t*> data(at)
+    job.x, job.out, job.at = data(x), data(y), <int32_t*> data(at)
     cdef int threads = threads_for(x.size)
     with nogil:
         parallel(run_max, &job, threads)
@@ -203,7 +203,7 @@ def activate(str name, x):
     cdef Job job
     job.ops = ops(x.itemsize)
     job.n = x.size
-    job.out = <char*> data(x)
+    job.out = data(x)
     cdef int threads = threads_for(2 * job.n)
     if name == "tanh":
         with nogil:

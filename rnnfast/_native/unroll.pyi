@@ -4,9 +4,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-class Lengths:
-    def __new__(cls, batch: int, steps: int, lengths: NDArray[np.int64] | None) -> Lengths: ...
-
 class Saved: ...
 
 def direction_forward(

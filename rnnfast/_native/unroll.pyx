@@ -1,168 +1,23 @@
 """The time loop, forward and backward, for every cell; the GIL is released around all of it.
 
-Rows are sorted by length, longest first, so that the rows alive at step t are the first n[t]; all buffers are compact:
-row (t, j) stands at off[t] + j, and a finished row costs nothing. A direction runs through its own steps 0..T-1; for the
-reverse one, step s of row j is time length_j - 1 - s, so that an address is always base[j] + s * step.
+All buffers are compact: rows of a step side by side, longest sequences first (rows.pyx).
 
 Forward, for each chunk of steps (small enough that its gates stay in cache): one input product for the whole chunk,
 then for each step the recurrent product and the pointwise part, group of units by group of units. Backward: for each
 step the pointwise part, then the product that carries the gradient one step back; afterwards one sum of outer products
-for each weight, over all steps.
-
-Threads take either rows (no meeting point within a chunk; every thread reads all weights) or groups of units (each
-keeps its part of the weights in its own cache; one barrier a product). Which, is decided in `split`. No choice of threads
-or chunks changes a bit of the result: see csrc/gemm.inc.c.
+for each weight, over all steps (gradients.pyx). How threads share the work: plan.pyx.
 """
 
-import numpy as np
-
 cimport numpy as cnp
-from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memcpy, memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from rnnfast._native.kernels cimport (
-    alloc, barrier, parallel, release, rf_cell, rf_ops, rf_outer, rf_phase, rf_product, rf_step
-)
+from rnnfast._native.gradients cimport add_gradients, input_gradient, weight_gradients
+from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_outer, rf_phase, rf_product, rf_step
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast.threads import get_num_threads
+from rnnfast._native.plan cimport GROUP, Run, poll, row_share, set_run, share, split, step_of
+from rnnfast._native.rows cimport Lengths, Rows, load_state, read_row, row_at, store_state, write_row
 
 cnp.import_array()
-
-cdef enum:
-    GROUP = 4  # unit panels in a group, the grain in which units are shared out
-
-
-ctypedef struct Rows:
-    # where the rows of an array (N, T, C) of the user's stand: base + start[j] + step * t, elements `stride` bytes apart
-    char* base
-    Py_ssize_t* start
-    Py_ssize_t step
-    Py_ssize_t stride
-    Py_ssize_t count    # C
-
-
-ctypedef struct Run:
-    const rf_ops* ops
-    const rf_cell* cell
-    Py_ssize_t T, B, R, X, H, P, W, size  # X: inputs (I is taken by complex.h)
-    Py_ssize_t groups, ld, ld_gates      # units of a state row, elements of a gates row
-    Py_ssize_t* n                        # (T,) rows alive
-    Py_ssize_t* off                      # (T+1,)
-    Py_ssize_t* before                   # (R,) state row that precedes each row; NULL: the row itself
-    bint save
-    Rows x, y                            # y: dy in backward
-    char* xs                             # (R or chunk, X) compact rows of x, or x itself
-    Py_ssize_t ld_x
-    bint gather
-    char* gates                          # (R or chunk, S*ld)
-    char* h                              # (B+R, ld) when saving, else (2, B, ld)
-    char* c                              # (B+R, ld) when saving, else (B, ld)
-    char* aux                            # (R, ld) when saving, else (B, ld)
-    const char* bias
-    Py_ssize_t chunk                     # most rows in a chunk
-    rf_product product[3]
-    bint by_units
-    int sharing                          # threads that take part in the recurrence
-    # backward only
-    Rows dx
-    bint direct_dx
-    char* dh
-    char* dc
-    char* daux
-    char* sums[3]
-    char* bias_sums
-    rf_outer outer[3]
-    char* scratch
-    Py_ssize_t scratch_size
-    void* errors                         # a list, borrowed
-    bint stop
-    double checked
-
-
-cdef double now() noexcept nogil:
-    cdef timespec t
-    clock_gettime(CLOCK_MONOTONIC, &t)
-    return t.tv_sec + 1e-9 * t.tv_nsec
-
-
-cdef void check_signals(Run* run) noexcept with gil:
-    try:
-        PyErr_CheckSignals()
-    except BaseException as error:  # KeyboardInterrupt, or whatever the program's own handler raises
-        (<list> run.errors).append(error)
-        run.stop = True
-
-
-cdef inline void poll(Run* run, int thread) noexcept nogil:
-    """Let Ctrl-C in about every 50 ms; the caller makes sure that all threads see `stop` at the same place."""
-    cdef double t
-    if thread == 0:
-        t = now()
-        if t - run.checked > 0.05:
-            run.checked = t
-            check_signals(run)
-
-
-# Rows in and out
-
-
-cdef inline char* row_at(const Rows* rows, Py_ssize_t t, Py_ssize_t j) noexcept nogil:
-    return rows.base + rows.start[j] + rows.step * t
-
-
-cdef void read_row(char* to, const char* source, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t i
-    if stride == size:
-        memcpy(to, source, n * size)
-    elif size == 4:
-        for i in range(n):
-            (<float*> to)[i] = (<const float*> (source + i * stride))[0]
-    else:
-        for i in range(n):
-            (<double*> to)[i] = (<const double*> (source + i * stride))[0]
-
-
-cdef void write_row(char* to, const char* source, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t i
-    if stride == size:
-        memcpy(to, source, n * size)
-    elif size == 4:
-        for i in range(n):
-            (<float*> (to + i * stride))[0] = (<const float*> source)[i]
-    else:
-        for i in range(n):
-            (<double*> (to + i * stride))[0] = (<const double*> source)[i]
-
-
-cdef void zero_row(char* to, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t size) noexcept nogil:
-    cdef Py_ssize_t i
-    if stride == size:
-        memset(to, 0, n * size)
-    else:
-        for i in range(n):
-            memset(to + i * stride, 0, size)
-
-
-cdef Py_ssize_t step_of(const Run* run, Py_ssize_t row, Py_ssize_t t) noexcept nogil:
-    """Return the step that a compact row belongs to, looking from step t onwards."""
-    while run.off[t + 1] <= row:
-        t += 1
-    return t
-
-
-cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t, char* to) noexcept nogil:
-    """Copy rows row0..row1 of x, the first of which is not before step t, to compact rows."""
-    cdef Py_ssize_t row
-    for row in range(row0, row1):
-        t = step_of(run, row, t)
-        read_row(to, row_at(&run.x, t, row - run.off[t]), run.X, run.x.stride, run.size)
-        to += run.X * run.size
-
-
-cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil:
-    first[0] = n * part // parts
-    last[0] = n * (part + 1) // parts
 
 
 # Forward
@@ -282,27 +137,13 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
             return
 
 
-cdef void row_share(const Run* run, int thread, int threads, Py_ssize_t* row0, Py_ssize_t* row1) noexcept nogil:
-    """Share the rows out so that every thread has about as many steps to do; threads past the last get none."""
-    cdef Py_ssize_t t, j, done = 0, length, part = 0
-    row0[0] = row1[0] = run.B
-    if thread >= threads:
-        return
-    if run.R == run.T * run.B:
-        share(run.B, thread, threads, row0, row1)
-        return
-    t = run.T
-    row0[0] = 0 if thread == 0 else run.B
-    for j in range(run.B):
-        while t > 0 and run.n[t - 1] <= j:
-            t -= 1
-        done += t  # t is the length of row j
-        while part < threads - 1 and done * threads >= run.R * (part + 1):
-            part += 1
-            if part == thread:
-                row0[0] = j + 1
-            if part == thread + 1:
-                row1[0] = j + 1
+cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t, char* to) noexcept nogil:
+    """Copy rows row0..row1 of x, the first of which is not before step t, to compact rows."""
+    cdef Py_ssize_t row
+    for row in range(row0, row1):
+        t = step_of(run, row, t)
+        read_row(to, row_at(&run.x, t, row - run.off[t]), run.X, run.x.stride, run.size)
+        to += run.X * run.size
 
 
 # Backward
@@ -366,216 +207,7 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     weight_gradients(run, thread, threads)
 
 
-cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
-    """dx = gradients of the pre-activations times the input weights, a block of rows at a time."""
-    cdef Py_ssize_t row0, row1, row, r, n, t = 0, j
-    cdef char* scratch
-    cdef char* gates
-    if run.dx.base == NULL:
-        return
-    share(run.R, thread, threads, &row0, &row1)
-    scratch = run.scratch + thread * run.scratch_size
-    for row in range(row0, row1, 96):
-        if thread == 0:
-            poll(run, thread)
-        if run.stop:
-            return
-        n = min(96, row1 - row)
-        gates = run.gates + row * run.ld_gates * run.size + run.cell.x_first * run.W * run.size
-        if run.direct_dx:
-            run.ops.product(&run.product[0], n, gates, NULL,
-                            run.dx.base + run.dx.start[0] + row * run.product[0].ldc * run.size, 0,
-                            run.product[0].panels)
-            continue
-        run.ops.product(&run.product[0], n, gates, NULL, scratch, 0, run.product[0].panels)
-        for r in range(row, row + n):
-            t = step_of(run, r, t)
-            j = r - run.off[t]
-            write_row(row_at(&run.dx, t, j), scratch + (r - row) * run.product[0].ldc * run.size, run.X,
-                      run.dx.stride, run.size)
-
-
-cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
-    """The sums of outer products, shared out by panels over all weights together, and the sums for the biases."""
-    cdef Py_ssize_t total = 0, mine0, mine1, p0, p1, at, k, columns0, columns1
-    cdef Py_ssize_t segment = 4096
-    cdef rf_outer part
-    cdef int which
-    for which in range(1 + run.cell.phases):
-        total += run.outer[which].panels
-    share(total, thread, threads, &mine0, &mine1)
-    k = 0
-    while k == 0 or k < run.R:
-        at = 0
-        for which in range(1 + run.cell.phases):
-            p0 = max(mine0 - at, 0)
-            p1 = min(mine1 - at, run.outer[which].panels)
-            at += run.outer[which].panels
-            if p0 >= p1:
-                continue
-            part = run.outer[which]
-            part.k = min(segment, run.R - k)
-            part.accumulate = k > 0
-            if part.rows_a != NULL:
-                part.rows_a += k
-            else:
-                part.a = <const char*> part.a + k * part.lda * run.size
-            part.b = <const char*> part.b + k * part.ldb * run.size
-            run.ops.outer(&part, p0, p1, run.scratch + thread * run.scratch_size)
-        if run.bias_sums != NULL:
-            share(run.ld_gates // run.W, thread, threads, &columns0, &columns1)
-            run.ops.column_sums(min(segment, run.R - k), (columns1 - columns0) * run.W,
-                                run.gates + (k * run.ld_gates + columns0 * run.W) * run.size, run.ld_gates,
-                                run.bias_sums + columns0 * run.W * run.size)
-        poll(run, thread)
-        if run.stop:
-            break
-        k += segment
-    barrier(thread, threads)
-
-
 # Setting up
-
-
-cdef class Lengths:
-    """Rows sorted by length: which are alive at each step and where they stand in compact buffers."""
-
-    cdef Py_ssize_t T, B, R
-    cdef bint uniform
-    cdef object order, lengths   # (B,) the user's row of each sorted row, and its length
-    cdef Py_ssize_t* n
-    cdef Py_ssize_t* off
-    cdef Py_ssize_t* before
-
-    def __cinit__(self, Py_ssize_t batch, Py_ssize_t steps, lengths):
-        cdef Py_ssize_t t, j
-        cdef Py_ssize_t[::1] sorted_lengths
-        self.n = self.off = self.before = NULL
-        self.B = batch
-        self.uniform = lengths is None
-        self.T = steps if lengths is None else max(<Py_ssize_t> lengths.max(), 0) if batch else 0
-        self.n = <Py_ssize_t*> alloc((2 * self.T + 1) * sizeof(Py_ssize_t))
-        if self.n == NULL:
-            raise MemoryError
-        self.off = self.n + self.T
-        if self.uniform:
-            for t in range(self.T):
-                self.n[t] = batch
-        else:
-            self.order = np.argsort(-lengths, kind="stable")
-            self.lengths = np.ascontiguousarray(lengths[self.order], dtype=np.intp)
-            sorted_lengths = self.lengths
-            j = batch
-            for t in range(self.T):
-                while j > 0 and sorted_lengths[j - 1] <= t:
-                    j -= 1
-                self.n[t] = j
-        self.off[0] = 0
-        for t in range(self.T):
-            self.off[t + 1] = self.off[t] + self.n[t]
-        self.R = self.off[self.T]
-
-    def __dealloc__(self):
-        release(self.n)
-        release(self.before)
-
-    cdef int make_before(self) except -1:
-        """List the state row that precedes each compact row, where these are not simply the same rows."""
-        cdef Py_ssize_t t, j
-        if self.uniform or self.before != NULL:
-            return 0
-        self.before = <Py_ssize_t*> alloc(self.R * sizeof(Py_ssize_t))
-        if self.before == NULL:
-            raise MemoryError
-        for t in range(self.T):
-            for j in range(self.n[t]):
-                self.before[self.off[t] + j] = j if t == 0 else self.B + self.off[t - 1] + j
-        return 0
-
-    cdef int set_rows(self, Rows* rows, cnp.ndarray array, bint reverse) except -1:
-        """Point `rows` at a user's array (N, T, C); its starts are the caller's to free."""
-        cdef Py_ssize_t j
-        cdef Py_ssize_t row_stride = cnp.PyArray_STRIDE(array, 0), step = cnp.PyArray_STRIDE(array, 1)
-        cdef const Py_ssize_t[::1] order
-        cdef const Py_ssize_t[::1] lengths
-        rows.base = cnp.PyArray_BYTES(array)
-        rows.stride = cnp.PyArray_STRIDE(array, 2)
-        rows.count = cnp.PyArray_DIM(array, 2)
-        rows.step = -step if reverse else step
-        rows.start = <Py_ssize_t*> alloc(self.B * sizeof(Py_ssize_t))
-        if rows.start == NULL:
-            raise MemoryError
-        if self.uniform:
-            for j in range(self.B):
-                rows.start[j] = j * row_stride + (step * (self.T - 1) if reverse and self.T else 0)
-        else:
-            order, lengths = self.order, self.lengths
-            for j in range(self.B):
-                rows.start[j] = order[j] * row_stride + (step * (lengths[j] - 1) if reverse else 0)
-        return 0
-
-    cdef Py_ssize_t linear(self, const Rows* rows, Py_ssize_t size) noexcept nogil:
-        """Return the distance in elements between compact rows if all of them are equally far apart, else 0."""
-        cdef Py_ssize_t distance, j
-        if rows.stride != size and rows.count > 1 or not self.uniform or self.R == 0:
-            return 0
-        if self.B == 1:
-            distance = rows.step if self.T > 1 else rows.count * size
-        else:
-            distance = rows.start[1] - rows.start[0]
-            if self.T > 1 and rows.step != self.B * distance:
-                return 0
-        return distance // size if distance % size == 0 else 0
-
-    cdef int zero_tails(self, cnp.ndarray array) except -1:
-        """Put zeros behind the end of every sequence of a user's array (N, T, C)."""
-        cdef Py_ssize_t j, t
-        cdef Py_ssize_t steps = cnp.PyArray_DIM(array, 1), size = cnp.PyArray_ITEMSIZE(array)
-        cdef Py_ssize_t row_stride = cnp.PyArray_STRIDE(array, 0), step = cnp.PyArray_STRIDE(array, 1)
-        cdef Py_ssize_t stride = cnp.PyArray_STRIDE(array, 2), count = cnp.PyArray_DIM(array, 2)
-        cdef char* address = cnp.PyArray_BYTES(array)
-        cdef const Py_ssize_t[::1] order
-        cdef const Py_ssize_t[::1] lengths
-        if self.uniform:
-            return 0
-        order, lengths = self.order, self.lengths
-        with nogil:
-            for j in range(self.B):
-                for t in range(lengths[j], steps):
-                    zero_row(address + order[j] * row_stride + t * step, count, stride, size)
-        return 0
-
-
-cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld) except -1:
-    """Copy a state (N, H) into sorted, padded rows."""
-    cdef Py_ssize_t hidden = cnp.PyArray_DIM(state, 1), size = cnp.PyArray_ITEMSIZE(state), j, user
-    cdef Py_ssize_t row_stride = cnp.PyArray_STRIDE(state, 0), stride = cnp.PyArray_STRIDE(state, 1)
-    cdef char* address = cnp.PyArray_BYTES(state)
-    cdef const Py_ssize_t[::1] order
-    if not rows.uniform:
-        order = rows.order
-    for j in range(rows.B):
-        user = j if rows.uniform else order[j]
-        read_row(to, address + user * row_stride, hidden, stride, size)
-        memset(to + hidden * size, 0, (ld - hidden) * size)
-        to += ld * size
-    return 0
-
-
-cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden, Py_ssize_t size):
-    """Return sorted rows as a new state (N, H) in the user's order."""
-    cdef cnp.npy_intp shape[2]
-    cdef Py_ssize_t j, user
-    cdef const Py_ssize_t[::1] order
-    shape[0], shape[1] = rows.B, hidden
-    state = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT32 if size == 4 else cnp.NPY_FLOAT64, 0)
-    cdef char* address = cnp.PyArray_BYTES(<cnp.ndarray> state)
-    if not rows.uniform:
-        order = rows.order
-    for j in range(rows.B):
-        user = j if rows.uniform else order[j]
-        memcpy(address + user * hidden * size, source + j * ld * size, hidden * size)
-    return state
 
 
 cdef class Saved:
@@ -607,49 +239,6 @@ cdef class Saved:
         release(self.c)
         release(self.aux)
         self.xs = self.gates = self.h = self.c = self.aux = NULL
-
-
-cdef int split(Run* run, double passes) except -1:
-    """Decide how many threads share the recurrence, by rows or by units; return how many the whole call is worth.
-
-    The numbers are floating-point operations: 1e5 take about a microsecond, what a barrier or waking a thread costs.
-    """
-    cdef double step = 2.0 * run.B * run.ld_gates * run.ld
-    cdef double apart = 2.0 * run.R * run.ld_gates * (run.X + (passes - 1) * run.ld)  # not bound to the sequence
-    cdef Py_ssize_t weights = run.ld_gates * run.ld * run.size
-    cdef int threads
-    run.by_units = False
-    run.sharing = 1
-    if run.T * step + apart < 4e6:
-        return 1
-    threads = get_num_threads()
-    if threads < 2:
-        return threads
-    if run.B >= 4 * threads and (weights <= 768 * 1024 or run.B >= 16 * threads):
-        run.sharing = threads
-    elif run.groups >= threads and step > 3e5:
-        run.sharing = threads
-        run.by_units = True
-    elif run.B >= 2 * threads and step > 1e5:
-        run.sharing = threads
-    return 1 if run.sharing == 1 and apart < 2e7 else threads
-
-
-cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
-    memset(run, 0, sizeof(Run))
-    run.ops, run.cell = packed.ops, packed.cell
-    run.T, run.B, run.R = rows.T, rows.B, rows.R
-    run.X, run.H, run.P, run.W, run.size = (packed.inputs, packed.hidden, packed.panels, packed.width,
-                                            packed.itemsize)
-    run.groups = (run.P + GROUP - 1) // GROUP
-    run.ld = run.P * run.W
-    run.ld_gates = run.ld * packed.slots
-    run.n, run.off = rows.n, rows.off
-    run.bias = packed.bias
-    run.checked = now()
-    # a chunk's gates take a part of the second-level cache
-    run.chunk = max(1, 384 * 1024 // (run.ld_gates * run.size))
-    return 0
 
 
 def direction_forward(cell, cnp.ndarray x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save):
@@ -852,30 +441,3 @@ cdef int load_gradient(Lengths rows, object gradient, char* to, Py_ssize_t ld, P
         memset(to, 0, rows.B * ld * size)
         return 0
     return load_state(rows, gradient, to, ld)
-
-
-cdef int add_gradients(Run* run, Packed packed, object grads) except -1:
-    """Add the sums, which stand in panels, to the caller's arrays."""
-    cdef int i
-    cdef size_t address
-    cdef Py_ssize_t columns
-    for i in range(1 + packed.cell.phases):
-        target = grads["w_ih" if i == 0 else "w_hh"]
-        work = target if target.flags.c_contiguous else np.ascontiguousarray(target)
-        address = work.__array_interface__["data"][0]
-        with nogil:
-            run.ops.unpack_add(run.sums[i], run.outer[i].m, packed.rows(i), packed.columns(i),
-                               run.outer[i].vectors * run.W, <void*> address, 0, run.outer[i].panels)
-        if work is not target:
-            target[...] = work
-    if run.bias_sums == NULL:
-        return 0
-    cdef unsigned char[::1] view = <unsigned char[:run.ld_gates * run.size]> <unsigned char*> run.bias_sums
-    sums = np.asarray(view).view(packed.w_ih.dtype).reshape(packed.panels, packed.slots, packed.width)
-    cdef Py_ssize_t[::1] listed
-    for i in range(1 + packed.cell.phases):
-        listed = <Py_ssize_t[:packed.columns(i)]> packed.rows(i)
-        rows = np.asarray(listed)
-        part = sums[:, packed.first(i):packed.first(i) + packed.count(i)].reshape(-1)
-        grads["b_ih" if i == 0 else "b_hh"][rows[rows >= 0]] += part[rows >= 0]
-    return 0

@@ -17,7 +17,8 @@ from rnnfast.callbacks import Callback
 from rnnfast.checks import check_number, check_size
 from rnnfast.io import container, load_model, save_model
 from rnnfast.layers.sequential import Sequential
-from rnnfast.trainer import Trainer
+from rnnfast.trainer import Trainer, TrainingError
+from rnnfast.training.history import History
 
 
 class UserError(Exception):
@@ -125,6 +126,11 @@ class Ticker(Callback):
         Limit of the fit.
     stream : file, default sys.stdout
         Where to.
+
+    Attributes
+    ----------
+    done : int
+        Updates so far.
     """
 
     def __init__(
@@ -141,20 +147,21 @@ class Ticker(Callback):
         self._stream = sys.stdout if stream is None else stream
         self._live = self._stream.isatty()
         self._started = self._shown = 0.0
-        self._done = self._tenths = self._width = 0
+        self.done = 0
+        self._tenths = self._width = 0
         self._mean = self._weight = 0.0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         self._started = time.perf_counter()
 
     def on_batch_end(self, trainer: Trainer, batch: int, loss: float) -> None:
-        self._done += 1
+        self.done += 1
         # A running mean over about thirty batches, corrected for its start at zero.
         self._mean += (loss - self._mean) / 30
         self._weight += (1 - self._weight) / 30
         now = time.perf_counter() - self._started
         by_time = 0.0 if self._seconds is None else now / self._seconds
-        share = max(self._done / self._batches, by_time)
+        share = max(self.done / self._batches, by_time)
         if self._live:
             if now - self._shown >= 0.1 or share >= 1:
                 self._shown = now
@@ -170,7 +177,7 @@ class Ticker(Callback):
             self._width = 0
 
     def _line(self, now: float, share: float) -> str:
-        speed = self._done * self._per_batch / now
+        speed = self.done * self._per_batch / now
         words = self._describe(self._mean / self._weight)
         left = max(0.0, now / share - now)
         return f"{min(share, 1):4.0%}  {words}  {speed:,.0f} {self._unit}/s  {left:.0f} s left"
@@ -181,16 +188,19 @@ class Ticker(Callback):
         self._width = len(line)
 
 
-def run_fit(fit: Callable[..., Any], ticker: Ticker, args: Any, **options: Any) -> float:
-    """Run ``fit`` with progress and within the limits asked for; return the seconds it took."""
+def run_fit(fit: Callable[..., History], ticker: Ticker, updates: str, **options: Any) -> None:
+    """Run ``fit`` with progress and print what came of it; ``updates`` says what one was."""
     started = time.perf_counter()
     try:
         history = fit(callbacks=[*options.pop("callbacks", ()), ticker], progress=False, **options)
+    except TrainingError as error:
+        raise UserError(str(error)) from error
     finally:
         ticker.close()
+    took = time.perf_counter() - started
     if history.reason == "interrupted":
         print("interrupted: going on with the model as it is")
-    return time.perf_counter() - started
+    print(f"trained for {took:.1f} s: {ticker.done:,} updates of {updates}")
 
 
 def _bytes(size: int) -> str:

@@ -35,7 +35,7 @@ examples:
   python -m rnnfast demo digits --images train-images-idx3-ubyte.gz --labels train-labels-idx1-ubyte.gz
 """
 
-EPOCHS = 10
+EPOCHS = 5
 BATCH = 64
 MADE_UP = 5000
 RAMP = " .:-=+*#%@"
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this demonstration's options."""
     parser.add_argument("--images", type=Path, metavar="FILE", help="images in IDX format (default: drawn ones)")
     parser.add_argument("--labels", type=Path, metavar="FILE", help="their labels in IDX format")
-    add_options(parser, 128, "rnnfast-digits", f"default: {EPOCHS} epochs, whatever they take")
+    add_options(parser, 128, "rnnfast-digits", f"by default {EPOCHS} epochs, whatever they take")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -67,17 +67,16 @@ def run(args: argparse.Namespace) -> int:
     epochs = args.epochs or (EPOCHS if args.seconds is None else 10_000)
     batches = -(-start // BATCH)
     ticker = Ticker(lambda loss: f"loss {loss:.4f}", "images", start / batches, epochs * batches, args.seconds)
-    took = run_fit(
+    run_fit(
         trainer.fit,
         ticker,
-        args,
+        f"{BATCH} images",
         x=pixels[:start],
         y=labels[:start],
         epochs=epochs,
         batch_size=BATCH,
         max_seconds=args.seconds,
     )
-    print(f"trained for {took:.1f} s: {trainer.step:,} updates")
 
     extra = {"rows": rows, "columns": columns, "classes": classes}
     model = save_and_reload(model, path, extra, pixels[start : start + 100])

@@ -140,6 +140,8 @@ class Dense(Layer):
 
     def _checked(self, x: Any) -> FloatArray:
         size = self.in_features
+        if type(x) is np.ndarray and x.dtype == self.dtype and x.ndim in (2, 3) and x.shape[-1] == size:
+            return x  # at once: a server asks for one step at a time
         x = check_floating("x", x, (("N", size), ("N", "T", size)))
         return check_real("x", x, self.dtype, x.shape)
 

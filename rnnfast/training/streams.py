@@ -57,7 +57,7 @@ class StreamFeed:
         self.unit = "tokens" if x.dtype.kind in "biu" and x.ndim == 1 else "steps"
 
     def check(self, model: Any, loss: Any) -> None:
-        """Try the model on one step (or the least and the greatest index) and let the loss judge the targets."""
+        """Try the model on one step, or the least and the greatest index; let the loss judge the targets."""
         ends = extremes(self._x) if self._x.ndim == 2 else None
         out = model(self._x[:1, :1] if ends is None else ends[None])
         pred = out[0] if model.stateful else out

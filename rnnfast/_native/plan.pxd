@@ -1,0 +1,58 @@
+from rnnfast._native.kernels cimport rf_cell, rf_ops, rf_outer, rf_product
+from rnnfast._native.pack cimport Packed
+from rnnfast._native.rows cimport Lengths, Rows
+
+cdef enum:
+    GROUP = 4  # unit panels in a group, the grain in which units are shared out
+
+
+ctypedef struct Run:
+    const rf_ops* ops
+    const rf_cell* cell
+    Py_ssize_t T, B, R, X, H, P, W, size  # X: inputs (I is taken by complex.h)
+    Py_ssize_t groups, ld, ld_gates      # units of a state row, elements of a gates row
+    Py_ssize_t* n                        # (T,) rows alive
+    Py_ssize_t* off                      # (T+1,)
+    Py_ssize_t* before                   # (R,) state row that precedes each row; NULL: the row itself
+    bint save
+    Rows x, y                            # y: dy in backward
+    char* xs                             # (R or chunk, X) compact rows of x, or x itself
+    Py_ssize_t ld_x
+    bint gather
+    char* gates                          # (R or chunk, S*ld)
+    char* h                              # (B+R, ld) when saving, else (2, B, ld)
+    char* c                              # (B+R, ld) when saving, else (B, ld)
+    char* aux                            # (R, ld) when saving, else (B, ld)
+    const char* bias
+    Py_ssize_t chunk                     # most rows in a chunk
+    rf_product product[3]
+    bint by_units
+    int sharing                          # threads that take part in the recurrence
+    # backward only
+    Rows dx
+    bint direct_dx
+    char* dh
+    char* dc
+    char* daux
+    char* sums[3]
+    char* bias_sums
+    rf_outer outer[3]
+    char* scratch
+    Py_ssize_t scratch_size
+    void* errors                         # a list, borrowed
+    bint stop
+    double checked
+
+
+cdef int set_run(Run* run, Packed packed, Lengths rows) except -1
+cdef int split(Run* run, double passes) except -1
+cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil
+cdef void row_share(const Run* run, int thread, int threads, Py_ssize_t* row0, Py_ssize_t* row1) noexcept nogil
+cdef void poll(Run* run, int thread) noexcept nogil
+
+
+cdef inline Py_ssize_t step_of(const Run* run, Py_ssize_t row, Py_ssize_t t) noexcept nogil:
+    """Return the step that a compact row belongs to, looking from step t onwards."""
+    while run.off[t + 1] <= row:
+        t += 1
+    return t

@@ -1,0 +1,34 @@
+cimport numpy as cnp
+
+
+ctypedef struct Rows:
+    # where the rows of an array (N, T, C) of the user's stand: base + start[j] + step * t, elements `stride` bytes apart
+    char* base
+    Py_ssize_t* start
+    Py_ssize_t step
+    Py_ssize_t stride
+    Py_ssize_t count    # C
+
+cdef inline char* row_at(const Rows* rows, Py_ssize_t t, Py_ssize_t j) noexcept nogil:
+    return rows.base + rows.start[j] + rows.step * t
+
+cdef void read_row(char* to, const char* source, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t size) noexcept nogil
+cdef void write_row(char* to, const char* source, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t size) noexcept nogil
+
+
+cdef class Lengths:
+    cdef Py_ssize_t T, B, R
+    cdef bint uniform
+    cdef object order, lengths   # (B,) the user's row of each sorted row, and its length
+    cdef Py_ssize_t* n
+    cdef Py_ssize_t* off
+    cdef Py_ssize_t* before
+
+    cdef int make_before(self) except -1
+    cdef int set_rows(self, Rows* rows, cnp.ndarray array, bint reverse) except -1
+    cdef Py_ssize_t linear(self, const Rows* rows, Py_ssize_t size) noexcept nogil
+    cdef int zero_tails(self, cnp.ndarray array) except -1
+
+
+cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld) except -1
+cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden, Py_ssize_t size)
