@@ -26,6 +26,8 @@ ctypedef struct Run:
     const char* bias
     Py_ssize_t chunk                     # most rows in a chunk
     rf_product product[3]
+    bint zigzag                          # walk the weights forwards and backwards in turn
+    Py_ssize_t grain                     # unit panels between two changes from product to pointwise part
     bint by_units
     int sharing                          # threads that take part in the recurrence
     # backward only

@@ -49,7 +49,7 @@ cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_
                        Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
     cdef const rf_phase* phase
     cdef const rf_product* product
-    cdef Py_ssize_t group, panel0, panel1, r0, r1, j, unit
+    cdef Py_ssize_t count, k, panel0, panel1, r0, r1, j, unit
     cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
     cdef char* gates
     cdef const char* source
@@ -61,14 +61,17 @@ cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_
             source = <const char*> s.aux
         else:
             source = <const char*> s.h_prev
-        for group in range(group0, group1):
-            panel0 = group * GROUP
-            panel1 = min(panel0 + GROUP, run.P)
+        count = (min(group1 * GROUP, run.P) - group0 * GROUP + run.grain - 1) // run.grain
+        for k in range(count):
+            # every other step walks the weights backwards, so that it begins with what is still in cache
+            panel0 = group0 * GROUP + (count - 1 - k if run.zigzag and t & 1 else k) * run.grain
+            panel1 = min(panel0 + run.grain, run.P)
             for r0 in range(row0, row1, 24):  # rows whose gates of one group stay in the first-level cache
                 r1 = min(r0 + 24, row1)
                 gates = <char*> s.gates + r0 * gates_line + phase.first * run.W * run.size
                 if run.cell.slots == 1:
-                    run.ops.product(product, r1 - r0, source + r0 * line, gates, gates, group, group + 1)
+                    run.ops.product(product, r1 - r0, source + r0 * line, gates, gates, panel0 // GROUP,
+                                    (panel1 + GROUP - 1) // GROUP)
                 else:
                     run.ops.product(product, r1 - r0, source + r0 * line, gates, gates, panel0, panel1)
                 if run.save:
@@ -155,7 +158,10 @@ cdef void backward_step(const Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row
     cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
     cdef Py_ssize_t panel0 = group0 * GROUP, panel1 = min(group1 * GROUP, run.P)
     cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u
+    cdef Py_ssize_t group
     cdef char* to
+    cdef char* init
+    cdef char* gates
     cdef const char* dy
     cdef int i
     if run.y.base != NULL and units > 0:
@@ -176,9 +182,15 @@ cdef void backward_step(const Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row
         if run.by_units:
             barrier(thread, threads)
         to = (run.daux if phase.from_aux else run.dh) + row0 * line
-        run.ops.product(&run.product[i + 1], row1 - row0,
-                        <char*> s.gates + row0 * gates_line + phase.first * run.W * run.size,
-                        NULL if phase.from_aux else to, to, group0, group1)
+        gates = <char*> s.gates + row0 * gates_line + phase.first * run.W * run.size
+        init = NULL if phase.from_aux else to
+        if run.zigzag and t & 1:
+            group = group1
+            while group > group0:
+                run.ops.product(&run.product[i + 1], row1 - row0, gates, init, to, max(group - 2, group0), group)
+                group -= 2
+        else:
+            run.ops.product(&run.product[i + 1], row1 - row0, gates, init, to, group0, group1)
 
 
 cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
