@@ -16,6 +16,7 @@ FLOORS = (
     ("_native", "cells", "reference"),
     ("engine", "initializers"),
     ("layers",),
+    ("stream",),
     ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradcheck"),
     ("io",),
     ("callbacks", "training", "trainer"),

@@ -28,6 +28,7 @@ ctypedef struct Run:
     rf_product product[3]
     bint by_units
     int sharing                          # threads that take part in the recurrence
+    const char* reason                   # for this choice, in words
     # backward only
     Rows dx
     bint direct_dx
