@@ -257,7 +257,7 @@ cdef class Steps:
     cdef int add_recurrent(self, Stage* stage, str cell, weights) except -1:
         cdef Packed packed = packed_weights(cell, weights)
         cdef Run* run = &stage.run
-        cdef size_t sizes[5]
+        cdef size_t sizes[6]
         cdef Py_ssize_t j
         self.owners.append(packed)
         stage.kind = RECURRENT
