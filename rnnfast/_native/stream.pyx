@@ -20,7 +20,7 @@ from rnnfast._native.dense cimport Panels, Work, panels_for, worth
 from rnnfast._native.dense cimport task as dense_task
 from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops, rf_product
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast._native.plan cimport Run, split
+from rnnfast._native.plan cimport RELEASE, Run, split
 from rnnfast._native.rows cimport Lengths, load_state, read_row, store_state, write_row
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 from rnnfast.backend import get_backend
@@ -31,8 +31,6 @@ cdef enum:
     EMBEDDING
     RECURRENT
     DENSE
-
-cdef double RELEASE = 2e6  # operations of a step, about 20 us: the GIL's release must not show
 
 
 ctypedef struct Stage:

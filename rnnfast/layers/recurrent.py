@@ -108,6 +108,10 @@ class Recurrent(Layer):
 
     def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
+        if lengths is None and not self.bidirectional:
+            found = engine.infer(self.cell, self._packed(), x, state, self.batch_first)
+            if found is not None:
+                return found
         x, initial, valid = self._checked(x, state, lengths)
         y, final, _ = engine.forward(self.cell, self._packed(), x, initial, valid, False, not self.batch_first)
         return (y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])
