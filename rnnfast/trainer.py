@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -348,6 +349,40 @@ class Trainer:
             self.schedule.load_state_dict({name: float(v) for name, v in parts["schedule"].items()})
         self.one.count, self.epoch = int(parts[""]["step"]), int(parts[""]["epoch"])
         self.base_lr = float(parts[""]["base_lr"])
+
+    def resume(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a file of the callback `Checkpoint`: the model, the optimiser, the schedule and the counts.
+
+        The trainer must be made as the one that wrote the file was; the next `fit` then draws batches and dropout as
+        that one would have. Without the callback, ``save_checkpoint(path, trainer.model, state=trainer.state_dict())``
+        writes such a file.
+
+        Parameters
+        ----------
+        path : path
+            The file; a suffix left out is found.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ModelFileError
+            If it is no valid checkpoint.
+        KeyError, TypeError, ValueError
+            If what is in it does not fit the model or the trainer, which are then as they were.
+        """
+        from rnnfast.io import load_checkpoint
+
+        found = load_checkpoint(path)
+        if not isinstance(found.state, dict):
+            raise ValueError(f"{os.fspath(path)}: it has no state of a trainer; got {type(found.state).__name__}")
+        before = self.state_dict()
+        try:
+            self.load_state_dict(found.state)
+            self.model.load_state_dict(found.model.state_dict())
+        except (KeyError, TypeError, ValueError):
+            self.load_state_dict(before)
+            raise
 
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str]) -> Samples:
         x, y, lengths, mask = data

@@ -13,12 +13,14 @@ import numpy as np
 import pytest
 
 from rnnfast.callbacks import Checkpoint, CSVLogger, EarlyStopping
+from rnnfast.io import save_checkpoint
 from rnnfast.layers.dense import Dense
+from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.sequential import Sequential
 from rnnfast.losses import MeanSquared
 from rnnfast.metrics import MAE
-from rnnfast.optimizers import SGD
-from rnnfast.schedules import Plateau
+from rnnfast.optimizers import SGD, Adam
+from rnnfast.schedules import Plateau, StepDecay
 from rnnfast.trainer import Trainer
 from rnnfast.training import progress
 from rnnfast.training.history import History
@@ -43,6 +45,10 @@ class Script:
         self.values = values
         self.model = Dense(1, 1, dtype=np.float64)
         self.stopped = None
+        self.step = 0
+
+    def state_dict(self):
+        return {}
 
     def stop(self, reason):
         self.stopped = reason
@@ -101,6 +107,44 @@ def test_checkpoint_writes_what_it_says(tmp_path):
 
     for name, epoch in [("best", 3), ("e1", 1), ("e3", 3)]:
         assert load_model(tmp_path / f"{name}.npz").params["bias"][0] == epoch
+
+
+def test_checkpoints_need_their_folder_before_any_work(tmp_path):
+    trainer = make()
+    before = weights(trainer.model)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        trainer.fit(X, Y, callbacks=[Checkpoint(tmp_path / "nowhere" / "c")], progress=False)
+    assert np.array_equal(weights(trainer.model), before)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_resume_goes_on_to_the_bit(epochs, tmp_path):
+    def prepared():
+        model = Sequential(Dense(3, 4, seed=0), Dropout(0.5), Dense(4, 1, seed=1))
+        return Trainer(model, MeanSquared(), Adam(0.05), schedule=StepDecay(2), metrics=[MAE()], seed=3)
+
+    whole, first, second = prepared(), prepared(), prepared()
+    expected = whole.fit(X, Y, epochs=3, batch_size=4, progress=False)
+    first.fit(X, Y, epochs=epochs, batch_size=4, callbacks=[Checkpoint(tmp_path / "c.npz")], progress=False)
+    second.resume(tmp_path / "c")
+    history = second.fit(X, Y, epochs=3 - epochs, batch_size=4, progress=False)
+    assert second.step == whole.step
+    assert history["epoch"] == expected["epoch"][epochs:]
+    assert history["loss"] == expected["loss"][epochs:]
+    assert np.array_equal(weights(second.model), weights(whole.model))
+
+
+def test_resume_leaves_what_does_not_fit(tmp_path):
+    make().fit(X, Y, callbacks=[Checkpoint(tmp_path / "c.npz")], progress=False)
+    other = Trainer(Sequential(Dense(3, 2, seed=0)), MeanSquared(), SGD(0.5))
+    before = weights(other.model)
+    with pytest.raises(ValueError, match="weight"):
+        other.resume(tmp_path / "c.npz")
+    assert (other.step, other.epoch, other.optimizer.lr) == (0, 0, 0.5)
+    assert np.array_equal(weights(other.model), before)
+    save_checkpoint(tmp_path / "bare.npz", other.model)
+    with pytest.raises(ValueError, match="state of a trainer"):
+        other.resume(tmp_path / "bare.npz")
 
 
 def test_csv_log(tmp_path):
