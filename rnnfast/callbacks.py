@@ -120,7 +120,7 @@ class EarlyStopping(Callback):
 
 
 class Checkpoint(Callback):
-    """Write a checkpoint while a model trains: ``trainer.resume`` goes on from it, ``load_model`` reads the model in it.
+    """Write checkpoints in training: ``trainer.resume`` goes on from one, ``load_model`` reads the model in it.
 
     Parameters
     ----------

@@ -7,7 +7,8 @@ complex numbers, objects, text and dates are refused. Nothing is computed before
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -91,6 +92,16 @@ def check_generator(rng: Any) -> np.random.Generator | None:
     if rng is not None and not isinstance(rng, np.random.Generator):
         raise TypeError(f"rng must be a numpy.random.Generator; got {type(rng).__name__}")
     return rng
+
+
+@contextmanager
+def told_of(what: str) -> Iterator[None]:
+    """Put ``what`` in front of the message of an error about an argument, where its own name would not help a user."""
+    try:
+        yield
+    except (TypeError, ValueError, IndexError) as error:
+        error.args = (f"{what}: {error}",)
+        raise
 
 
 def as_array(name: str, value: Any) -> NDArray[Any]:

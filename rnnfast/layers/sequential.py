@@ -72,11 +72,15 @@ class Sequential(Layer):
     def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
         states = []
-        for layer, own in zip(self.layers, self._states("state", state), strict=True):
-            if layer.stateful:
-                x, own = layer(x, own, lengths=lengths)  # type: ignore[misc]
-            else:
-                x = layer(x, lengths=lengths)
+        for k, (layer, own) in enumerate(zip(self.layers, self._states("state", state), strict=True)):
+            try:
+                if layer.stateful:
+                    x, own = layer(x, own, lengths=lengths)  # type: ignore[misc]
+                else:
+                    x = layer(x, lengths=lengths)
+            except (TypeError, ValueError, IndexError) as error:
+                self._place(k, error)
+                raise
             states.append(own)
             lengths = None if layer.pools else lengths
         return x, tuple(states)
@@ -117,11 +121,15 @@ class Sequential(Layer):
         check_generator(rng)
         pullbacks: list[Pullback] = []
         states = []
-        for layer, own in zip(self.layers, self._states("state", state), strict=True):
-            if layer.stateful:
-                (x, own), pullback = layer.forward(x, own, lengths=lengths, rng=rng)  # type: ignore[misc]
-            else:
-                x, pullback = layer.forward(x, lengths=lengths, rng=rng)
+        for k, (layer, own) in enumerate(zip(self.layers, self._states("state", state), strict=True)):
+            try:
+                if layer.stateful:
+                    (x, own), pullback = layer.forward(x, own, lengths=lengths, rng=rng)  # type: ignore[misc]
+                else:
+                    x, pullback = layer.forward(x, lengths=lengths, rng=rng)
+            except (TypeError, ValueError, IndexError) as error:
+                self._place(k, error)
+                raise
             pullbacks.append(pullback)
             states.append(own)
             lengths = None if layer.pools else lengths
@@ -147,6 +155,11 @@ class Sequential(Layer):
                 dy = pullback(dy, own)
             grads.update({prefix + name: array for name, array in own.items()})
         return dy if dstate is None else (dy, tuple(dstates))
+
+    def _place(self, k: int, error: Exception) -> None:
+        """Name the layer in an error of any but the first: its x is not the one that the user gave."""
+        if k:
+            error.args = (f"layers[{k}] ({type(self.layers[k]).__name__}): {error}",)
 
     def _states(self, argument: str, state: Any) -> tuple[Any, ...]:
         """Return ``state`` with an entry for each layer, or raise."""

@@ -110,6 +110,11 @@ def sizes_of(data: Data) -> NDArray[np.int64] | None:
     return None if isinstance(data, np.ndarray) else np.array([len(item) for item in data], np.int64)
 
 
+def shown(data: Data) -> str:
+    """Return in words what came: the shape of an array, the number of sequences in a list."""
+    return f"shape {data.shape}" if isinstance(data, np.ndarray) else f"a list of {len(data)} sequences"
+
+
 def take(data: Data, rows: NDArray[np.int64], steps: int | None) -> NDArray[Any]:
     """Return some rows as one array, cut or filled up with zeros to ``steps`` (None: rows have no time axis)."""
     if isinstance(data, np.ndarray):
