@@ -267,6 +267,46 @@ def test_silence(monkeypatch):
     assert sys.stderr.getvalue() == ""
 
 
+def test_the_line_that_is_rewritten_keeps_within_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = io.StringIO()
+    bar = progress.PlainBar(stream)
+    bar.begin_epoch("epoch 1/1", 9)
+    bar.advance("loss 1, " + "metric 1, " * 9, 3.0)
+    assert len(stream.getvalue()) == 1 + 39
+    bar.end_epoch("loss 1, " + "metric 1, " * 9)
+    assert stream.getvalue().count("metric") > 9
+
+
+def test_a_history_lists_what_it_has():
+    history = History()
+    history.add({"epoch": 0, "loss": 1.0})
+    with pytest.raises(KeyError, match="accuracy is not on record; there are epoch, loss"):
+        history["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"metrics": MAE()}, "metrics must be a list of Metric objects; got MAE"),
+        ({"metrics": None}, "metrics must be a list of Metric objects; got NoneType"),
+        ({"metrics": [MAE]}, r"metrics\[0\] must be a Metric; got the class MAE itself"),
+        ({"metrics": ["mae"]}, r"metrics\[0\] must be a Metric; got str"),
+        ({"loss": MeanSquared}, "loss must be .*; got the class MeanSquared itself"),
+        ({"optimizer": SGD}, "optimizer must be of Optimizer; got the class SGD itself"),
+    ],
+)
+def test_a_trainer_says_what_it_needs(arguments, match):
+    with pytest.raises(TypeError, match=match):
+        Trainer(**{"model": Dense(3, 1), "loss": MeanSquared(), "optimizer": SGD(0.1), **arguments})
+
+
+@pytest.mark.parametrize("callbacks", [EarlyStopping("loss"), None, [Plateau()], [EarlyStopping]])
+def test_callbacks_must_be_such(callbacks):
+    with pytest.raises(TypeError, match="callbacks"):
+        make().fit(X, Y, callbacks=callbacks, progress=False)
+
+
 @pytest.mark.parametrize("bar", [progress.Silent, progress.Lines, progress.PlainBar, progress.TqdmBar])
 def test_bars_survive_an_end_at_any_point(bar):
     stream = io.StringIO()

@@ -167,6 +167,26 @@ def test_the_loss_judges_targets_before_any_work(x, y, lengths, mask, loss, erro
         Samples(STEPWISE, x, y, lengths, mask).check_targets(loss)
 
 
+@pytest.mark.parametrize("labels", [["a", "b"] * 2, np.array(["a", "b"] * 2, object)])
+def test_words_are_told_how_to_become_numbers(labels):
+    with pytest.raises(TypeError, match=r"^y must hold real numbers; .*np\.unique\(labels, return_inverse=True\)"):
+        Samples(SUMMARY, X, labels, None, None)
+
+
+def test_masked_arrays_are_refused_where_a_mask_would_be_lost():
+    Samples(SUMMARY, np.ma.masked_array(X, mask=False), None, None, None)
+    with pytest.raises(ValueError, match="x must not be a masked array"):
+        Samples(SUMMARY, np.ma.masked_array(X, mask=np.ones_like(X)), None, None, None)
+
+
+def test_an_array_of_sequences_is_a_list_of_them():
+    x, lengths = ragged()
+    packed = np.empty(len(x), object)
+    packed[:] = x
+    samples = Samples(STEPWISE, packed, None, None, None)
+    assert np.array_equal(samples.lengths, lengths)
+
+
 CLASSES = Sequential(LSTM(2, 3, seed=0), Last(), Dense(3, 3, seed=1))
 WRONG = Sequential(LSTM(2, 3, seed=0), Dense(4, 3, seed=1))
 

@@ -81,6 +81,8 @@ def check_data(name: str, value: Any, finite: bool = True) -> Data:
     """
     if not isinstance(value, (list, tuple)) or not any(np.ndim(item) for item in value[:1]):
         array = as_array(name, value)
+        if array.dtype.kind == "O" and array.ndim == 1 and any(np.ndim(item) for item in array[:1]):
+            return check_data(name, list(array), finite)
         if array.ndim == 0 or not len(array):
             raise ValueError(f"{name} must not be empty; got shape {array.shape}")
         return _check_numbers(name, array, finite)
@@ -99,7 +101,9 @@ def check_data(name: str, value: Any, finite: bool = True) -> Data:
 
 def _check_numbers(name: str, array: NDArray[Any], finite: bool) -> NDArray[Any]:
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+        words = array.dtype.kind == "U" or (array.size and all(isinstance(item, str) for item in array.flat))
+        hint = ": np.unique(labels, return_inverse=True) numbers labels, a vocabulary of rnnfast.data numbers text"
+        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}{hint if words else ''}")
     if finite:
         check_finite(name, array)
     return array

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast.callbacks import Callback
-from rnnfast.checks import check_flag, check_number, check_size
+from rnnfast.checks import check_flag, check_items, check_number, check_size
 from rnnfast.schedules import Moment, Schedule
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
@@ -49,7 +49,7 @@ class Loop:
         self.trainer, self.feed, self.measured = trainer, feed, measured
         self.epochs = check_size("epochs", epochs)
         self.limit = math.inf if max_seconds is None else check_number("max_seconds", max_seconds, 0, above=True)
-        self.callbacks = tuple(callbacks)
+        self.callbacks = check_items("callbacks", callbacks, Callback)
         self._check_monitors()
         self.started, self.first = time.perf_counter(), trainer.step
         self._set_rate(trainer.epoch)
@@ -148,9 +148,8 @@ class Loop:
         trainer, validated = self.trainer, self.measured is not None
         names = ["loss", *(metric.name for metric in trainer.metrics)]
         known = [*names, "lr", "seconds", *(f"val_{name}" for name in names if validated)]
-        for watcher in (*self.callbacks, *([trainer.schedule] if trainer.schedule else [])):
-            if not isinstance(watcher, (Callback, Schedule)):
-                raise TypeError(f"callbacks must be of Callback; got {type(watcher).__name__}")
+        watchers: list[Callback | Schedule] = [*self.callbacks, *([trainer.schedule] if trainer.schedule else [])]
+        for watcher in watchers:
             if watcher.monitor is not None and watcher.monitor not in known:
                 raise ValueError(
                     f"monitor of {type(watcher).__name__} must be one of {', '.join(known)}; got {watcher.monitor!r}"

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.checks import as_array, check_finite, check_size, told_of
+from rnnfast.layers.base import Layer
 from rnnfast.training.feeds import Batch, check_data, extremes, try_loss
 
 
@@ -121,6 +122,15 @@ def is_chunks(inputs: Any) -> bool:
     if isinstance(inputs, (list, tuple)):
         return bool(inputs) and isinstance(inputs[0], tuple)
     return isinstance(inputs, Iterable) and not hasattr(inputs, "__array__")
+
+
+def check_forwards(model: Layer, name: str = "") -> None:
+    """Raise ``ValueError`` if a layer reads backwards: it sees what comes, and its state cannot be carried on."""
+    if getattr(model, "bidirectional", False):
+        what = f"layer {name} ({type(model).__name__})" if name else type(model).__name__
+        raise ValueError(f"model must read forwards only to be trained on a stream; {what} is bidirectional")
+    for part, child in model.children().items():
+        check_forwards(child, f"{name}.{part}" if name else part)
 
 
 def _checked(name: str, value: Any) -> NDArray[Any]:
