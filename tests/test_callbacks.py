@@ -12,7 +12,7 @@ import types
 import numpy as np
 import pytest
 
-from rnnfast.callbacks import Checkpoint, CSVLogger, EarlyStopping
+from rnnfast.callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping
 from rnnfast.io import save_checkpoint
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
@@ -305,6 +305,17 @@ def test_a_trainer_says_what_it_needs(arguments, match):
 def test_callbacks_must_be_such(callbacks):
     with pytest.raises(TypeError, match="callbacks"):
         make().fit(X, Y, callbacks=callbacks, progress=False)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_an_interrupt_is_told_of_where_progress_is(shown, capsys):
+    class Interrupt(Callback):
+        def on_batch_end(self, trainer, batch, loss):
+            raise KeyboardInterrupt
+
+    history = make().fit(X, Y, callbacks=[Interrupt()], progress=shown)
+    assert history.reason == "interrupted"
+    assert capsys.readouterr().err.count("interrupted: the model is as after the last update") == shown
 
 
 @pytest.mark.parametrize("bar", [progress.Silent, progress.Lines, progress.PlainBar, progress.TqdmBar])

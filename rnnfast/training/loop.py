@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -54,7 +55,8 @@ class Loop:
         self.started, self.first = time.perf_counter(), trainer.step
         self._set_rate(trainer.epoch)
         self.history = History()
-        self.bar = make_progress(check_flag("progress", progress))
+        self.progress = check_flag("progress", progress)
+        self.bar = make_progress(self.progress)
 
     def run(self) -> History:
         """Train; whatever ends it is on record in the history."""
@@ -71,6 +73,9 @@ class Loop:
             self.history.reason = trainer.stop_reason or "completed"
         except KeyboardInterrupt:
             self.history.reason = "interrupted"
+            self.bar.close()
+            if self.progress:
+                print("interrupted: the model is as after the last update", file=sys.stderr)
         except BaseException:
             self.history.reason = "error"
             raise
