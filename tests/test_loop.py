@@ -12,20 +12,11 @@ import numpy as np
 import pytest
 
 from rnnfast import engine
-from rnnfast._native import kernels
 from rnnfast.cells import CELLS
 from rnnfast.threads import limit_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 native = engine.backend("native")
-
-
-@pytest.fixture(params=kernels.isas())
-def isa(request):
-    before = kernels.get_isa()
-    kernels.set_isa(request.param)
-    yield request.param
-    kernels.set_isa(before)
 
 
 def relu_copy(hidden, dtype):

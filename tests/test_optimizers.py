@@ -54,14 +54,6 @@ class Bag(Layer):
     """Parameters and nothing else."""
 
 
-@pytest.fixture(params=kernels.isas())
-def isa(request):
-    before = kernels.get_isa()
-    kernels.set_isa(request.param)
-    yield request.param
-    kernels.set_isa(before)
-
-
 def make_bag(dtype, shapes=SHAPES):
     rng = np.random.default_rng(1)
     return Bag({name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()})
