@@ -119,7 +119,7 @@ class EarlyStopping(Callback):
 
 
 class Checkpoint(Callback):
-    """Write the model to a file while it trains.
+    """Write the model, or all that training needs to go on, to a file at the end of epochs.
 
     Parameters
     ----------
@@ -131,15 +131,29 @@ class Checkpoint(Callback):
         Epochs between two writings.
     mode : {"min", "max"}, default "min"
         Which way is better.
+    training : bool, default False
+        False: the file is one of ``save_model``, for ``load_model``. True: it is one of ``save_checkpoint`` with the
+        trainer's state, and a trainer made as this one was goes on from it to the bit.
+
+    Examples
+    --------
+    >>> found = load_checkpoint("run.npz", trainer.model)  # doctest: +SKIP
+    >>> trainer.load_state_dict(found.state)  # doctest: +SKIP
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], monitor: str | None = None, every: int = 1, mode: str = "min"
+        self,
+        path: str | os.PathLike[str],
+        monitor: str | None = None,
+        every: int = 1,
+        mode: str = "min",
+        training: bool = False,
     ) -> None:
         self.path = os.fspath(path)
         self.monitor = monitor
         self.every = check_size("every", every)
         self.mode = mode
+        self.training = check_flag("training", training)
         self._watch = _Watch(mode)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
@@ -150,9 +164,13 @@ class Checkpoint(Callback):
             return
         if self.monitor is not None and not self._watch.better(values[self.monitor]):
             return
-        from rnnfast.io import save_model
+        from rnnfast.io import save_checkpoint, save_model
 
-        save_model(trainer.model, self.path.replace("{epoch}", str(epoch)))
+        path = self.path.replace("{epoch}", str(epoch))
+        if self.training:
+            save_checkpoint(path, trainer.model, step=trainer.step, state=trainer.state_dict())
+        else:
+            save_model(trainer.model, path)
 
 
 class CSVLogger(Callback):

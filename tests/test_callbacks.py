@@ -14,10 +14,11 @@ import pytest
 
 from rnnfast.callbacks import Checkpoint, CSVLogger, EarlyStopping
 from rnnfast.layers.dense import Dense
+from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.sequential import Sequential
 from rnnfast.losses import MeanSquared
 from rnnfast.metrics import MAE
-from rnnfast.optimizers import SGD
+from rnnfast.optimizers import SGD, Adam
 from rnnfast.schedules import Plateau
 from rnnfast.trainer import Trainer
 from rnnfast.training import progress
@@ -101,6 +102,28 @@ def test_checkpoint_writes_what_it_says(tmp_path):
 
     for name, epoch in [("best", 3), ("e1", 1), ("e3", 3)]:
         assert load_model(tmp_path / f"{name}.npz").params["bias"][0] == epoch
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_training_goes_on_from_a_checkpoint(suffix, tmp_path):
+    from rnnfast.io import load_checkpoint
+
+    path = tmp_path / f"run{suffix}"
+
+    def trainer_of(seed):
+        model = Sequential(Dense(3, 4, seed=seed), Dropout(0.3), Dense(4, 1, seed=seed))
+        return Trainer(model, MeanSquared(), Adam(0.05), schedule=Plateau("loss", patience=0, min_delta=9.0), seed=4)
+
+    def fit(trainer, epochs, *callbacks):
+        trainer.fit(X, Y, epochs=epochs, batch_size=5, callbacks=callbacks, progress=False)
+        return weights(trainer.model)
+
+    straight = fit(trainer_of(0), 4)
+    fit(trainer_of(0), 3, Checkpoint(path, every=2, training=True))  # the third epoch is lost
+    again = trainer_of(1)
+    again.load_state_dict(load_checkpoint(path, again.model).state)
+    assert again.epoch == 2
+    assert np.array_equal(fit(again, 2), straight)
 
 
 def test_csv_log(tmp_path):
