@@ -17,7 +17,7 @@ FLOORS = (
     ("engine", "initializers"),
     ("layers",),
     ("stream",),
-    ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradcheck"),
+    ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradient_check"),
     ("io",),
     ("callbacks", "training", "trainer"),
     ("plotting",),

@@ -26,7 +26,7 @@ from rnnfast.checks import (
     check_size,
 )
 from rnnfast.initializers import orthogonal, uniform, xavier_uniform
-from rnnfast.layers.base import Gradients, Layer, Pullback
+from rnnfast.layers.base import Gradients, Layer, Pullback, check_gradients
 from rnnfast.layers.explain import Explanation, explain
 from rnnfast.rows import Lookup
 from rnnfast.threads import get_num_threads, limit_threads
@@ -268,21 +268,6 @@ class Recurrent(Layer):
             self._weights = (version, weights)
         return weights
 
-    def _gradient(self, grads: Gradients, name: str) -> FloatArray:
-        """Return the array of that name in ``grads``, or zeros where there is none; raise if it does not fit."""
-        param = self.params[name]
-        found = grads.get(name)
-        if found is None:
-            return np.zeros_like(param)
-        if not isinstance(found, np.ndarray) or not found.flags.writeable:
-            raise TypeError(f"grads[{name!r}] must be an array that can be written to; got {type(found).__name__}")
-        if found.shape != param.shape or found.dtype != param.dtype:
-            raise ValueError(
-                f"grads[{name!r}] must have shape {param.shape} and dtype {param.dtype}; "
-                f"got {found.shape} and {found.dtype}"
-            )
-        return found
-
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values, the seed apart."""
         return {
@@ -356,16 +341,14 @@ class _Pullback:
             batch, steps, width = self._shape
             dy = check_real("dy", dy, layer.dtype, self._shape if layer.batch_first else (steps, batch, width))
             dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
-        if not isinstance(grads, dict):
-            raise TypeError(f"grads must be a dict of arrays by parameter name; got {type(grads).__name__}")
+        check_gradients(grads, layer.params)
         shape = (len(layer._names), self._shape[0], layer.hidden_size)
         parts = [None] * len(layer.cell.states) if dstate is None else layer._parts("dstate", dstate)
         dfinal = tuple(None if p is None or p[1] is None else check_real(*p, layer.dtype, shape) for p in parts)
-        own = [{kind: layer._gradient(grads, name) for kind, name in names.items()} for names in layer._names]
 
         self._saved = None
-        for names, arrays in zip(layer._names, own, strict=True):
-            grads.update({name: arrays[kind] for kind, name in names.items()})
+        grads.update({name: np.zeros_like(p) for name, p in layer.params.items() if grads.get(name) is None})
+        own = [{kind: grads[name] for kind, name in names.items()} for names in layer._names]
         dx, dinitial = engine.backward(saved, dy, dfinal, own, layer.dtype, layer.hidden_size, not layer.batch_first)
         dx = dx if layer.batch_first or dx.ndim == 2 else dx.transpose(1, 0, 2)
         return dx if dstate is None else (dx, dinitial if len(dinitial) > 1 else dinitial[0])
@@ -400,8 +383,8 @@ class RNN(Recurrent):
     seed : int, numpy.random.Generator or None, default None
         For the initial parameters; None: fresh entropy.
     init : {"default", "torch"}, default "default"
-        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
-        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+        "default": Xavier uniform input weights, orthogonal recurrent weights and zero biases. "torch": all uniform
+        within 1 / sqrt(hidden_size) of zero.
 
     Examples
     --------
@@ -468,7 +451,7 @@ class LSTM(Recurrent):
         For the initial parameters; None: fresh entropy.
     init : {"default", "torch"}, default "default"
         "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
-        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+        but for the forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
 
     Examples
     --------
@@ -529,8 +512,8 @@ class GRU(Recurrent):
     seed : int, numpy.random.Generator or None, default None
         For the initial parameters; None: fresh entropy.
     init : {"default", "torch"}, default "default"
-        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
-        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases.
+        "torch": all uniform within 1 / sqrt(hidden_size) of zero.
     reset_after : bool, default True
         Whether the reset gate acts after the recurrent product or before it. Keyword only.
 
