@@ -83,7 +83,7 @@ class Stream(Steps):
         self._inputs = 0 if self._indices else _sizes(self._flat[0])[0]
         self._outputs = _sizes(self._flat[-1])[1]
         super().__init__(check_size("batch", batch), self._recurrent[0].dtype, [layer.params for layer in self._flat])
-        self.refresh()
+        self._refresh()
 
     def __repr__(self) -> str:
         return f"Stream({self.model!r}, batch={self.batch})"
@@ -114,20 +114,20 @@ class Stream(Steps):
                     raise ValueError(f"rows must have shape ({self.batch},) where it is bool; got {chosen.shape}")
                 chosen = np.flatnonzero(chosen)
             chosen = check_indices("rows", chosen, self.batch, 1)
-        self.clear(np.ascontiguousarray(chosen, np.intp))
+        self._clear(np.ascontiguousarray(chosen, np.intp))
 
     @property
     def state(self) -> Any:
         """The state as the model takes and returns it, copied."""
-        self.refresh()
-        found = iter(self.states())
+        self._refresh()
+        found = iter(self._states())
         return _gather(self.model, found)
 
     @state.setter
     def state(self, value: Any) -> None:
         parts = list(_scatter(self.model, "state", value, self.batch))
-        self.refresh()
-        self.set_states(parts)
+        self._refresh()
+        self._set_states(parts)
 
     def _layers(self) -> list[tuple[Any, ...]]:
         """Return what `Steps` makes its stages of; layers that share a store of parameters share packed weights."""
@@ -152,9 +152,9 @@ class Stream(Steps):
             x = np.asarray(check_real("x", x, self.dtype, (self.batch, self._inputs)))
         if out is not None:
             self._check_out(out)
-        self.refresh()
+        self._refresh()
         if get_backend() == "native":
-            return self.take(x, out)
+            return self._take(x, out)
         y = self._by_layers(x)
         if out is None:
             return y
@@ -176,7 +176,7 @@ class Stream(Steps):
 
     def _by_layers(self, x: Any) -> FloatArray:
         """Return y (N, C) of x by calls of the layers, on any backend."""
-        found = iter(self.states())
+        found = iter(self._states())
         new: list[tuple[FloatArray, ...]] = []
         for layer in self._flat:
             if isinstance(layer, Recurrent):
@@ -185,7 +185,7 @@ class Stream(Steps):
                 new += _scatter(layer, "state", state, self.batch)
             else:
                 x = layer(x)
-        self.set_states(new)
+        self._set_states(new)
         return x  # type: ignore[no-any-return]
 
 

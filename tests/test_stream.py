@@ -138,7 +138,7 @@ def test_steady_state_allocates_nothing(kind):
     out = np.empty((2, 64 if kind == "lstm" else 11), np.float32)
     stream = Stream(model, 2)
     stream.step(x, out)
-    buffers = stream.buffers()
+    buffers = stream._buffers()
     steps = [None] * 1000
 
     def run(step):
@@ -160,7 +160,7 @@ def test_steady_state_allocates_nothing(kind):
         gc.enable()
     assert blocks < 10  # what run itself holds
     assert native == 0
-    assert stream.buffers() == buffers
+    assert stream._buffers() == buffers
     assert grown >= 1000  # the counters do see what is allocated
     assert called >= 1000
 

@@ -169,7 +169,7 @@ cdef class Steps:
         self.stages, self.x, self.count, self.ops = NULL, NULL, 0, NULL
 
     cdef bint is_current(self) except -1:
-        """Return whether neither parameters nor instruction set have changed since `refresh`."""
+        """Return whether neither parameters nor instruction set have changed since `_refresh`."""
         cdef Py_ssize_t i, version
         if self.ops != ops(4 if self.typenum == cnp.NPY_FLOAT32 else 8):
             return False
@@ -179,14 +179,14 @@ cdef class Steps:
                 return False
         return True
 
-    def refresh(self):
+    def _refresh(self):
         """Make the stages anew if they are out of date, from what `_layers` describes; the states are kept."""
         cdef Py_ssize_t i
         if self.is_current():
             return
         self.refuse_if_busy()
         if self.stages != NULL:
-            self.before = self.states()
+            self.before = self._states()
         versions = [store.version for store in self.stores]  # before the weights are read
         layers = self._layers()
         self.free()
@@ -214,7 +214,7 @@ cdef class Steps:
             self.free()
             raise
         if self.before is not None:
-            self.set_states(self.before)
+            self._set_states(self.before)
             self.before = None
         for i in range(len(versions)):
             self.versions[i] = versions[i]
@@ -337,9 +337,9 @@ cdef class Steps:
         if not (self.is_current() and (self.fits(x, self.inputs, False) if self.inputs else self.fits_indices(x))
                 and (out is None or self.fits(out, self.outputs, True)) and get_backend() == "native"):
             return self._general(x, out)
-        return self.take(<cnp.ndarray> x, out)
+        return self._take(<cnp.ndarray> x, out)
 
-    cpdef object take(self, cnp.ndarray x, out):
+    cpdef object _take(self, cnp.ndarray x, out):
         """Do the step on arguments that are known to fit, with stages that are up to date."""
         cdef Job job
         cdef cnp.npy_intp shape[2]
@@ -388,7 +388,7 @@ cdef class Steps:
 
     # States
 
-    def states(self):
+    def _states(self):
         """Return copies of the states: for each recurrent stage a tuple of (N, H), h first."""
         cdef Run* run
         cdef int i
@@ -405,8 +405,8 @@ cdef class Steps:
                 found.append((h,))
         return found
 
-    def set_states(self, list states):
-        """Copy states in; they have the form that `states` returns and any strides."""
+    def _set_states(self, list states):
+        """Copy states in; they have the form that `_states` returns and any strides."""
         cdef Run* run
         cdef int i
         self.refuse_if_busy()
@@ -420,7 +420,7 @@ cdef class Steps:
             if run.cell.has_c:
                 load_state(self.rows, own[1], run.c, run.ld)
 
-    def clear(self, const Py_ssize_t[::1] rows):
+    def _clear(self, const Py_ssize_t[::1] rows):
         """Set the states of those rows to zero; all are within the batch."""
         cdef Run* run
         cdef int i
@@ -436,7 +436,7 @@ cdef class Steps:
                 if run.cell.has_c:
                     memset(run.c + rows[k] * line, 0, line)
 
-    def buffers(self):
+    def _buffers(self):
         """Return the addresses of every buffer that a step works in: a step allocates none, so they stay."""
         cdef Stage* stage
         cdef int i
