@@ -94,7 +94,7 @@ def test_central_differences(rng, name, lengths, backend):
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_native_is_the_reference(rng, name, lengths, dtype):
+def test_native_is_the_reference(rng, name, lengths, dtype, isa):
     make, draw = LAYERS[name]
     x = draw(rng, np.float32).astype(dtype if draw is real else int)
     with use_backend("reference"):

@@ -2,10 +2,38 @@
 
 import numpy as np
 
+from libc.string cimport memset
+
 from rnnfast._native.kernels cimport barrier, rf_outer
 from rnnfast._native.pack cimport Packed
 from rnnfast._native.plan cimport Run, poll, share, step_of
-from rnnfast._native.rows cimport row_at, write_row
+from rnnfast._native.rows cimport index_at, row_at, write_row
+
+
+cdef void sum_by_index(Run* run, int thread, int threads) noexcept nogil:
+    """Add up the gradients of the pre-activations by row of the table, each thread some of the columns."""
+    cdef Py_ssize_t row, t = 0, column0, column1, columns, at
+    share(run.ld_gates // run.W, thread, threads, &column0, &column1)
+    at = column0 * run.W * run.size
+    columns = (column1 - column0) * run.W
+    for row in range(run.V):
+        memset(run.projected + row * run.ld_gates * run.size + at, 0, columns * run.size)
+    for row in range(run.R):
+        t = step_of(run, row, t)
+        run.ops.add_rows(columns, run.gates + row * run.ld_gates * run.size + at,
+                         run.projected + index_at(&run.x, t, row - run.off[t]) * run.ld_gates * run.size + at)
+    barrier(thread, threads)
+
+
+cdef void table_gradient(Run* run, int thread, int threads) noexcept nogil:
+    """Add the gradient of the table to dx, its rows shared out."""
+    cdef Py_ssize_t row0, row1
+    cdef char* to
+    share(run.V, thread, threads, &row0, &row1)
+    to = run.dx.base + row0 * run.X * run.size
+    run.ops.product(&run.product[0], row1 - row0,
+                    run.projected + (row0 * run.ld_gates + run.cell.x_first * run.W) * run.size, to, to, 0,
+                    run.product[0].panels)
 
 
 cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
@@ -14,6 +42,9 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
     cdef char* scratch
     cdef char* gates
     if run.dx.base == NULL:
+        return
+    if run.V:
+        table_gradient(run, thread, threads)
         return
     share(run.R, thread, threads, &row0, &row1)
     scratch = run.scratch + thread * run.scratch_size
@@ -38,25 +69,20 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
 
 
 cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
-    """The sums of outer products, shared out by panels over all weights together, and the sums for the biases."""
-    cdef Py_ssize_t total = 0, mine0, mine1, p0, p1, at, k, columns0, columns1
+    """The sums of outer products, shared out by panels, and the sums for the biases."""
+    cdef Py_ssize_t p0, p1, k, columns0, columns1
     cdef Py_ssize_t segment = 4096
     cdef rf_outer part
     cdef int which
-    for which in range(1 + run.cell.phases):
-        total += run.outer[which].panels
-    share(total, thread, threads, &mine0, &mine1)
     k = 0
-    while k == 0 or k < run.R:
-        at = 0
+    while k == 0 or k < max(run.R, run.V):
         for which in range(1 + run.cell.phases):
-            p0 = max(mine0 - at, 0)
-            p1 = min(mine1 - at, run.outer[which].panels)
-            at += run.outer[which].panels
-            if p0 >= p1:
-                continue
+            # every thread a part of each weight; who gets the odd panel changes from weight to weight
+            share(run.outer[which].panels, threads - 1 - thread if which & 1 else thread, threads, &p0, &p1)
             part = run.outer[which]
-            part.k = min(segment, run.R - k)
+            part.k = min(segment, part.k - k)
+            if p0 >= p1 or part.k <= 0 and k > 0:
+                continue
             part.accumulate = k > 0
             if part.rows_a != NULL:
                 part.rows_a += k
@@ -64,7 +90,7 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
                 part.a = <const char*> part.a + k * part.lda * run.size
             part.b = <const char*> part.b + k * part.ldb * run.size
             run.ops.outer(&part, p0, p1, run.scratch + thread * run.scratch_size)
-        if run.bias_sums != NULL:
+        if run.bias_sums != NULL and k < run.R:
             share(run.ld_gates // run.W, thread, threads, &columns0, &columns1)
             run.ops.column_sums(min(segment, run.R - k), (columns1 - columns0) * run.W,
                                 run.gates + (k * run.ld_gates + columns0 * run.W) * run.size, run.ld_gates,

@@ -8,14 +8,16 @@ step the pointwise part, then the product that carries the gradient one step bac
 for each weight, over all steps (gradients.pyx). How threads share the work: plan.pyx.
 """
 
+import numpy as np
+
 cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
-from rnnfast._native.gradients cimport add_gradients, input_gradient, weight_gradients
+from rnnfast._native.gradients cimport add_gradients, input_gradient, sum_by_index, weight_gradients
 from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_outer, rf_phase, rf_product, rf_step
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport GROUP, Run, poll, row_share, set_run, share, split, step_of
-from rnnfast._native.rows cimport Lengths, Rows, load_state, read_row, row_at, store_state, write_row
+from rnnfast._native.rows cimport Lengths, Rows, index_at, load_state, read_row, row_at, store_state, write_row
 
 cnp.import_array()
 
@@ -49,7 +51,7 @@ cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_
                        Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
     cdef const rf_phase* phase
     cdef const rf_product* product
-    cdef Py_ssize_t group, panel0, panel1, r0, r1, j, unit
+    cdef Py_ssize_t count, k, panel0, panel1, r0, r1, j, unit
     cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
     cdef char* gates
     cdef const char* source
@@ -61,14 +63,17 @@ cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_
             source = <const char*> s.aux
         else:
             source = <const char*> s.h_prev
-        for group in range(group0, group1):
-            panel0 = group * GROUP
-            panel1 = min(panel0 + GROUP, run.P)
+        count = (min(group1 * GROUP, run.P) - group0 * GROUP + run.grain - 1) // run.grain
+        for k in range(count):
+            # every other step walks the weights backwards, so that it begins with what is still in cache
+            panel0 = group0 * GROUP + (count - 1 - k if run.zigzag and t & 1 else k) * run.grain
+            panel1 = min(panel0 + run.grain, run.P)
             for r0 in range(row0, row1, 24):  # rows whose gates of one group stay in the first-level cache
                 r1 = min(r0 + 24, row1)
                 gates = <char*> s.gates + r0 * gates_line + phase.first * run.W * run.size
                 if run.cell.slots == 1:
-                    run.ops.product(product, r1 - r0, source + r0 * line, gates, gates, group, group + 1)
+                    run.ops.product(product, r1 - r0, source + r0 * line, gates, gates, panel0 // GROUP,
+                                    (panel1 + GROUP - 1) // GROUP)
                 else:
                     run.ops.product(product, r1 - r0, source + r0 * line, gates, gates, panel0, panel1)
                 if run.save:
@@ -89,12 +94,40 @@ cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_
         barrier(thread, threads)
 
 
+cdef void project(const Run* run, Py_ssize_t rows, const char* xs, char* gates) noexcept nogil:
+    """Pre-activations of compact rows from their inputs alone."""
+    run.ops.product(&run.product[0], rows, xs, run.bias, gates, 0, run.product[0].panels)
+    if run.cell.x_slots < run.cell.slots:
+        run.ops.fill_slots(rows, run.P, run.cell.slots, run.cell.x_slots, run.cell.slots - run.cell.x_slots, run.bias,
+                           gates)
+
+
+cdef void project_inputs(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t base, Py_ssize_t t,
+                         char* gates) noexcept nogil:
+    """The same for rows row0..row1, which begin at step t or later; `base` is the first row of the gate buffer."""
+    cdef char* xs
+    if run.gather:
+        xs = run.xs + (row0 - base) * run.X * run.size
+        gather_rows(run, row0, row1, t, xs)
+    else:
+        xs = run.xs + row0 * run.ld_x * run.size
+    project(run, row1 - row0, xs, gates)
+
+
+cdef void look_up(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t, char* gates) noexcept nogil:
+    """The same where the inputs are rows of a table, which has been projected."""
+    cdef Py_ssize_t row, line = run.ld_gates * run.size
+    for row in range(row0, row1):
+        t = step_of(run, row, t)
+        memcpy(gates, run.projected + index_at(&run.x, t, row - run.off[t]) * line, line)
+        gates += line
+
+
 cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
     cdef Py_ssize_t t = 0, end, row0, row1, first, base, my_row0 = 0, my_row1, group0 = 0, group1 = run.groups
     cdef rf_step s
     cdef bint takes_part = thread < run.sharing
-    cdef char* xs
     cdef char* gates
     my_row1 = run.B
     cdef int sharing = min(threads, run.sharing)  # the pool may have given fewer than asked for
@@ -102,6 +135,10 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
         share(run.groups, thread, sharing, &group0, &group1)
     else:
         row_share(run, thread, sharing, &my_row0, &my_row1)
+    if run.V:
+        share(run.V, thread, threads, &row0, &row1)
+        project(run, row1 - row0, run.table + row0 * run.X * run.size, run.projected + row0 * run.ld_gates * run.size)
+        barrier(thread, threads)
     while t < run.T:
         first = run.off[t]
         end = t + 1
@@ -113,16 +150,11 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
         row0 += first
         row1 += first
         if row1 > row0:
-            if run.gather:
-                xs = run.xs + (row0 - base) * run.X * run.size
-                gather_rows(run, row0, row1, t, xs)
-            else:
-                xs = run.xs + row0 * run.ld_x * run.size
             gates = run.gates + (row0 - base) * run.ld_gates * run.size
-            run.ops.product(&run.product[0], row1 - row0, xs, run.bias, gates, 0, run.product[0].panels)
-            if run.cell.x_slots < run.cell.slots:
-                run.ops.fill_slots(row1 - row0, run.P, run.cell.slots, run.cell.x_slots,
-                                   run.cell.slots - run.cell.x_slots, run.bias, gates)
+            if run.V:
+                look_up(run, row0, row1, t, gates)
+            else:
+                project_inputs(run, row0, row1, base, t, gates)
         barrier(thread, threads)
         if takes_part:
             while t < end:
@@ -155,7 +187,10 @@ cdef void backward_step(const Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row
     cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
     cdef Py_ssize_t panel0 = group0 * GROUP, panel1 = min(group1 * GROUP, run.P)
     cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u
+    cdef Py_ssize_t group
     cdef char* to
+    cdef char* init
+    cdef char* gates
     cdef const char* dy
     cdef int i
     if run.y.base != NULL and units > 0:
@@ -176,9 +211,15 @@ cdef void backward_step(const Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row
         if run.by_units:
             barrier(thread, threads)
         to = (run.daux if phase.from_aux else run.dh) + row0 * line
-        run.ops.product(&run.product[i + 1], row1 - row0,
-                        <char*> s.gates + row0 * gates_line + phase.first * run.W * run.size,
-                        NULL if phase.from_aux else to, to, group0, group1)
+        gates = <char*> s.gates + row0 * gates_line + phase.first * run.W * run.size
+        init = NULL if phase.from_aux else to
+        if run.zigzag and t & 1:
+            group = group1
+            while group > group0:
+                run.ops.product(&run.product[i + 1], row1 - row0, gates, init, to, max(group - 2, group0), group)
+                group -= 2
+        else:
+            run.ops.product(&run.product[i + 1], row1 - row0, gates, init, to, group0, group1)
 
 
 cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
@@ -203,6 +244,8 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
             if run.stop:
                 return
     barrier(thread, threads)
+    if run.V:
+        sum_by_index(run, thread, threads)
     input_gradient(run, thread, threads)
     weight_gradients(run, thread, threads)
 
@@ -215,7 +258,8 @@ cdef class Saved:
 
     cdef Packed packed
     cdef Lengths rows
-    cdef object x             # keeps the user's array alive where xs points into it
+    cdef object x             # keeps the user's array alive where xs points into it; indices where there is a table
+    cdef cnp.ndarray table    # (V, X), or None
     cdef bint reverse, used
     cdef Py_ssize_t ld_x
     cdef bint gather
@@ -241,10 +285,11 @@ cdef class Saved:
         self.xs = self.gates = self.h = self.c = self.aux = NULL
 
 
-def direction_forward(cell, cnp.ndarray x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save):
+def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save):
     """Run one direction of one layer over a batch; see rnnfast.reference.recurrent for what everything is."""
     cdef Packed packed = packed_weights(cell.name, weights)
-    cdef Lengths rows = Lengths(cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), lengths)
+    cdef Lengths rows = Lengths(cnp.PyArray_DIM(out, 0), cnp.PyArray_DIM(out, 1), lengths)
+    cdef cnp.ndarray table = None
     cdef Run run
     cdef Saved saved = None
     cdef Py_ssize_t line, j, gate_rows, state_rows
@@ -258,17 +303,26 @@ def direction_forward(cell, cnp.ndarray x, weights, tuple state, lengths, bint r
         run.product[i] = packed.forward[i]
         run.product[i].lda = run.ld
         run.product[i].ldc = run.product[i].ld_init = run.ld_gates
+    if isinstance(x, tuple):
+        table = np.ascontiguousarray(x[0])
+        x = x[1][:, :, None]
+        run.table, run.V = cnp.PyArray_BYTES(table), cnp.PyArray_DIM(table, 0)
     threads = split(&run, 1)
     saved = Saved()
     saved.packed, saved.rows, saved.reverse = packed, rows, reverse
     try:
         rows.set_rows(&run.x, x, reverse)
         rows.set_rows(&run.y, out, reverse)
-        run.ld_x = rows.linear(&run.x, run.size)
+        run.ld_x = run.X if run.V else rows.linear(&run.x, run.size)
         run.gather = run.ld_x == 0
         gate_rows = run.R if save else min(run.R, max(run.chunk, run.B))
         state_rows = run.B + run.R if save else run.B
-        if run.gather:
+        if run.V:
+            saved.x, saved.table = x, table
+            run.projected = <char*> alloc(run.V * run.ld_gates * run.size)
+            if run.projected == NULL:
+                raise MemoryError
+        elif run.gather:
             run.ld_x = run.X
             saved.gather = True
             saved.xs = <char*> alloc(gate_rows * run.X * run.size)
@@ -301,6 +355,7 @@ def direction_forward(cell, cnp.ndarray x, weights, tuple state, lengths, bint r
     finally:
         release(run.x.start)
         release(run.y.start)
+        release(run.projected)
     return final, (saved if save else None)
 
 
@@ -341,7 +396,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     cdef Py_ssize_t line, columns
     cdef int threads, i
     cdef char* work = NULL
-    cdef size_t sizes[8]
+    cdef size_t sizes[9]
     cdef size_t total = 0
     cdef rf_outer* outer
     if saved.used:
@@ -356,6 +411,8 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     run.errors = <void*> errors
     run.before = rows.before
     run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
+    if saved.table is not None:
+        run.table, run.V = cnp.PyArray_BYTES(saved.table), cnp.PyArray_DIM(saved.table, 0)
     threads = split(&run, 2)
     for i in range(1 + packed.cell.phases):
         run.product[i] = packed.backward[i]
@@ -363,7 +420,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         run.product[i].ldc = run.product[i].ld_init = run.ld
     run.scratch_size = max(run.ops.outer_scratch(max(run.X, run.H)), 96 * run.X) * run.size
     run.scratch_size = (run.scratch_size + 63) // 64 * 64
-    # one block: dh, dc, daux, sums by weight, sums for biases, scratch by thread
+    # one block: dh, dc, daux, sums by weight, sums for biases, scratch by thread, sums by index
     sizes[0] = run.B * line
     sizes[1] = run.B * line if packed.cell.has_c else 0
     sizes[2] = run.B * line if packed.cell.has_aux else 0
@@ -373,7 +430,8 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             sizes[3 + i] = packed.columns(i) * (run.X if i == 0 else run.H) * run.size
     sizes[6] = run.ld_gates * run.size if packed.has_bias else 0
     sizes[7] = threads * run.scratch_size
-    for i in range(8):
+    sizes[8] = run.V * run.ld_gates * run.size
+    for i in range(9):
         sizes[i] = (sizes[i] + 63) // 64 * 64
         total += sizes[i]
     try:
@@ -388,6 +446,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         run.sums[2] = run.sums[1] + sizes[4]
         run.bias_sums = run.sums[2] + sizes[5]
         run.scratch = run.bias_sums + sizes[6]
+        run.projected = run.scratch + sizes[7]
         if packed.has_bias:
             memset(run.bias_sums, 0, sizes[6])
         else:
@@ -397,7 +456,12 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             load_gradient(rows, dstate[1], run.dc, run.ld, run.size)
         if dy is not None:
             rows.set_rows(&run.y, dy, saved.reverse)
-        if dx is not None:
+        if run.V:
+            rows.set_rows(&run.x, saved.x, saved.reverse)
+        if run.V and dx is not None:
+            run.dx.base = cnp.PyArray_BYTES(<cnp.ndarray> dx)
+            run.product[0].ldc = run.product[0].ld_init = run.X
+        elif dx is not None:
             rows.set_rows(&run.dx, dx, saved.reverse)
             run.product[0].ldc = rows.linear(&run.dx, run.size)
             run.direct_dx = run.product[0].ldc != 0
@@ -412,7 +476,11 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             outer.vectors, outer.last = packed.forward[i].vectors, packed.forward[i].last
             outer.tail = packed.forward[i].tail
             outer.c = run.sums[i]
-            if i == 0:
+            outer.k = run.R
+            if i == 0 and run.V:
+                outer.a, outer.lda, outer.k = run.table, run.X, run.V
+                outer.b = run.projected + packed.first(0) * run.W * run.size
+            elif i == 0:
                 outer.a, outer.lda = saved.xs, saved.ld_x
             elif packed.cell.phase[i - 1].from_aux:
                 outer.a, outer.lda = run.aux, run.ld
@@ -422,7 +490,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             parallel(backward_task, &run, threads)
         if errors:
             raise errors[0]
-        if dx is not None:
+        if dx is not None and not run.V:
             rows.zero_tails(dx)
         add_gradients(&run, packed, grads)
         dh = store_state(rows, run.dh, run.ld, run.H, run.size)
@@ -431,6 +499,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         return (dh,)
     finally:
         release(work)
+        release(run.x.start)
         release(run.y.start)
         release(run.dx.start)
         saved.free()

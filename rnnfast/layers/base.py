@@ -153,3 +153,29 @@ def add_gradient(grads: Gradients, name: str, value: FloatArray) -> None:
         grads[name] += value
     else:
         grads[name] = value
+
+
+def check_gradients(grads: Any, params: Mapping[str, FloatArray]) -> None:
+    """Raise unless ``grads`` is a dict and its entries for ``params`` are arrays of their kind to be added into.
+
+    Raises
+    ------
+    TypeError
+        If it is no dict, or an entry is no array or a read-only one.
+    ValueError
+        If an entry has another shape or dtype.
+    """
+    if not isinstance(grads, dict):
+        raise TypeError(f"grads must be a dict of arrays by parameter name; got {type(grads).__name__}")
+    for name, param in params.items():
+        found = grads.get(name)
+        if found is None:
+            continue
+        if not isinstance(found, np.ndarray) or not found.flags.writeable:
+            got = type(found).__name__ + (" that is read-only" if isinstance(found, np.ndarray) else "")
+            raise TypeError(f"grads[{name!r}] must be an array that can be written to; got {got}")
+        if found.shape != param.shape or found.dtype != param.dtype:
+            raise ValueError(
+                f"grads[{name!r}] must have shape {param.shape} and dtype {param.dtype}; "
+                f"got {found.shape} and {found.dtype}"
+            )

@@ -26,7 +26,8 @@ from rnnfast.checks import (
     check_size,
 )
 from rnnfast.initializers import orthogonal, uniform, xavier_uniform
-from rnnfast.layers.base import Gradients, Layer, Pullback
+from rnnfast.layers.base import Gradients, Layer, Pullback, check_gradients
+from rnnfast.rows import Lookup
 
 _KINDS = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
 
@@ -156,8 +157,14 @@ class Recurrent(Layer):
         pullback = _Pullback(self, saved, y.shape, version)
         return ((y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])), pullback
 
-    def _checked(self, x: Any, state: Any, lengths: Any) -> tuple[FloatArray, engine.States, Any]:
+    def _checked(self, x: Any, state: Any, lengths: Any) -> tuple[FloatArray | Lookup, engine.States, Any]:
         """Return x (N, T, I), the initial state as a tuple and the lengths, or raise."""
+        if isinstance(x, Lookup):
+            if x.table.dtype == self.dtype and x.table.shape[1] == self.input_size:
+                batch, steps = x.indices.shape if self.batch_first else x.indices.shape[::-1]
+                found = x if self.batch_first else Lookup(x.table, x.indices.T)
+                return (found, *self._checked_rest(state, lengths, batch, steps))
+            x = x.table[x.indices]
         if type(x) is not np.ndarray or x.dtype != self.dtype or x.ndim != 3 or x.shape[2] != self.input_size:
             x = check_real(
                 "x", x, self.dtype, ("N", "T", self.input_size) if self.batch_first else ("T", "N", self.input_size)
@@ -165,11 +172,15 @@ class Recurrent(Layer):
         if not self.batch_first:
             x = x.transpose(1, 0, 2)
         batch, steps, _ = x.shape
+        return (x, *self._checked_rest(state, lengths, batch, steps))
+
+    def _checked_rest(self, state: Any, lengths: Any, batch: int, steps: int) -> tuple[engine.States, Any]:
+        """Return the initial state as a tuple and the lengths, or raise."""
         if lengths is not None:
             lengths = check_lengths(lengths, batch, steps)
         shape = (len(self._names), batch, self.hidden_size)
         if state is None:
-            return x, (np.zeros(shape, self.dtype),) * len(self.cell.states), lengths
+            return (np.zeros(shape, self.dtype),) * len(self.cell.states), lengths
         count = len(self.cell.states)
         parts = state if count > 1 else (state,)
         if type(parts) is tuple and len(parts) == count:  # arrays that fit as they are need no more
@@ -177,8 +188,8 @@ class Recurrent(Layer):
                 if type(part) is not np.ndarray or part.dtype != self.dtype or part.shape != shape:
                     break
             else:
-                return x, parts, lengths
-        return x, tuple(check_real(n, s, self.dtype, shape) for n, s in self._parts("state", state)), lengths
+                return parts, lengths
+        return tuple(check_real(n, s, self.dtype, shape) for n, s in self._parts("state", state)), lengths
 
     def _parts(self, argument: str, state: Any) -> list[tuple[str, Any]]:
         """Return each array of ``state`` with what to call it, or raise."""
@@ -204,21 +215,6 @@ class Recurrent(Layer):
             weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]
             self._weights = (version, weights)
         return weights
-
-    def _gradient(self, grads: Gradients, name: str) -> FloatArray:
-        """Return the array of that name in ``grads``, or zeros where there is none; raise if it does not fit."""
-        param = self.params[name]
-        found = grads.get(name)
-        if found is None:
-            return np.zeros_like(param)
-        if not isinstance(found, np.ndarray) or not found.flags.writeable:
-            raise TypeError(f"grads[{name!r}] must be an array that can be written to; got {type(found).__name__}")
-        if found.shape != param.shape or found.dtype != param.dtype:
-            raise ValueError(
-                f"grads[{name!r}] must have shape {param.shape} and dtype {param.dtype}; "
-                f"got {found.shape} and {found.dtype}"
-            )
-        return found
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values, the seed apart."""
@@ -293,18 +289,16 @@ class _Pullback:
             batch, steps, width = self._shape
             dy = check_real("dy", dy, layer.dtype, self._shape if layer.batch_first else (steps, batch, width))
             dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
-        if not isinstance(grads, dict):
-            raise TypeError(f"grads must be a dict of arrays by parameter name; got {type(grads).__name__}")
+        check_gradients(grads, layer.params)
         shape = (len(layer._names), self._shape[0], layer.hidden_size)
         parts = [None] * len(layer.cell.states) if dstate is None else layer._parts("dstate", dstate)
         dfinal = tuple(None if p is None or p[1] is None else check_real(*p, layer.dtype, shape) for p in parts)
-        own = [{kind: layer._gradient(grads, name) for kind, name in names.items()} for names in layer._names]
 
         self._saved = None
-        for names, arrays in zip(layer._names, own, strict=True):
-            grads.update({name: arrays[kind] for kind, name in names.items()})
+        grads.update({name: np.zeros_like(p) for name, p in layer.params.items() if grads.get(name) is None})
+        own = [{kind: grads[name] for kind, name in names.items()} for names in layer._names]
         dx, dinitial = engine.backward(saved, dy, dfinal, own, layer.dtype, layer.hidden_size, not layer.batch_first)
-        dx = dx if layer.batch_first else dx.transpose(1, 0, 2)
+        dx = dx if layer.batch_first or dx.ndim == 2 else dx.transpose(1, 0, 2)
         return dx if dstate is None else (dx, dinitial if len(dinitial) > 1 else dinitial[0])
 
 
@@ -337,8 +331,8 @@ class RNN(Recurrent):
     seed : int, numpy.random.Generator or None, default None
         For the initial parameters; None: fresh entropy.
     init : {"default", "torch"}, default "default"
-        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
-        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+        "default": Xavier uniform input weights, orthogonal recurrent weights and zero biases. "torch": all uniform
+        within 1 / sqrt(hidden_size) of zero.
 
     Examples
     --------
@@ -405,7 +399,7 @@ class LSTM(Recurrent):
         For the initial parameters; None: fresh entropy.
     init : {"default", "torch"}, default "default"
         "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
-        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+        but for the forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
 
     Examples
     --------
@@ -466,8 +460,8 @@ class GRU(Recurrent):
     seed : int, numpy.random.Generator or None, default None
         For the initial parameters; None: fresh entropy.
     init : {"default", "torch"}, default "default"
-        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
-        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases.
+        "torch": all uniform within 1 / sqrt(hidden_size) of zero.
     reset_after : bool, default True
         Whether the reset gate acts after the recurrent product or before it. Keyword only.
 

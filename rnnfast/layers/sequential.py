@@ -9,6 +9,8 @@ import numpy as np
 
 from rnnfast.checks import check_generator
 from rnnfast.layers.base import Gradients, Layer, Pullback
+from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.recurrent import Recurrent
 
 
 class Sequential(Layer):
@@ -76,6 +78,8 @@ class Sequential(Layer):
             try:
                 if layer.stateful:
                     x, own = layer(x, own, lengths=lengths)  # type: ignore[misc]
+                elif self._feeds_recurrent(k):
+                    x = layer.lookup(x)  # type: ignore[attr-defined]
                 else:
                     x = layer(x, lengths=lengths)
             except (TypeError, ValueError, IndexError) as error:
@@ -125,6 +129,8 @@ class Sequential(Layer):
             try:
                 if layer.stateful:
                     (x, own), pullback = layer.forward(x, own, lengths=lengths, rng=rng)  # type: ignore[misc]
+                elif self._feeds_recurrent(k):
+                    x, pullback = layer.forward_lookup(x)  # type: ignore[attr-defined]
                 else:
                     x, pullback = layer.forward(x, lengths=lengths, rng=rng)
             except (TypeError, ValueError, IndexError) as error:
@@ -155,6 +161,14 @@ class Sequential(Layer):
                 dy = pullback(dy, own)
             grads.update({prefix + name: array for name, array in own.items()})
         return dy if dstate is None else (dy, tuple(dstates))
+
+    def _feeds_recurrent(self, k: int) -> bool:
+        """Return whether layer k is a table whose rows go straight into a recurrent layer."""
+        return (
+            isinstance(self.layers[k], Embedding)
+            and k + 1 < len(self.layers)
+            and isinstance(self.layers[k + 1], Recurrent)
+        )
 
     def _place(self, k: int, error: Exception) -> None:
         """Name the layer in an error of any but the first: its x is not the one that the user gave."""
