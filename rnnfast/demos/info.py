@@ -8,7 +8,6 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-import scipy
 
 from rnnfast import __version__
 from rnnfast._native import kernels
@@ -23,7 +22,7 @@ def show() -> None:
     rows = {
         "rnnfast": f"{__version__} in {Path(__file__).parents[1]}",
         "Python": f"{platform.python_version()} on {platform.machine()} ({platform.system()})",
-        "NumPy": f"{np.__version__}, SciPy {scipy.__version__}",
+        "NumPy": f"{np.__version__}, SciPy {_version('scipy')}",
         "optional": ", ".join(f"{name} {_version(name)}" for name in OPTIONAL),
         "processor": _processor(),
         "instruction set": f"{kernels.get_isa()} (available: {', '.join(kernels.isas())})",
