@@ -256,7 +256,7 @@ def test_a_terminal_without_tqdm_gets_a_line_that_rewrites_itself(monkeypatch):
 def test_a_terminal_with_tqdm_gets_its_bar(monkeypatch):
     pytest.importorskip("tqdm")
     shown = fit_showing(monkeypatch, Terminal())
-    assert "3/3" in shown
+    assert "0/3" in shown and "%|" in shown
     assert "val_loss" in shown
     assert "epoch 2/2" in shown
 
@@ -276,6 +276,17 @@ def test_the_line_that_is_rewritten_keeps_within_the_terminal(monkeypatch):
     assert len(stream.getvalue()) == 1 + 39
     bar.end_epoch("loss 1, " + "metric 1, " * 9)
     assert stream.getvalue().count("metric") > 9
+
+
+def test_a_bar_leaves_the_whole_summary_behind():
+    tqdm, stream = pytest.importorskip("tqdm").tqdm, io.StringIO()
+    bar = progress.TqdmBar(lambda **kwargs: tqdm(file=stream, ncols=40, **kwargs))
+    bar.begin_epoch("epoch 1/1", 1)
+    bar.advance("loss 1", 0.0)
+    summary = "loss 1, " + "metric 1, " * 9
+    bar.end_epoch(summary)
+    bar.close()
+    assert stream.getvalue().splitlines()[-1].lstrip("\r ") == f"epoch 1/1: {summary}"
 
 
 def test_a_history_lists_what_it_has():

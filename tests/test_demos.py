@@ -288,6 +288,8 @@ def test_info(capsys):
         "rnnfast",
         "Python",
         "NumPy",
+        "optional",
+        "processor",
         "instruction set",
         "threads",
         "backend",

@@ -48,8 +48,9 @@ def test_a_failing_disk_leaves_the_old_file(call, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic.os, call, fail)
-    with pytest.raises(OSError, match="No space"), atomic_write(path) as file:
+    with pytest.raises(OSError, match="No space") as caught, atomic_write(path) as file:
         file.write(b"new")
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
 
 

@@ -194,17 +194,23 @@ WRONG = Sequential(LSTM(2, 3, seed=0), Dense(4, 3, seed=1))
 @pytest.mark.parametrize(
     ("model", "x", "y", "loss", "match"),
     [
-        (CLASSES, X[..., 0], [0] * 4, SoftmaxCrossEntropy(), r"^x does not suit the model.* shape \(4, 5\): x must"),
-        (CLASSES, list(X[..., 0]), [0] * 4, SoftmaxCrossEntropy(), r"^x does not .* a list of 4 sequences: x must"),
+        (
+            CLASSES,
+            X[..., 0],
+            [0] * 4,
+            SoftmaxCrossEntropy(),
+            r"^x, of shape \(4, 5\), does not suit the model.*: x must",
+        ),
+        (CLASSES, list(X[..., 0]), [0] * 4, SoftmaxCrossEntropy(), r"^x, a list of 4 sequences, does not .*: x must"),
         (
             CLASSES,
             X,
             np.zeros((4, 1), int),
             SoftmaxCrossEntropy(),
-            r"^y does not suit the loss.* shape \(4, 1\): target",
+            r"^y, of shape \(4, 1\), does not suit the loss.*: target",
         ),
-        (CLASSES, X, [0, 1, 2, 3], SoftmaxCrossEntropy(), r"^y does not suit .* must lie in 0\.\.2"),
-        (WRONG, X, X, MeanSquared(), r"^x does not suit the model.*: layers\[1\] \(Dense\): x must have shape"),
+        (CLASSES, X, [0, 1, 2, 3], SoftmaxCrossEntropy(), r"^y, of shape \(4,\), does not suit .* must lie in 0\.\.2"),
+        (WRONG, X, X, MeanSquared(), r"^x, .*, does not suit the model.*: layers\[1\] \(Dense\): x must have shape"),
     ],
 )
 def test_errors_name_what_the_user_passed(model, x, y, loss, match):

@@ -41,7 +41,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(beside)):
+            error.filename, error.filename2 = os.fspath(path), None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)
         raise

@@ -50,7 +50,7 @@ class Samples:
             assert isinstance(self.x, np.ndarray)
             sizes = check_lengths(lengths, len(self.x), self.x.shape[1])
         self.lengths = sizes
-        with told_of(f"{name_x} does not suit the model, tried on a part of {shown(self.x)}"):
+        with told_of(f"{name_x}, {shown(self.x)}, does not suit the model, here tried on a part"):
             self._pred = self._try(model)
         self.per_step = self.timed and self._pred.ndim > 2
         self.mask = None if mask is None else self._matched("mask", mask)
@@ -76,7 +76,7 @@ class Samples:
                 valid = within if valid is None else valid & within
         elif self.mask is not None:  # what a mask leaves out of a list may be anything: its batch will tell
             return
-        with told_of(f"{self._name_y} does not suit the loss, tried on two targets of {shown(self.y)}"):
+        with told_of(f"{self._name_y}, {shown(self.y)}, does not suit the loss, here tried on two targets"):
             try_loss(loss, self._pred, self.y, valid)
 
     def _try(self, model: Layer) -> NDArray[Any]:

@@ -116,7 +116,7 @@ def sizes_of(data: Data) -> NDArray[np.int64] | None:
 
 def shown(data: Data) -> str:
     """Return in words what came: the shape of an array, the number of sequences in a list."""
-    return f"shape {data.shape}" if isinstance(data, np.ndarray) else f"a list of {len(data)} sequences"
+    return f"of shape {data.shape}" if isinstance(data, np.ndarray) else f"a list of {len(data)} sequences"
 
 
 def take(data: Data, rows: NDArray[np.int64], steps: int | None) -> NDArray[Any]:

@@ -104,14 +104,16 @@ class PlainBar(Lines):
 
 
 class TqdmBar(Silent):
-    """A bar of tqdm's for each epoch."""
+    """A bar of tqdm's for each epoch, and a line once it is over."""
 
     def __init__(self, make: Any) -> None:
         self._make = make
         self._bar: Any = None
+        self._title = ""
         self._shown = -math.inf
 
     def begin_epoch(self, title: str, batches: int) -> None:
+        self._title = title
         self._bar = self._make(
             total=batches or None,
             desc=title,
@@ -128,9 +130,12 @@ class TqdmBar(Silent):
         self._bar.update()
 
     def end_epoch(self, text: str) -> None:
-        self._bar.set_postfix_str(text)
-        self._bar.close()
-        self._bar = None
+        # In the bar the end of the line would be cut off at the edge of the terminal.
+        bar, self._bar = self._bar, None
+        bar.leave = False
+        bar.close()
+        bar.fp.write(f"{self._title}: {text}\n")
+        bar.fp.flush()
 
     def close(self) -> None:
         if self._bar is not None:

@@ -61,12 +61,12 @@ class StreamFeed:
         """Try the model on one step, or the least and the greatest index; let the loss judge the targets."""
         ends = extremes(self._x) if self._x.ndim == 2 else None
         name_x, name_y = self._names
-        with told_of(f"{name_x} does not suit the model, tried on a part of it"):
+        with told_of(f"{name_x} does not suit the model, here tried on a part"):
             out = model(self._x[:1, :1] if ends is None else ends[None])
         pred = out[0] if model.stateful else out
         if pred.ndim < 3:
             raise ValueError(f"model must keep the time axis to be trained on a stream; its output is {pred.shape}")
-        with told_of(f"{name_y} does not suit the loss, tried on two of the targets"):
+        with told_of(f"{name_y} does not suit the loss, here tried on two targets"):
             try_loss(loss, pred, self._y, None)
 
     def __len__(self) -> int:
