@@ -15,7 +15,7 @@ from rnnfast.metrics import Metric
 from rnnfast.optimizers import Optimizer
 from rnnfast.schedules import Schedule
 from rnnfast.training.batches import BatchFeed, Samples
-from rnnfast.training.faults import TrainingError
+from rnnfast.training.faults import TrainingError, leaves
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
 from rnnfast.training.loop import Loop
@@ -75,13 +75,22 @@ class Trainer:
         metrics: Sequence[Metric] = (),
         seed: int = 0,
     ) -> None:
-        for name, value, kind in (("model", model, Layer), ("optimizer", optimizer, Optimizer)):
-            if not isinstance(value, kind):
-                raise TypeError(f"{name} must be a {kind.__name__}; got {type(value).__name__}")
+        if not isinstance(model, Layer):
+            raise TypeError(f"model must be a Layer; got {type(model).__name__}")
+        for name, layer in leaves(model):
+            if not getattr(layer, "batch_first", True):
+                place = f"layer {name} is {layer!r}" if name else f"got {layer!r}"
+                raise ValueError(f"model must be batch first; {place}")
+        if not isinstance(optimizer, Optimizer):
+            raise TypeError(f"optimizer must be an Optimizer; got {type(optimizer).__name__}")
+        if isinstance(loss, type):
+            raise TypeError(f"loss must be a loss, not its class: {loss.__name__}()")
         if not callable(loss) or not hasattr(loss, "forward"):
             raise TypeError(f"loss must be callable and have forward; got {type(loss).__name__}")
         if schedule is not None and not isinstance(schedule, Schedule):
             raise TypeError(f"schedule must be a Schedule; got {type(schedule).__name__}")
+        if not isinstance(metrics, Sequence):
+            raise TypeError(f"metrics must be a sequence of Metric; got {type(metrics).__name__}")
         for metric in metrics:
             if not isinstance(metric, Metric):
                 raise TypeError(f"metrics must be of Metric; got {type(metric).__name__}")

@@ -49,6 +49,8 @@ class Loop:
         self.trainer, self.feed, self.measured = trainer, feed, measured
         self.epochs = check_size("epochs", epochs)
         self.limit = math.inf if max_seconds is None else check_number("max_seconds", max_seconds, 0, above=True)
+        if not isinstance(callbacks, Sequence):
+            raise TypeError(f"callbacks must be a sequence of Callback; got {type(callbacks).__name__}")
         self.callbacks = tuple(callbacks)
         self._check_monitors()
         self.started, self.first = time.perf_counter(), trainer.step
