@@ -21,7 +21,7 @@ _HOMES = {
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
     "generation": ("generate", "generate_text", "sample"),
-    "gradcheck": ("GradcheckResult", "gradcheck"),
+    "gradient_check": ("GradcheckResult", "gradcheck"),
     "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
     "layers": (
         "GRU",
@@ -72,7 +72,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         global_norm as global_norm,
     )
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
-    from rnnfast.gradcheck import GradcheckResult as GradcheckResult, gradcheck as gradcheck
+    from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
     from rnnfast.io import (
         ModelFileError as ModelFileError,
         load_checkpoint as load_checkpoint,

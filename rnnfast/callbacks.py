@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
 import os
 from collections.abc import Mapping
@@ -119,44 +120,36 @@ class EarlyStopping(Callback):
 
 
 class Checkpoint(Callback):
-    """Write the model, or all that training needs to go on, to a file at the end of epochs.
+    """Write checkpoints in training: ``trainer.resume`` goes on from one, ``load_model`` reads the model in it.
 
     Parameters
     ----------
     path : str or path-like
-        Where to; ``{epoch}`` in it is replaced, so that files are kept apart. Else each replaces the one before.
+        Where to; ``{epoch}`` in it is replaced, so that files are kept apart. Else each replaces the one before. As
+        for `save_checkpoint`; the folder must be there when the fit begins.
     monitor : str, optional
         A name of the history: write only when it is the best so far. None: write every time.
     every : int, default 1
         Epochs between two writings.
     mode : {"min", "max"}, default "min"
         Which way is better.
-    training : bool, default False
-        False: the file is one of ``save_model``, for ``load_model``. True: it is one of ``save_checkpoint`` with the
-        trainer's state, and a trainer made as this one was goes on from it to the bit.
-
-    Examples
-    --------
-    >>> found = load_checkpoint("run.npz", trainer.model)  # doctest: +SKIP
-    >>> trainer.load_state_dict(found.state)  # doctest: +SKIP
     """
 
     def __init__(
-        self,
-        path: str | os.PathLike[str],
-        monitor: str | None = None,
-        every: int = 1,
-        mode: str = "min",
-        training: bool = False,
+        self, path: str | os.PathLike[str], monitor: str | None = None, every: int = 1, mode: str = "min"
     ) -> None:
         self.path = os.fspath(path)
         self.monitor = monitor
         self.every = check_size("every", every)
         self.mode = mode
-        self.training = check_flag("training", training)
         self._watch = _Watch(mode)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
+        from rnnfast.io import container
+
+        folder = container.target_of(self.path.replace("{epoch}", "0")).parent
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "there is no such folder for checkpoints", os.fspath(folder))
         self._watch = _Watch(self.mode)
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, values: Mapping[str, float]) -> None:
@@ -164,13 +157,10 @@ class Checkpoint(Callback):
             return
         if self.monitor is not None and not self._watch.better(values[self.monitor]):
             return
-        from rnnfast.io import save_checkpoint, save_model
+        from rnnfast.io import save_checkpoint
 
         path = self.path.replace("{epoch}", str(epoch))
-        if self.training:
-            save_checkpoint(path, trainer.model, step=trainer.step, state=trainer.state_dict())
-        else:
-            save_model(trainer.model, path)
+        save_checkpoint(path, trainer.model, step=trainer.step, state=trainer.state_dict())
 
 
 class CSVLogger(Callback):

@@ -16,7 +16,7 @@ FLOORS = (
     ("_native", "cells", "reference"),
     ("engine", "initializers"),
     ("layers",),
-    ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradcheck"),
+    ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradient_check"),
     ("io",),
     ("callbacks", "training", "trainer"),
     ("plotting",),

@@ -69,21 +69,16 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
 
 
 cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
-    """The sums of outer products, shared out by panels over all weights together, and the sums for the biases."""
-    cdef Py_ssize_t total = 0, mine0, mine1, p0, p1, at, k, columns0, columns1
+    """The sums of outer products, shared out by panels, and the sums for the biases."""
+    cdef Py_ssize_t p0, p1, k, columns0, columns1
     cdef Py_ssize_t segment = 4096
     cdef rf_outer part
     cdef int which
-    for which in range(1 + run.cell.phases):
-        total += run.outer[which].panels
-    share(total, thread, threads, &mine0, &mine1)
     k = 0
     while k == 0 or k < max(run.R, run.V):
-        at = 0
         for which in range(1 + run.cell.phases):
-            p0 = max(mine0 - at, 0)
-            p1 = min(mine1 - at, run.outer[which].panels)
-            at += run.outer[which].panels
+            # every thread a part of each weight; who gets the odd panel changes from weight to weight
+            share(run.outer[which].panels, threads - 1 - thread if which & 1 else thread, threads, &p0, &p1)
             part = run.outer[which]
             part.k = min(segment, part.k - k)
             if p0 >= p1 or part.k <= 0 and k > 0:

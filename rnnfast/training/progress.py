@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from typing import Any, Protocol, TextIO
@@ -80,7 +81,9 @@ class PlainBar(Lines):
         self._done += 1
         if text:
             count = f"{self._done}/{self._batches}" if self._batches else str(self._done)
-            self._write(f"{self._title}: {count} {text}" + ("" if left is None else f", {clock(left)} left"))
+            line = f"{self._title}: {count} {text}" + ("" if left is None else f", {clock(left)} left")
+            # A line that runs over the edge cannot be rewritten.
+            self._write(line[: shutil.get_terminal_size().columns - 1])
             self._shown = time.monotonic()
 
     def end_epoch(self, text: str) -> None:
