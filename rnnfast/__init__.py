@@ -40,6 +40,7 @@ _HOMES = {
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
     "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
+    "stream": ("Stream",),
     "threads": ("get_num_threads", "limit_threads", "set_num_threads"),
     "trainer": ("Trainer", "TrainingError"),
 }
@@ -118,6 +119,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         StepDecay as StepDecay,
         WarmUp as WarmUp,
     )
+    from rnnfast.stream import Stream as Stream
     from rnnfast.threads import (
         get_num_threads as get_num_threads,
         limit_threads as limit_threads,

@@ -16,7 +16,7 @@ from rnnfast.metrics import Metric
 from rnnfast.optimizers import Optimizer
 from rnnfast.schedules import Schedule
 from rnnfast.training.batches import BatchFeed, Samples
-from rnnfast.training.faults import TrainingError
+from rnnfast.training.faults import TrainingError, leaves
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
 from rnnfast.training.loop import Loop
@@ -79,6 +79,9 @@ class Trainer:
         for name, value, kind in (("model", model, Layer), ("optimizer", optimizer, Optimizer)):
             if not isinstance(value, kind):
                 raise TypeError(f"{name} must be of {kind.__name__}; got {kind_of(value)}")
+        for name, layer in leaves(model):
+            if not getattr(layer, "batch_first", True):
+                raise ValueError(f"model must be batch first; {f'layer {name} is' if name else 'got'} {layer!r}")
         if not callable(loss) or not hasattr(loss, "forward") or isinstance(loss, type):
             raise TypeError(f"loss must be callable and have forward; got {kind_of(loss)}")
         if schedule is not None and not isinstance(schedule, Schedule):

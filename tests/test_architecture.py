@@ -16,6 +16,7 @@ FLOORS = (
     ("_native", "cells", "reference"),
     ("engine", "initializers"),
     ("layers",),
+    ("stream",),
     ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradient_check"),
     ("io",),
     ("callbacks", "training", "trainer"),

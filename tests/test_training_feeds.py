@@ -120,7 +120,7 @@ X = np.zeros((4, 5, 2))
 BAD_SAMPLES = {
     "empty x": (STEPWISE, np.zeros((0, 5, 2)), np.zeros((0, 5)), None, None, ValueError, "x must not be empty"),
     "empty list": (STEPWISE, [], [], None, None, ValueError, "x must not be empty"),
-    "scalar": (STEPWISE, 3.0, [1], None, None, ValueError, "x must not be empty"),
+    "scalar": (STEPWISE, 3.0, [1], None, None, TypeError, "x must be an array or a list of sequences; got float"),
     "object": (STEPWISE, np.array([None, 1]), [1, 2], None, None, TypeError, "x must hold real numbers"),
     "text": (STEPWISE, ["abc", "de"], [1, 2], None, None, TypeError, "x must hold real numbers"),
     "nan": (STEPWISE, np.full((4, 5, 2), np.nan), X, None, None, ValueError, "x must be finite"),

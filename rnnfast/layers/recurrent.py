@@ -27,7 +27,9 @@ from rnnfast.checks import (
 )
 from rnnfast.initializers import orthogonal, uniform, xavier_uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback, check_gradients
+from rnnfast.layers.explain import Explanation, explain
 from rnnfast.rows import Lookup
+from rnnfast.threads import get_num_threads, limit_threads
 
 _KINDS = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
 
@@ -106,6 +108,10 @@ class Recurrent(Layer):
 
     def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
+        if lengths is None and not self.bidirectional:
+            found = engine.infer(self.cell, self._packed(), x, state, self.batch_first)
+            if found is not None:
+                return found
         x, initial, valid = self._checked(x, state, lengths)
         y, final, _ = engine.forward(self.cell, self._packed(), x, initial, valid, False, not self.batch_first)
         return (y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])
@@ -156,6 +162,52 @@ class Recurrent(Layer):
         )
         pullback = _Pullback(self, saved, y.shape, version)
         return ((y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])), pullback
+
+    def explain(
+        self,
+        batch: int = 1,
+        steps: int = 1,
+        *,
+        lengths: Any = None,
+        training: bool = False,
+        threads: int | None = None,
+    ) -> Explanation:
+        """Return how the layer would run a batch and why; ``print`` shows it as a table.
+
+        Parameters
+        ----------
+        batch : int, default 1
+            N, the sequences.
+        steps : int, default 1
+            T.
+        lengths : array_like (N,) of int, optional
+            Valid steps of each sequence.
+        training : bool, default False
+            Whether gradients follow.
+        threads : int, optional
+            How many it may use; None: what `get_num_threads` says here and now.
+
+        Returns
+        -------
+        Explanation
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not of its kind.
+
+        Examples
+        --------
+        >>> from rnnfast.layers.recurrent import LSTM
+        >>> plan = LSTM(64, 64).explain().layers[0]
+        >>> plan.threads, plan.shared, plan.reason
+        (1, 'one thread', 'too little work for two threads')
+        """
+        batch, steps = check_size("batch", batch, 0), check_size("steps", steps, 0)
+        valid = check_lengths(lengths, batch, steps)
+        check_flag("training", training)
+        with limit_threads(get_num_threads() if threads is None else check_size("threads", threads)):
+            return explain(self, self._packed(), batch, steps, valid, bool(training))
 
     def _checked(self, x: Any, state: Any, lengths: Any) -> tuple[FloatArray | Lookup, engine.States, Any]:
         """Return x (N, T, I), the initial state as a tuple and the lengths, or raise."""

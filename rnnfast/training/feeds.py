@@ -75,7 +75,7 @@ def check_data(name: str, value: Any, finite: bool = True) -> Data:
     Raises
     ------
     TypeError
-        If it does not hold real numbers.
+        If it is a single value, or does not hold real numbers.
     ValueError
         If it is empty, not finite, or its sequences differ in more than their length.
     """
@@ -83,7 +83,9 @@ def check_data(name: str, value: Any, finite: bool = True) -> Data:
         array = as_array(name, value)
         if array.dtype.kind == "O" and array.ndim == 1 and any(np.ndim(item) for item in array[:1]):
             return check_data(name, list(array), finite)
-        if array.ndim == 0 or not len(array):
+        if array.ndim == 0:
+            raise TypeError(f"{name} must be an array or a list of sequences; got {type(value).__name__}")
+        if not len(array):
             raise ValueError(f"{name} must not be empty; got shape {array.shape}")
         return _check_numbers(name, array, finite)
     items = [_check_numbers(f"{name}[{i}]", as_array(f"{name}[{i}]", item), finite) for i, item in enumerate(value)]
