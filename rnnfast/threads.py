@@ -155,4 +155,5 @@ def _from_environment() -> int:
     return int(wanted or 0)
 
 
-_from_environment()  # a wrong value is to be told of at the start, not by the first call that is large enough for threads
+# A wrong value is to be told of at the start, not by the first call that is large enough for threads.
+_from_environment()
