@@ -18,8 +18,7 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
     share(run.R, thread, threads, &row0, &row1)
     scratch = run.scratch + thread * run.scratch_size
     for row in range(row0, row1, 96):
-        if thread == 0:
-            poll(run, thread)
+        poll(run, thread)
         if run.stop:
             return
         n = min(96, row1 - row)
@@ -40,14 +39,19 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
 cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
     """The sums of outer products, shared out by panels over all weights together, and the sums for the biases."""
     cdef Py_ssize_t total = 0, mine0, mine1, p0, p1, at, k, columns0, columns1
-    cdef Py_ssize_t segment = 4096
+    cdef Py_ssize_t segment
     cdef rf_outer part
     cdef int which
+    # some tens of milliseconds between two looks at signals; whole blocks of the kernels below
+    segment = 192 * min(max(<Py_ssize_t> (5e6 / (<double> run.ld_gates * (run.X + run.H))), 1), 20)
     for which in range(1 + run.cell.phases):
         total += run.outer[which].panels
     share(total, thread, threads, &mine0, &mine1)
     k = 0
     while k == 0 or k < run.R:
+        poll(run, thread)
+        if run.stop:
+            break
         at = 0
         for which in range(1 + run.cell.phases):
             p0 = max(mine0 - at, 0)
@@ -69,9 +73,6 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
             run.ops.column_sums(min(segment, run.R - k), (columns1 - columns0) * run.W,
                                 run.gates + (k * run.ld_gates + columns0 * run.W) * run.size, run.ld_gates,
                                 run.bias_sums + columns0 * run.W * run.size)
-        poll(run, thread)
-        if run.stop:
-            break
         k += segment
     barrier(thread, threads)
 

@@ -14,7 +14,7 @@ from libc.string cimport memcpy, memset
 from rnnfast._native.gradients cimport add_gradients, input_gradient, weight_gradients
 from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_outer, rf_phase, rf_product, rf_step
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast._native.plan cimport GROUP, Run, poll, row_share, set_run, share, split, step_of
+from rnnfast._native.plan cimport GROUP, Run, meet, poll, row_share, set_run, share, split, step_of
 from rnnfast._native.rows cimport Lengths, Rows, load_state, read_row, row_at, store_state, write_row
 
 cnp.import_array()
@@ -45,7 +45,7 @@ cdef void set_step(const Run* run, Py_ssize_t t, Py_ssize_t row, rf_step* s) noe
         s.aux = run.aux
 
 
-cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0, Py_ssize_t row1,
+cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0, Py_ssize_t row1,
                        Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
     cdef const rf_phase* phase
     cdef const rf_product* product
@@ -65,6 +65,10 @@ cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_
             panel0 = group * GROUP
             panel1 = min(panel0 + GROUP, run.P)
             for r0 in range(row0, row1, 24):  # rows whose gates of one group stay in the first-level cache
+                if run.long_steps:
+                    poll(run, thread)
+                    if run.stop:
+                        break
                 r1 = min(r0 + 24, row1)
                 gates = <char*> s.gates + r0 * gates_line + phase.first * run.W * run.size
                 if run.cell.slots == 1:
@@ -92,10 +96,9 @@ cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_
 cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
     cdef Py_ssize_t t = 0, end, row0, row1, first, base, my_row0 = 0, my_row1, group0 = 0, group1 = run.groups
+    cdef Py_ssize_t meetings = 0
     cdef rf_step s
     cdef bint takes_part = thread < run.sharing
-    cdef char* xs
-    cdef char* gates
     my_row1 = run.B
     cdef int sharing = min(threads, run.sharing)  # the pool may have given fewer than asked for
     if run.by_units:
@@ -110,19 +113,7 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
         base = 0 if run.save else first  # compact row that the gate buffer begins with
         # the input product of all rows of the chunk
         share(run.off[end] - first, thread, threads, &row0, &row1)
-        row0 += first
-        row1 += first
-        if row1 > row0:
-            if run.gather:
-                xs = run.xs + (row0 - base) * run.X * run.size
-                gather_rows(run, row0, row1, t, xs)
-            else:
-                xs = run.xs + row0 * run.ld_x * run.size
-            gates = run.gates + (row0 - base) * run.ld_gates * run.size
-            run.ops.product(&run.product[0], row1 - row0, xs, run.bias, gates, 0, run.product[0].panels)
-            if run.cell.x_slots < run.cell.slots:
-                run.ops.fill_slots(row1 - row0, run.P, run.cell.slots, run.cell.x_slots,
-                                   run.cell.slots - run.cell.x_slots, run.bias, gates)
+        input_product(run, first + row0, first + row1, base, t, thread)
         barrier(thread, threads)
         if takes_part:
             while t < end:
@@ -131,10 +122,32 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
                              sharing)
                 t += 1
         t = end
+        if meet(run, thread, threads, &meetings):
+            return
+
+
+cdef void input_product(Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t base, Py_ssize_t t,
+                        int thread) noexcept nogil:
+    """Start the gates of compact rows row0..row1, the first of which is not before step t, from x and the biases."""
+    cdef Py_ssize_t row, n
+    cdef char* xs
+    cdef char* gates
+    for row in range(row0, row1, 96):
         poll(run, thread)
-        barrier(thread, threads)
         if run.stop:
             return
+        n = min(96, row1 - row)
+        if run.gather:
+            t = step_of(run, row, t)
+            xs = run.xs + (row - base) * run.X * run.size
+            gather_rows(run, row, row + n, t, xs)
+        else:
+            xs = run.xs + row * run.ld_x * run.size
+        gates = run.gates + (row - base) * run.ld_gates * run.size
+        run.ops.product(&run.product[0], n, xs, run.bias, gates, 0, run.product[0].panels)
+        if run.cell.x_slots < run.cell.slots:
+            run.ops.fill_slots(n, run.P, run.cell.slots, run.cell.x_slots, run.cell.slots - run.cell.x_slots, run.bias,
+                               gates)
 
 
 cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t, char* to) noexcept nogil:
@@ -149,12 +162,12 @@ cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize
 # Backward
 
 
-cdef void backward_step(const Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t group0,
+cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t group0,
                         Py_ssize_t group1, int thread, int threads) noexcept nogil:
     cdef const rf_phase* phase
     cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
     cdef Py_ssize_t panel0 = group0 * GROUP, panel1 = min(group1 * GROUP, run.P)
-    cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u
+    cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u, r
     cdef char* to
     cdef const char* dy
     cdef int i
@@ -175,16 +188,22 @@ cdef void backward_step(const Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row
         phase.backward(s, row0, row1, panel0, panel1)
         if run.by_units:
             barrier(thread, threads)
-        to = (run.daux if phase.from_aux else run.dh) + row0 * line
-        run.ops.product(&run.product[i + 1], row1 - row0,
-                        <char*> s.gates + row0 * gates_line + phase.first * run.W * run.size,
-                        NULL if phase.from_aux else to, to, group0, group1)
+        for r in range(row0, row1, 96):
+            if run.long_steps:
+                poll(run, thread)
+                if run.stop:
+                    break
+            to = (run.daux if phase.from_aux else run.dh) + r * line
+            run.ops.product(&run.product[i + 1], min(96, row1 - r),
+                            <char*> s.gates + r * gates_line + phase.first * run.W * run.size,
+                            NULL if phase.from_aux else to, to, group0, group1)
 
 
 cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
     cdef Py_ssize_t t, row0 = 0, row1 = run.B, group0 = 0, group1 = run.groups, count = 0
-    cdef int sharing = min(threads, run.sharing), which
+    cdef Py_ssize_t meetings = 0
+    cdef int sharing = min(threads, run.sharing)
     cdef rf_step s
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
@@ -198,11 +217,10 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
         count += run.n[t]
         if count > run.chunk:
             count = 0
-            poll(run, thread)
-            barrier(thread, threads)
-            if run.stop:
+            if meet(run, thread, threads, &meetings):
                 return
-    barrier(thread, threads)
+    if meet(run, thread, threads, &meetings):
+        return
     input_gradient(run, thread, threads)
     weight_gradients(run, thread, threads)
 
