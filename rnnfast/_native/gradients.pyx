@@ -13,7 +13,7 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
     cdef Py_ssize_t row0, row1, row, r, n, t = 0, j
     cdef char* scratch
     cdef char* gates
-    if run.dx.base == NULL:
+    if run.dx.base == NULL or run.blas:
         return
     share(run.R, thread, threads, &row0, &row1)
     scratch = run.scratch + thread * run.scratch_size
@@ -37,7 +37,10 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
 
 
 cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
-    """The sums of outer products, shared out by panels over all weights together, and the sums for the biases."""
+    """The sums of outer products, shared out by panels over all weights together, and the sums for the biases.
+
+    Where BLAS makes the former, there are no panels here.
+    """
     cdef Py_ssize_t total = 0, mine0, mine1, p0, p1, at, k, columns0, columns1
     cdef Py_ssize_t segment
     cdef rf_outer part

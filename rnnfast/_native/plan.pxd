@@ -31,6 +31,7 @@ ctypedef struct Run:
     # backward only
     Rows dx
     bint direct_dx
+    bint blas                            # the products after the sweep are blas_gradients.pyx's
     char* dh
     char* dc
     char* daux

@@ -5,12 +5,15 @@ All buffers are compact: rows of a step side by side, longest sequences first (r
 Forward, for each chunk of steps (small enough that its gates stay in cache): one input product for the whole chunk,
 then for each step the recurrent product and the pointwise part, group of units by group of units. Backward: for each
 step the pointwise part, then the product that carries the gradient one step back; afterwards one sum of outer products
-for each weight, over all steps (gradients.pyx). How threads share the work: plan.pyx.
+for each weight, over all steps (gradients.pyx, or blas_gradients.pyx: see provider.py). How threads share the work: plan.pyx.
 """
+
+from rnnfast._native.provider import get_gemm
 
 cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
+from rnnfast._native.blas_gradients cimport blas_gradients
 from rnnfast._native.gradients cimport add_gradients, input_gradient, weight_gradients
 from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_outer, rf_phase, rf_product, rf_step
 from rnnfast._native.pack cimport Packed, packed_weights
@@ -373,7 +376,9 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     errors = []
     run.errors = <void*> errors
     run.before = rows.before
+    run.blas = get_gemm() == "blas"
     run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
+    run.ld_x = saved.ld_x
     threads = split(&run, 2)
     for i in range(1 + packed.cell.phases):
         run.product[i] = packed.backward[i]
@@ -387,7 +392,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     sizes[2] = run.B * line if packed.cell.has_aux else 0
     for i in range(3):
         sizes[3 + i] = 0
-        if i <= packed.cell.phases:
+        if i <= packed.cell.phases and not run.blas:
             sizes[3 + i] = packed.columns(i) * (run.X if i == 0 else run.H) * run.size
     sizes[6] = run.ld_gates * run.size if packed.has_bias else 0
     sizes[7] = threads * run.scratch_size
@@ -421,7 +426,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             run.direct_dx = run.product[0].ldc != 0
             if not run.direct_dx:
                 run.product[0].ldc = run.X
-        for i in range(1 + packed.cell.phases):
+        for i in range(0 if run.blas else 1 + packed.cell.phases):
             outer = &run.outer[i]
             outer.m = run.X if i == 0 else run.H
             outer.b = run.gates + packed.first(i) * run.W * run.size
@@ -440,6 +445,8 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             parallel(backward_task, &run, threads)
         if errors:
             raise errors[0]
+        if run.blas:
+            blas_gradients(&run, packed, grads)
         if dx is not None:
             rows.zero_tails(dx)
         add_gradients(&run, packed, grads)
