@@ -4,6 +4,10 @@
  * started when first asked for, spin briefly for the next task (a time step costs microseconds) and then sleep. One
  * task runs on them at a time; a caller that finds them busy runs its task alone, so that many Python threads calling
  * at once never wait for each other. A forked child starts with no workers and makes its own.
+ *
+ * Where other programs want the same CPUs, a barrier waits for whoever was put aside, and two threads can be several
+ * times slower than one. So when the caller has spent a good part of a task waiting, the next ones run on it alone for a
+ * while, longer each time that a new attempt goes the same way.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -15,6 +19,8 @@
 #include "rnnfast.h"
 
 enum { MAX_THREADS = 64, LINE = 128 };
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 /* Each on lines of its own: a flag is written by one thread and watched by others. */
 static struct {
@@ -27,6 +33,12 @@ static struct {
 
 static _Alignas(LINE) atomic_int sleeping;
 static unsigned long tasks; /* numbers given out */
+
+/* What the caller has lost by waiting; all guarded by `busy` but the first, which is read without it. */
+static atomic_long alone_until; /* microseconds: tasks run on one thread until then */
+static long lost;               /* in the running task */
+static long alone_for;          /* the last such time */
+enum { ALONE_LEAST = 20000, ALONE_MOST = 640000 };
 
 static struct {
     rf_task task;
@@ -47,33 +59,42 @@ static inline void relax(void)
 #endif
 }
 
+static long microseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000000L + now.tv_nsec / 1000;
+}
+
 /* Spin for about spin_us microseconds at most while `flag` is below `wanted`; returns whether it arrived. */
 static int spin_until(atomic_ulong *flag, unsigned long wanted, long spin_us)
 {
-    struct timespec start, now;
-    for (int i = 0; i < 64; i++) {
-        if (atomic_load_explicit(flag, memory_order_acquire) >= wanted)
-            return 1;
-        relax();
-    }
-    clock_gettime(CLOCK_MONOTONIC, &start);
-    for (;;) {
+    long start = 0;
+    for (int round = 0;; round++) {
         for (int i = 0; i < 128; i++) {
             if (atomic_load_explicit(flag, memory_order_acquire) >= wanted)
                 return 1;
             relax();
         }
-        clock_gettime(CLOCK_MONOTONIC, &now);
-        if ((now.tv_sec - start.tv_sec) * 1000000L + (now.tv_nsec - start.tv_nsec) / 1000 > spin_us)
+        long now = microseconds();
+        if (round == 0)
+            start = now;
+        else if (now - start > spin_us)
             return 0;
     }
 }
 
-/* Wait for a thread that is certain to come: spin first, then give the core away, for it may be waiting for ours. */
-static void wait_for(atomic_ulong *flag, unsigned long wanted)
+/* Wait for a thread that is certain to come: spin first, then give the core away, for it may be waiting for ours.
+ * Returns the microseconds that went by after the spin. */
+static long wait_for(atomic_ulong *flag, unsigned long wanted)
 {
-    while (!spin_until(flag, wanted, 50))
+    if (spin_until(flag, wanted, 50))
+        return 0;
+    long start = microseconds();
+    do
         sched_yield();
+    while (!spin_until(flag, wanted, 50));
+    return microseconds() - start;
 }
 
 static void *worker(void *argument)
@@ -144,7 +165,8 @@ void rf_parallel(rf_task task, void *context, int threads)
     unsigned saved = rf_flush_subnormals();
     if (threads > MAX_THREADS)
         threads = MAX_THREADS;
-    if (threads > 1 && pthread_mutex_trylock(&busy) == 0) {
+    long start = threads > 1 ? microseconds() : 0;
+    if (threads > 1 && start >= atomic_load(&alone_until) && pthread_mutex_trylock(&busy) == 0) {
         int hired = hire(threads - 1);
         if (threads > hired + 1)
             threads = hired + 1;
@@ -163,9 +185,17 @@ void rf_parallel(rf_task task, void *context, int threads)
                     pthread_cond_signal(&slots[i].bell);
             pthread_mutex_unlock(&door);
         }
+        lost = 0;
         task(context, 0, threads);
         for (int i = 1; i < threads; i++)
-            wait_for(&slots[i].done, tasks);
+            lost += wait_for(&slots[i].done, tasks);
+        long end = microseconds();
+        if (lost > 200 && lost > (end - start) / 4) {
+            alone_for = MIN(MAX(2 * alone_for, ALONE_LEAST), ALONE_MOST);
+            atomic_store(&alone_until, end + alone_for);
+        } else {
+            alone_for = 0;
+        }
         pthread_mutex_unlock(&busy);
     } else {
         task(context, 0, 1);
@@ -180,6 +210,9 @@ void rf_barrier(int thread, int threads)
     unsigned long mine = atomic_load_explicit(&slots[thread].arrived, memory_order_relaxed) + 1;
     atomic_store_explicit(&slots[thread].arrived, mine, memory_order_release);
     for (int i = 0; i < threads; i++)
-        if (i != thread)
-            wait_for(&slots[i].arrived, mine);
+        if (i != thread) {
+            long waited = wait_for(&slots[i].arrived, mine);
+            if (thread == 0)
+                lost += waited;
+        }
 }

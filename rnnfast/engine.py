@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rnnfast.backend import get_backend, implementation
 from rnnfast.cells import CellSpec
 from rnnfast.checks import FloatArray
+from rnnfast.rows import Lookup
 
 States = tuple[FloatArray, ...]
 
@@ -50,12 +51,13 @@ class Weights(dict[str, Any]):
 class Saved:
     """What `forward` leaves for `backward`, which consumes it."""
 
-    __slots__ = ("backend", "directions", "dropout", "records", "seeds", "shape")
+    __slots__ = ("backend", "directions", "dropout", "records", "seeds", "shape", "table")
 
     def __init__(
         self,
         backend: ModuleType,
         shape: tuple[int, int, int],
+        table: tuple[int, int] | None,
         directions: int,
         dropout: float,
         seeds: Sequence[int],
@@ -63,6 +65,7 @@ class Saved:
     ) -> None:
         self.backend = backend
         self.shape = shape  # N, T, I of the first layer
+        self.table = table  # V, I where the input was a `Lookup`
         self.directions = directions
         self.dropout = dropout
         self.seeds = seeds  # one for each gap between layers; empty: no dropout
@@ -80,7 +83,7 @@ def backend(name: str) -> ModuleType:
 def forward(
     cell: CellSpec,
     weights: Sequence[Sequence[Weights]],
-    x: FloatArray,
+    x: FloatArray | Lookup,
     state: States,
     lengths: NDArray[np.int64] | None,
     save: bool,
@@ -94,7 +97,7 @@ def forward(
     ----------
     cell : CellSpec
     weights : L sequences of D `Weights`
-    x : (N, T, I)
+    x : (N, T, I), or Lookup
         Any strides.
     state : tuple of (L*D, N, H)
         The initial state, one array for each of the cell's states.
@@ -114,17 +117,20 @@ def forward(
     y (N, T, D*H), final state as ``state`` in new arrays, and what `backward` needs (None unless ``save``)
     """
     module = backend(get_backend())
-    batch, steps, inputs = x.shape
-    hidden = state[0].shape[2]
+    table = x.table.shape if isinstance(x, Lookup) else None
+    batch, steps = x.indices.shape if isinstance(x, Lookup) else x.shape[:2]
+    inputs = x.table.shape[1] if isinstance(x, Lookup) else x.shape[2]
+    hidden, dtype = state[0].shape[2], state[0].dtype
     directions = len(weights[0])
     single = len(weights) == directions == 1
     finals = () if single else tuple(np.empty_like(s, order="C") for s in state)
     records = []
+    y: FloatArray
     for layer, pair in enumerate(weights):
         if layer and seeds:
-            x = _dropped(x, dropout, seeds[layer - 1])
+            x = _dropped(x, dropout, seeds[layer - 1])  # type: ignore[arg-type]
         last = layer == len(weights) - 1
-        y = _activations(batch, steps, directions * hidden, x.dtype, not last or time_major)
+        y = _activations(batch, steps, directions * hidden, dtype, not last or time_major)
         for d, own in enumerate(pair):
             k = layer * directions + d
             out = y if directions == 1 else y[:, :, d * hidden : (d + 1) * hidden]
@@ -138,8 +144,8 @@ def forward(
             if save:
                 records.append(record)
         x = y
-    saved = Saved(module, (batch, steps, inputs), directions, dropout, seeds, records) if save else None
-    return x, finals, saved
+    saved = Saved(module, (batch, steps, inputs), table, directions, dropout, seeds, records) if save else None
+    return y, finals, saved
 
 
 def backward(
@@ -171,7 +177,7 @@ def backward(
 
     Returns
     -------
-    dx (N, T, I), and the gradient of the initial state, tuple of (L*D, N, H)
+    dx (N, T, I), or (V, I) where the input was a `Lookup`, and the gradient of the initial state, tuple of (L*D, N, H)
     """
     batch, steps, inputs = saved.shape
     directions = saved.directions
@@ -180,18 +186,22 @@ def backward(
     dx: FloatArray
     for layer in reversed(range(layers)):
         width = directions * hidden if layer else inputs
-        dx = _activations(batch, steps, width, dtype, bool(layer) or time_major)
+        lookup = saved.table if layer == 0 else None
+        if lookup is not None:
+            dx = np.zeros(lookup, dtype)
+        else:
+            dx = _activations(batch, steps, width, dtype, bool(layer) or time_major)
         for d in range(directions):
             k = layer * directions + d
             own = None if dy is None else dy[:, :, d * hidden : (d + 1) * hidden]
             dfinal = tuple(None if s is None else s[k] for s in dstate)
-            part = np.empty_like(dx) if d else dx
+            part = np.empty_like(dx) if d and lookup is None else dx  # gradients of a table are added up in place
             record, saved.records[k] = saved.records[k], None
             for s, target in zip(
                 saved.backend.direction_backward(record, own, dfinal, part, grads[k]), dinitial, strict=True
             ):
                 target[k] = s
-            if d:
+            if part is not dx:
                 dx += part
         if layer and saved.seeds:
             dx = _dropped(dx, saved.dropout, saved.seeds[layer - 1])

@@ -3,10 +3,25 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+
+class Lookup(NamedTuple):
+    """Input of a recurrent layer as rows of a table: step (n, t) is ``table[indices[n, t]]``.
+
+    Where the table is short, its rows pass through the input weights once each, not once for each step.
+
+    Attributes
+    ----------
+    table : (V, I)
+    indices : (N, T) int64
+    """
+
+    table: NDArray[Any]
+    indices: NDArray[np.int64]
 
 
 def is_time_major(x: NDArray[Any]) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from test_native import DTYPES, LENGTHS, STRIDES, Case, native
 
-from rnnfast import threads
+from rnnfast import engine, threads
 from rnnfast._native import dense, kernels, provider
 from rnnfast.cells import CELLS
 from rnnfast.reference import dense as reference_dense
@@ -53,6 +53,30 @@ def test_agrees_over_several_blocks(cell, lengths):
 @pytest.mark.parametrize("cell", CELLS)
 def test_agrees_on_empty_and_single(cell, batch, steps):
     Case(cell, batch, steps, 3, 5).compare(np.float32)
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+@pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_rows_of_a_table_agree_with_the_same_rows_written_out(cell, reverse, lengths):
+    case = Case(cell, 5, 6, 3, 9, lengths=LENGTHS[lengths](5, 6))
+    rng = np.random.default_rng(0)
+    table, indices = rng.standard_normal((4, 3)), rng.integers(0, 4, (5, 6))
+    case.x = table[indices]
+    wanted = case.run(native, np.float64, reverse)
+    weights, out = engine.Weights(**case.weights), np.empty((5, 6, 9))
+    _, saved = native.direction_forward(
+        case.cell, (table, indices), weights, case.state, case.lengths, reverse, out, True
+    )
+    dtable, grads = np.ones_like(table), {name: np.zeros_like(w) for name, w in case.weights.items()}
+    native.direction_backward(saved, case.dy, case.dstate, dtable, grads)
+    expected = np.ones_like(table)
+    np.add.at(expected, indices, wanted["dx"])
+    np.testing.assert_allclose(dtable, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
+    for name, grad in grads.items():
+        np.testing.assert_allclose(
+            grad, wanted[f"d{name}"], rtol=0, atol=1e-12 * max(1, np.abs(grad).max()), err_msg=name
+        )
 
 
 def test_agrees_on_windows_that_overlap():

@@ -37,7 +37,8 @@ cdef int blas_gradients(Run* run, Packed packed, object grads) except -1:
     cdef char* before = NULL     # (most, ld) the states before, where they are not side by side
     cdef char* xs = NULL         # (most, X) likewise
     cdef char* dx = NULL         # (most, X) likewise
-    cdef bint direct_x = X <= run.ld_x <= INT_MAX
+    cdef bint want_dx = run.dx.base != NULL and by_blas(run, 0)
+    cdef bint direct_x = X <= run.ld_x <= INT_MAX or not by_blas(run, 0)
     cdef bint direct_dx = run.direct_dx and X <= run.product[0].ldc <= INT_MAX
     cdef char* source
     cdef char* target
@@ -51,7 +52,7 @@ cdef int blas_gradients(Run* run, Packed packed, object grads) except -1:
         block = <char*> alloc(most * ld * size)
         before = <char*> alloc(most * run.ld * size if run.before != NULL else 0)
         xs = <char*> alloc(0 if direct_x else most * X * size)
-        dx = <char*> alloc(most * X * size if run.dx.base != NULL and not direct_dx else 0)
+        dx = <char*> alloc(most * X * size if want_dx and not direct_dx else 0)
         if block == NULL or before == NULL or xs == NULL or dx == NULL:
             raise MemoryError
         for row in range(0, run.R, max(most, 1)):
@@ -65,6 +66,8 @@ cdef int blas_gradients(Run* run, Packed packed, object grads) except -1:
                     for r in range(n):
                         memcpy(xs + r * X * size, run.xs + (row + r) * run.ld_x * size, X * size)
             for which in range(1 + packed.cell.phases):
+                if not by_blas(run, which):
+                    continue
                 inputs = X if which == 0 else H
                 ld_source = run.ld
                 if which == 0 and direct_x:
@@ -86,7 +89,7 @@ cdef int blas_gradients(Run* run, Packed packed, object grads) except -1:
                     with nogil:
                         gemm(size, True, False, count * H, inputs, n, 1, d, ld, source, ld_source, 1, target, inputs)
                     PyErr_CheckSignals()
-                    if which == 0 and run.dx.base != NULL:
+                    if which == 0 and want_dx:
                         target = dx
                         step = X
                         if direct_dx:
@@ -96,7 +99,7 @@ cdef int blas_gradients(Run* run, Packed packed, object grads) except -1:
                             gemm(size, False, False, n, X, count * H, 1, d, ld, w_ih + gate * H * X * size, X,
                                  slot0 > 0, target, step)
                         PyErr_CheckSignals()
-            if run.dx.base != NULL and not direct_dx:
+            if want_dx and not direct_dx:
                 with nogil:
                     for r in range(row, row + n):
                         t = step_of(run, r, t)
@@ -130,7 +133,7 @@ cdef void by_slots(const Run* run, Py_ssize_t row0, Py_ssize_t rows, char* to) n
 
 
 cdef Py_ssize_t leading(object array) except -1:
-    """Return how far apart contiguous rows are, or 0 where they are not as BLAS wants them: in order, not overlapping."""
+    """Return how far apart contiguous rows are, or 0 where they overlap or run backwards, which BLAS refuses."""
     rows, columns = array.shape
     apart = array.strides[0] // array.itemsize
     if rows < 2:
@@ -156,8 +159,8 @@ cdef int blas_affine_gradients(object x, object dy, object weight, object dw, ob
     for row in range(0, rows, max(most, 1)):
         n = min(most, rows - row)
         with nogil:
-            gemm(size, True, False, outputs, inputs, n, 1, ds + row * ld_dy * size, ld_dy, xs + row * ld_x * size, ld_x, 1,
-                 sums, inputs)
+            gemm(size, True, False, outputs, inputs, n, 1, ds + row * ld_dy * size, ld_dy, xs + row * ld_x * size, ld_x,
+                 1, sums, inputs)
         PyErr_CheckSignals()
         if to != NULL:
             with nogil:

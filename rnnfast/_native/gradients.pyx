@@ -2,10 +2,45 @@
 
 import numpy as np
 
+from libc.string cimport memset
+
+from rnnfast._native.blas_gradients cimport by_blas
 from rnnfast._native.kernels cimport barrier, rf_outer
 from rnnfast._native.pack cimport Packed
 from rnnfast._native.plan cimport Run, poll, share, step_of
-from rnnfast._native.rows cimport row_at, write_row
+from rnnfast._native.rows cimport index_at, row_at, write_row
+
+
+cdef void sum_by_index(Run* run, int thread, int threads) noexcept nogil:
+    """Add up the gradients of the pre-activations by row of the table, each thread some of the columns."""
+    cdef Py_ssize_t row, t = 0, column0, column1, columns, at
+    share(run.ld_gates // run.W, thread, threads, &column0, &column1)
+    at = column0 * run.W * run.size
+    columns = (column1 - column0) * run.W
+    for row in range(run.V):
+        memset(run.projected + row * run.ld_gates * run.size + at, 0, columns * run.size)
+    for row in range(run.R):
+        if row % 64 == 0:
+            poll(run, thread)
+            if run.stop:
+                break
+        t = step_of(run, row, t)
+        run.ops.add_rows(columns, run.gates + row * run.ld_gates * run.size + at,
+                         run.projected + index_at(&run.x, t, row - run.off[t]) * run.ld_gates * run.size + at)
+    barrier(thread, threads)
+
+
+cdef void table_gradient(Run* run, int thread, int threads) noexcept nogil:
+    """Add the gradient of the table to dx, its rows shared out, once nothing can stop the run any more."""
+    cdef Py_ssize_t row0, row1
+    cdef char* to
+    if run.dx.base == NULL or run.stop:
+        return
+    share(run.V, thread, threads, &row0, &row1)
+    to = run.dx.base + row0 * run.X * run.size
+    run.ops.product(&run.product[0], row1 - row0,
+                    run.projected + (row0 * run.ld_gates + run.cell.x_first * run.W) * run.size, to, to, 0,
+                    run.product[0].panels)
 
 
 cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
@@ -13,7 +48,7 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
     cdef Py_ssize_t row0, row1, row, r, n, t = 0, j
     cdef char* scratch
     cdef char* gates
-    if run.dx.base == NULL or run.blas:
+    if run.dx.base == NULL or run.V or by_blas(run, 0):
         return
     share(run.R, thread, threads, &row0, &row1)
     scratch = run.scratch + thread * run.scratch_size
@@ -37,33 +72,28 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
 
 
 cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
-    """The sums of outer products, shared out by panels over all weights together, and the sums for the biases.
+    """The sums of outer products, shared out by panels, and the sums for the biases.
 
-    Where BLAS makes the former, there are no panels here.
+    Where BLAS makes a sum, it has no panels here.
     """
-    cdef Py_ssize_t total = 0, mine0, mine1, p0, p1, at, k, columns0, columns1
+    cdef Py_ssize_t p0, p1, k, columns0, columns1
     cdef Py_ssize_t segment
     cdef rf_outer part
     cdef int which
     # some tens of milliseconds between two looks at signals; whole blocks of the kernels below
     segment = 192 * min(max(<Py_ssize_t> (5e6 / (<double> run.ld_gates * (run.X + run.H))), 1), 20)
-    for which in range(1 + run.cell.phases):
-        total += run.outer[which].panels
-    share(total, thread, threads, &mine0, &mine1)
     k = 0
-    while k == 0 or k < run.R:
+    while k == 0 or k < max(run.R, run.V):
         poll(run, thread)
         if run.stop:
             break
-        at = 0
         for which in range(1 + run.cell.phases):
-            p0 = max(mine0 - at, 0)
-            p1 = min(mine1 - at, run.outer[which].panels)
-            at += run.outer[which].panels
-            if p0 >= p1:
-                continue
+            # every thread a part of each weight; who gets the odd panel changes from weight to weight
+            share(run.outer[which].panels, threads - 1 - thread if which & 1 else thread, threads, &p0, &p1)
             part = run.outer[which]
-            part.k = min(segment, run.R - k)
+            part.k = min(segment, part.k - k)
+            if p0 >= p1 or part.k <= 0 and k > 0:
+                continue
             part.accumulate = k > 0
             if part.rows_a != NULL:
                 part.rows_a += k
@@ -71,7 +101,7 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
                 part.a = <const char*> part.a + k * part.lda * run.size
             part.b = <const char*> part.b + k * part.ldb * run.size
             run.ops.outer(&part, p0, p1, run.scratch + thread * run.scratch_size)
-        if run.bias_sums != NULL:
+        if run.bias_sums != NULL and k < run.R:
             share(run.ld_gates // run.W, thread, threads, &columns0, &columns1)
             run.ops.column_sums(min(segment, run.R - k), (columns1 - columns0) * run.W,
                                 run.gates + (k * run.ld_gates + columns0 * run.W) * run.size, run.ld_gates,

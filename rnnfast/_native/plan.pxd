@@ -19,6 +19,10 @@ ctypedef struct Run:
     char* xs                             # (R or chunk, X) compact rows of x, or x itself
     Py_ssize_t ld_x
     bint gather
+    # an input that is rows of a short table goes through the input weights once for each row of the table
+    const char* table                    # (V, X)
+    Py_ssize_t V                         # 0: there is no table, and x holds numbers instead of int64 indices
+    char* projected                      # (V, S*ld) pre-activations in forward, sums of their gradients in backward
     char* gates                          # (R or chunk, S*ld)
     char* h                              # (B+R, ld) when saving, else (2, B, ld)
     char* c                              # (B+R, ld) when saving, else (B, ld)
@@ -26,6 +30,8 @@ ctypedef struct Run:
     const char* bias
     Py_ssize_t chunk                     # most rows in a chunk
     rf_product product[3]
+    bint zigzag                          # walk the weights forwards and backwards in turn
+    Py_ssize_t grain                     # unit panels between two changes from product to pointwise part
     bint by_units
     int sharing                          # threads that take part in the recurrence
     # backward only

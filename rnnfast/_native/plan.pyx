@@ -25,6 +25,9 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
     run.n, run.off = rows.n, rows.off
     run.bias = packed.bias
     run.checked = now()
+    # weights larger than the first-level cache: finer turns, and alternating direction
+    run.zigzag = run.ld_gates * run.ld * run.size > 32 * 1024
+    run.grain = 2 if run.zigzag and packed.slots > 1 else GROUP
     # a chunk's gates take a part of the second-level cache
     run.chunk = max(1, 384 * 1024 // (run.ld_gates * run.size))
     return 0

@@ -12,6 +12,10 @@ ctypedef struct Rows:
 cdef inline char* row_at(const Rows* rows, Py_ssize_t t, Py_ssize_t j) noexcept nogil:
     return rows.base + rows.start[j] + rows.step * t
 
+cdef inline Py_ssize_t index_at(const Rows* rows, Py_ssize_t t, Py_ssize_t j) noexcept nogil:
+    return <Py_ssize_t> (<const long long*> row_at(rows, t, j))[0]
+
+
 cdef void read_row(char* to, const char* source, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t size) noexcept nogil
 cdef void write_row(char* to, const char* source, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t size) noexcept nogil
 

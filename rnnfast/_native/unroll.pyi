@@ -8,7 +8,7 @@ class Saved: ...
 
 def direction_forward(
     cell: Any,
-    x: NDArray[Any],
+    x: NDArray[Any] | tuple[NDArray[Any], NDArray[np.int64]],
     weights: Mapping[str, Any],
     state: tuple[NDArray[Any], ...],
     lengths: NDArray[np.int64] | None,

@@ -5,20 +5,23 @@ All buffers are compact: rows of a step side by side, longest sequences first (r
 Forward, for each chunk of steps (small enough that its gates stay in cache): one input product for the whole chunk,
 then for each step the recurrent product and the pointwise part, group of units by group of units. Backward: for each
 step the pointwise part, then the product that carries the gradient one step back; afterwards one sum of outer products
-for each weight, over all steps (gradients.pyx, or blas_gradients.pyx: see provider.py). How threads share the work: plan.pyx.
+for each weight, over all steps (gradients.pyx, or blas_gradients.pyx: see provider.py). How threads share the work:
+plan.pyx.
 """
+
+import numpy as np
 
 from rnnfast._native.provider import get_gemm
 
 cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
-from rnnfast._native.blas_gradients cimport blas_gradients
-from rnnfast._native.gradients cimport add_gradients, input_gradient, weight_gradients
+from rnnfast._native.blas_gradients cimport blas_gradients, by_blas
+from rnnfast._native.gradients cimport add_gradients, input_gradient, sum_by_index, table_gradient, weight_gradients
 from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_outer, rf_phase, rf_product, rf_step
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport GROUP, Run, meet, poll, row_share, set_run, share, split, step_of
-from rnnfast._native.rows cimport Lengths, Rows, load_state, read_row, row_at, store_state, write_row
+from rnnfast._native.rows cimport Lengths, Rows, index_at, load_state, read_row, row_at, store_state, write_row
 
 cnp.import_array()
 
@@ -52,7 +55,7 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
                        Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
     cdef const rf_phase* phase
     cdef const rf_product* product
-    cdef Py_ssize_t group, panel0, panel1, r0, r1, j, unit
+    cdef Py_ssize_t count, k, panel0, panel1, r0, r1, j, unit
     cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
     cdef char* gates
     cdef const char* source
@@ -64,9 +67,11 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
             source = <const char*> s.aux
         else:
             source = <const char*> s.h_prev
-        for group in range(group0, group1):
-            panel0 = group * GROUP
-            panel1 = min(panel0 + GROUP, run.P)
+        count = (min(group1 * GROUP, run.P) - group0 * GROUP + run.grain - 1) // run.grain
+        for k in range(count):
+            # every other step walks the weights backwards, so that it begins with what is still in cache
+            panel0 = group0 * GROUP + (count - 1 - k if run.zigzag and t & 1 else k) * run.grain
+            panel1 = min(panel0 + run.grain, run.P)
             for r0 in range(row0, row1, 24):  # rows whose gates of one group stay in the first-level cache
                 if run.long_steps:
                     poll(run, thread)
@@ -75,7 +80,8 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
                 r1 = min(r0 + 24, row1)
                 gates = <char*> s.gates + r0 * gates_line + phase.first * run.W * run.size
                 if run.cell.slots == 1:
-                    run.ops.product(product, r1 - r0, source + r0 * line, gates, gates, group, group + 1)
+                    run.ops.product(product, r1 - r0, source + r0 * line, gates, gates, panel0 // GROUP,
+                                    (panel1 + GROUP - 1) // GROUP)
                 else:
                     run.ops.product(product, r1 - r0, source + r0 * line, gates, gates, panel0, panel1)
                 if run.save:
@@ -96,18 +102,62 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
         barrier(thread, threads)
 
 
+cdef void project(Run* run, Py_ssize_t rows, const char* xs, Py_ssize_t ld_x, char* gates, int thread) noexcept nogil:
+    """Pre-activations of compact rows from their inputs alone."""
+    cdef Py_ssize_t n
+    while rows > 0:
+        poll(run, thread)
+        if run.stop:
+            return
+        n = min(96, rows)
+        run.ops.product(&run.product[0], n, xs, run.bias, gates, 0, run.product[0].panels)
+        if run.cell.x_slots < run.cell.slots:
+            run.ops.fill_slots(n, run.P, run.cell.slots, run.cell.x_slots, run.cell.slots - run.cell.x_slots, run.bias,
+                               gates)
+        rows -= n
+        xs += n * ld_x * run.size
+        gates += n * run.ld_gates * run.size
+
+
+cdef void project_inputs(Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t base, Py_ssize_t t, char* gates,
+                         int thread) noexcept nogil:
+    """The same for rows row0..row1, which begin at step t or later; `base` is the first row of the gate buffer."""
+    cdef char* xs
+    if run.gather:
+        xs = run.xs + (row0 - base) * run.X * run.size
+        gather_rows(run, row0, row1, t, xs)
+    else:
+        xs = run.xs + row0 * run.ld_x * run.size
+    project(run, row1 - row0, xs, run.ld_x, gates, thread)
+
+
+cdef void look_up(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t, char* gates) noexcept nogil:
+    """The same where the inputs are rows of a table, which has been projected."""
+    cdef Py_ssize_t row, line = run.ld_gates * run.size
+    for row in range(row0, row1):
+        t = step_of(run, row, t)
+        memcpy(gates, run.projected + index_at(&run.x, t, row - run.off[t]) * line, line)
+        gates += line
+
+
 cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
     cdef Py_ssize_t t = 0, end, row0, row1, first, base, my_row0 = 0, my_row1, group0 = 0, group1 = run.groups
     cdef Py_ssize_t meetings = 0
     cdef rf_step s
     cdef bint takes_part = thread < run.sharing
+    cdef char* gates
     my_row1 = run.B
     cdef int sharing = min(threads, run.sharing)  # the pool may have given fewer than asked for
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
     else:
         row_share(run, thread, sharing, &my_row0, &my_row1)
+    if run.V:
+        share(run.V, thread, threads, &row0, &row1)
+        project(run, row1 - row0, run.table + row0 * run.X * run.size, run.X,
+                run.projected + row0 * run.ld_gates * run.size, thread)
+        barrier(thread, threads)
     while t < run.T:
         first = run.off[t]
         end = t + 1
@@ -116,7 +166,14 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
         base = 0 if run.save else first  # compact row that the gate buffer begins with
         # the input product of all rows of the chunk
         share(run.off[end] - first, thread, threads, &row0, &row1)
-        input_product(run, first + row0, first + row1, base, t, thread)
+        row0 += first
+        row1 += first
+        if row1 > row0:
+            gates = run.gates + (row0 - base) * run.ld_gates * run.size
+            if run.V:
+                look_up(run, row0, row1, t, gates)
+            else:
+                project_inputs(run, row0, row1, base, t, gates, thread)
         barrier(thread, threads)
         if takes_part:
             while t < end:
@@ -127,30 +184,6 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
         t = end
         if meet(run, thread, threads, &meetings):
             return
-
-
-cdef void input_product(Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t base, Py_ssize_t t,
-                        int thread) noexcept nogil:
-    """Start the gates of compact rows row0..row1, the first of which is not before step t, from x and the biases."""
-    cdef Py_ssize_t row, n
-    cdef char* xs
-    cdef char* gates
-    for row in range(row0, row1, 96):
-        poll(run, thread)
-        if run.stop:
-            return
-        n = min(96, row1 - row)
-        if run.gather:
-            t = step_of(run, row, t)
-            xs = run.xs + (row - base) * run.X * run.size
-            gather_rows(run, row, row + n, t, xs)
-        else:
-            xs = run.xs + row * run.ld_x * run.size
-        gates = run.gates + (row - base) * run.ld_gates * run.size
-        run.ops.product(&run.product[0], n, xs, run.bias, gates, 0, run.product[0].panels)
-        if run.cell.x_slots < run.cell.slots:
-            run.ops.fill_slots(n, run.P, run.cell.slots, run.cell.x_slots, run.cell.slots - run.cell.x_slots, run.bias,
-                               gates)
 
 
 cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t, char* to) noexcept nogil:
@@ -170,8 +203,11 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
     cdef const rf_phase* phase
     cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
     cdef Py_ssize_t panel0 = group0 * GROUP, panel1 = min(group1 * GROUP, run.P)
-    cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u, r
+    cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u, r, n
+    cdef Py_ssize_t group
     cdef char* to
+    cdef char* init
+    cdef char* gates
     cdef const char* dy
     cdef int i
     if run.y.base != NULL and units > 0:
@@ -196,10 +232,17 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
                 poll(run, thread)
                 if run.stop:
                     break
+            n = min(96, row1 - r)
             to = (run.daux if phase.from_aux else run.dh) + r * line
-            run.ops.product(&run.product[i + 1], min(96, row1 - r),
-                            <char*> s.gates + r * gates_line + phase.first * run.W * run.size,
-                            NULL if phase.from_aux else to, to, group0, group1)
+            gates = <char*> s.gates + r * gates_line + phase.first * run.W * run.size
+            init = NULL if phase.from_aux else to
+            if run.zigzag and t & 1:
+                group = group1
+                while group > group0:
+                    run.ops.product(&run.product[i + 1], n, gates, init, to, max(group - 2, group0), group)
+                    group -= 2
+            else:
+                run.ops.product(&run.product[i + 1], n, gates, init, to, group0, group1)
 
 
 cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
@@ -224,8 +267,12 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
                 return
     if meet(run, thread, threads, &meetings):
         return
+    if run.V:
+        sum_by_index(run, thread, threads)
     input_gradient(run, thread, threads)
     weight_gradients(run, thread, threads)
+    if run.V:
+        table_gradient(run, thread, threads)
 
 
 # Setting up
@@ -236,7 +283,8 @@ cdef class Saved:
 
     cdef Packed packed
     cdef Lengths rows
-    cdef object x             # keeps the user's array alive where xs points into it
+    cdef object x             # keeps the user's array alive where xs points into it; indices where there is a table
+    cdef cnp.ndarray table    # (V, X), or None
     cdef bint reverse, used
     cdef Py_ssize_t ld_x
     cdef bint gather
@@ -262,10 +310,11 @@ cdef class Saved:
         self.xs = self.gates = self.h = self.c = self.aux = NULL
 
 
-def direction_forward(cell, cnp.ndarray x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save):
+def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save):
     """Run one direction of one layer over a batch; see rnnfast.reference.recurrent for what everything is."""
     cdef Packed packed = packed_weights(cell.name, weights)
-    cdef Lengths rows = Lengths(cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1), lengths)
+    cdef Lengths rows = Lengths(cnp.PyArray_DIM(out, 0), cnp.PyArray_DIM(out, 1), lengths)
+    cdef cnp.ndarray table = None
     cdef Run run
     cdef Saved saved = None
     cdef Py_ssize_t line, j, gate_rows, state_rows
@@ -279,17 +328,26 @@ def direction_forward(cell, cnp.ndarray x, weights, tuple state, lengths, bint r
         run.product[i] = packed.forward[i]
         run.product[i].lda = run.ld
         run.product[i].ldc = run.product[i].ld_init = run.ld_gates
+    if isinstance(x, tuple):
+        table = np.ascontiguousarray(x[0])
+        x = x[1][:, :, None]
+        run.table, run.V = cnp.PyArray_BYTES(table), cnp.PyArray_DIM(table, 0)
     threads = split(&run, 1)
     saved = Saved()
     saved.packed, saved.rows, saved.reverse = packed, rows, reverse
     try:
         rows.set_rows(&run.x, x, reverse)
         rows.set_rows(&run.y, out, reverse)
-        run.ld_x = rows.linear(&run.x, run.size)
+        run.ld_x = run.X if run.V else rows.linear(&run.x, run.size)
         run.gather = run.ld_x == 0
         gate_rows = run.R if save else min(run.R, max(run.chunk, run.B))
         state_rows = run.B + run.R if save else run.B
-        if run.gather:
+        if run.V:
+            saved.x, saved.table = x, table
+            run.projected = <char*> alloc(run.V * run.ld_gates * run.size)
+            if run.projected == NULL:
+                raise MemoryError
+        elif run.gather:
             run.ld_x = run.X
             saved.gather = True
             saved.xs = <char*> alloc(gate_rows * run.X * run.size)
@@ -322,6 +380,7 @@ def direction_forward(cell, cnp.ndarray x, weights, tuple state, lengths, bint r
     finally:
         release(run.x.start)
         release(run.y.start)
+        release(run.projected)
     return final, (saved if save else None)
 
 
@@ -362,7 +421,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     cdef Py_ssize_t line, columns
     cdef int threads, i
     cdef char* work = NULL
-    cdef size_t sizes[8]
+    cdef size_t sizes[9]
     cdef size_t total = 0
     cdef rf_outer* outer
     if saved.used:
@@ -379,6 +438,8 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     run.blas = get_gemm() == "blas"
     run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
     run.ld_x = saved.ld_x
+    if saved.table is not None:
+        run.table, run.V = cnp.PyArray_BYTES(saved.table), cnp.PyArray_DIM(saved.table, 0)
     threads = split(&run, 2)
     for i in range(1 + packed.cell.phases):
         run.product[i] = packed.backward[i]
@@ -386,17 +447,18 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         run.product[i].ldc = run.product[i].ld_init = run.ld
     run.scratch_size = max(run.ops.outer_scratch(max(run.X, run.H)), 96 * run.X) * run.size
     run.scratch_size = (run.scratch_size + 63) // 64 * 64
-    # one block: dh, dc, daux, sums by weight, sums for biases, scratch by thread
+    # one block: dh, dc, daux, sums by weight, sums for biases, scratch by thread, sums by index
     sizes[0] = run.B * line
     sizes[1] = run.B * line if packed.cell.has_c else 0
     sizes[2] = run.B * line if packed.cell.has_aux else 0
     for i in range(3):
         sizes[3 + i] = 0
-        if i <= packed.cell.phases and not run.blas:
+        if i <= packed.cell.phases and not by_blas(&run, i):
             sizes[3 + i] = packed.columns(i) * (run.X if i == 0 else run.H) * run.size
     sizes[6] = run.ld_gates * run.size if packed.has_bias else 0
     sizes[7] = threads * run.scratch_size
-    for i in range(8):
+    sizes[8] = run.V * run.ld_gates * run.size
+    for i in range(9):
         sizes[i] = (sizes[i] + 63) // 64 * 64
         total += sizes[i]
     try:
@@ -411,6 +473,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         run.sums[2] = run.sums[1] + sizes[4]
         run.bias_sums = run.sums[2] + sizes[5]
         run.scratch = run.bias_sums + sizes[6]
+        run.projected = run.scratch + sizes[7]
         if packed.has_bias:
             memset(run.bias_sums, 0, sizes[6])
         else:
@@ -420,13 +483,20 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             load_gradient(rows, dstate[1], run.dc, run.ld, run.size)
         if dy is not None:
             rows.set_rows(&run.y, dy, saved.reverse)
-        if dx is not None:
+        if run.V:
+            rows.set_rows(&run.x, saved.x, saved.reverse)
+        if run.V and dx is not None:
+            run.dx.base = cnp.PyArray_BYTES(<cnp.ndarray> dx)
+            run.product[0].ldc = run.product[0].ld_init = run.X
+        elif dx is not None:
             rows.set_rows(&run.dx, dx, saved.reverse)
             run.product[0].ldc = rows.linear(&run.dx, run.size)
             run.direct_dx = run.product[0].ldc != 0
             if not run.direct_dx:
                 run.product[0].ldc = run.X
-        for i in range(0 if run.blas else 1 + packed.cell.phases):
+        for i in range(1 + packed.cell.phases):
+            if by_blas(&run, i):
+                continue
             outer = &run.outer[i]
             outer.m = run.X if i == 0 else run.H
             outer.b = run.gates + packed.first(i) * run.W * run.size
@@ -435,7 +505,11 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             outer.vectors, outer.last = packed.forward[i].vectors, packed.forward[i].last
             outer.tail = packed.forward[i].tail
             outer.c = run.sums[i]
-            if i == 0:
+            outer.k = run.R
+            if i == 0 and run.V:
+                outer.a, outer.lda, outer.k = run.table, run.X, run.V
+                outer.b = run.projected + packed.first(0) * run.W * run.size
+            elif i == 0:
                 outer.a, outer.lda = saved.xs, saved.ld_x
             elif packed.cell.phase[i - 1].from_aux:
                 outer.a, outer.lda = run.aux, run.ld
@@ -447,7 +521,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             raise errors[0]
         if run.blas:
             blas_gradients(&run, packed, grads)
-        if dx is not None:
+        if dx is not None and not run.V:
             rows.zero_tails(dx)
         add_gradients(&run, packed, grads)
         dh = store_state(rows, run.dh, run.ld, run.H, run.size)
@@ -456,6 +530,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         return (dh,)
     finally:
         release(work)
+        release(run.x.start)
         release(run.y.start)
         release(run.dx.start)
         saved.free()

@@ -9,8 +9,9 @@ import numpy as np
 from rnnfast.backend import implementation
 from rnnfast.checks import FloatArray, as_array, check_choice, check_dtype, check_indices, check_size
 from rnnfast.initializers import normal, uniform
-from rnnfast.layers.base import Gradients, Layer, Pullback
+from rnnfast.layers.base import Gradients, Layer, Pullback, add_gradient
 from rnnfast.layers.once import Once
+from rnnfast.rows import Lookup
 
 
 class Embedding(Layer):
@@ -118,6 +119,27 @@ class Embedding(Layer):
             implementation("ops").scatter_add(out, rows, values)
 
         return y, Once(self, y.shape, self.dtype, backward)
+
+    def lookup(self, x: Any) -> FloatArray | Lookup:
+        """Return what the layer returns for ``x``, as a `Lookup` where that saves a recurrent layer work."""
+        x = self._checked(x)
+        if x.ndim == 2 and 2 * self.num_embeddings <= x.size:
+            return Lookup(self.params["weight"], x)
+        y: FloatArray = self.params["weight"].take(x, axis=0)
+        return y
+
+    def forward_lookup(self, x: Any) -> tuple[FloatArray | Lookup, Pullback]:
+        """Return `lookup` and its pullback, which takes the gradient of the table where it was a `Lookup`."""
+        found = self.lookup(x)
+        if not isinstance(found, Lookup):
+            return self.forward(x)
+
+        def backward(dtable: FloatArray, grads: Gradients) -> None:
+            if self.padding_idx is not None:
+                dtable[self.padding_idx] = 0
+            add_gradient(grads, "weight", dtable)
+
+        return found, Once(self, found.table.shape, self.dtype, backward)
 
     def _checked(self, x: Any) -> Any:
         x = as_array("x", x)

@@ -27,6 +27,7 @@ from rnnfast.checks import (
 )
 from rnnfast.initializers import orthogonal, uniform, xavier_uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback
+from rnnfast.rows import Lookup
 
 _KINDS = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
 
@@ -156,8 +157,14 @@ class Recurrent(Layer):
         pullback = _Pullback(self, saved, y.shape, version)
         return ((y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])), pullback
 
-    def _checked(self, x: Any, state: Any, lengths: Any) -> tuple[FloatArray, engine.States, Any]:
+    def _checked(self, x: Any, state: Any, lengths: Any) -> tuple[FloatArray | Lookup, engine.States, Any]:
         """Return x (N, T, I), the initial state as a tuple and the lengths, or raise."""
+        if isinstance(x, Lookup):
+            if x.table.dtype == self.dtype and x.table.shape[1] == self.input_size:
+                batch, steps = x.indices.shape if self.batch_first else x.indices.shape[::-1]
+                found = x if self.batch_first else Lookup(x.table, x.indices.T)
+                return (found, *self._checked_rest(state, lengths, batch, steps))
+            x = x.table[x.indices]
         if type(x) is not np.ndarray or x.dtype != self.dtype or x.ndim != 3 or x.shape[2] != self.input_size:
             x = check_real(
                 "x", x, self.dtype, ("N", "T", self.input_size) if self.batch_first else ("T", "N", self.input_size)
@@ -165,11 +172,15 @@ class Recurrent(Layer):
         if not self.batch_first:
             x = x.transpose(1, 0, 2)
         batch, steps, _ = x.shape
+        return (x, *self._checked_rest(state, lengths, batch, steps))
+
+    def _checked_rest(self, state: Any, lengths: Any, batch: int, steps: int) -> tuple[engine.States, Any]:
+        """Return the initial state as a tuple and the lengths, or raise."""
         if lengths is not None:
             lengths = check_lengths(lengths, batch, steps)
         shape = (len(self._names), batch, self.hidden_size)
         if state is None:
-            return x, (np.zeros(shape, self.dtype),) * len(self.cell.states), lengths
+            return (np.zeros(shape, self.dtype),) * len(self.cell.states), lengths
         count = len(self.cell.states)
         parts = state if count > 1 else (state,)
         if type(parts) is tuple and len(parts) == count:  # arrays that fit as they are need no more
@@ -177,8 +188,8 @@ class Recurrent(Layer):
                 if type(part) is not np.ndarray or part.dtype != self.dtype or part.shape != shape:
                     break
             else:
-                return x, parts, lengths
-        return x, tuple(check_real(n, s, self.dtype, shape) for n, s in self._parts("state", state)), lengths
+                return parts, lengths
+        return tuple(check_real(n, s, self.dtype, shape) for n, s in self._parts("state", state)), lengths
 
     def _parts(self, argument: str, state: Any) -> list[tuple[str, Any]]:
         """Return each array of ``state`` with what to call it, or raise."""
@@ -304,7 +315,7 @@ class _Pullback:
         for names, arrays in zip(layer._names, own, strict=True):
             grads.update({name: arrays[kind] for kind, name in names.items()})
         dx, dinitial = engine.backward(saved, dy, dfinal, own, layer.dtype, layer.hidden_size, not layer.batch_first)
-        dx = dx if layer.batch_first else dx.transpose(1, 0, 2)
+        dx = dx if layer.batch_first or dx.ndim == 2 else dx.transpose(1, 0, 2)
         return dx if dstate is None else (dx, dinitial if len(dinitial) > 1 else dinitial[0])
 
 

@@ -9,6 +9,8 @@ import numpy as np
 
 from rnnfast.checks import check_generator
 from rnnfast.layers.base import Gradients, Layer, Pullback
+from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.recurrent import Recurrent
 
 
 class Sequential(Layer):
@@ -72,9 +74,11 @@ class Sequential(Layer):
     def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
         states = []
-        for layer, own in zip(self.layers, self._states("state", state), strict=True):
+        for k, (layer, own) in enumerate(zip(self.layers, self._states("state", state), strict=True)):
             if layer.stateful:
                 x, own = layer(x, own, lengths=lengths)  # type: ignore[misc]
+            elif self._feeds_recurrent(k):
+                x = layer.lookup(x)  # type: ignore[attr-defined]
             else:
                 x = layer(x, lengths=lengths)
             states.append(own)
@@ -117,9 +121,11 @@ class Sequential(Layer):
         check_generator(rng)
         pullbacks: list[Pullback] = []
         states = []
-        for layer, own in zip(self.layers, self._states("state", state), strict=True):
+        for k, (layer, own) in enumerate(zip(self.layers, self._states("state", state), strict=True)):
             if layer.stateful:
                 (x, own), pullback = layer.forward(x, own, lengths=lengths, rng=rng)  # type: ignore[misc]
+            elif self._feeds_recurrent(k):
+                x, pullback = layer.forward_lookup(x)  # type: ignore[attr-defined]
             else:
                 x, pullback = layer.forward(x, lengths=lengths, rng=rng)
             pullbacks.append(pullback)
@@ -147,6 +153,14 @@ class Sequential(Layer):
                 dy = pullback(dy, own)
             grads.update({prefix + name: array for name, array in own.items()})
         return dy if dstate is None else (dy, tuple(dstates))
+
+    def _feeds_recurrent(self, k: int) -> bool:
+        """Return whether layer k is a table whose rows go straight into a recurrent layer."""
+        return (
+            isinstance(self.layers[k], Embedding)
+            and k + 1 < len(self.layers)
+            and isinstance(self.layers[k + 1], Recurrent)
+        )
 
     def _states(self, argument: str, state: Any) -> tuple[Any, ...]:
         """Return ``state`` with an entry for each layer, or raise."""

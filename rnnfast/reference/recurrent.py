@@ -22,7 +22,7 @@ States = tuple[Array, ...]
 class Saved:
     """What the forward pass of one direction leaves for its backward pass."""
 
-    __slots__ = ("cell", "reverse", "rows", "shape", "steps", "valid", "weights")
+    __slots__ = ("cell", "indices", "reverse", "rows", "shape", "steps", "valid", "weights")
 
     def __init__(
         self,
@@ -31,6 +31,7 @@ class Saved:
         shape: tuple[int, int, int],
         reverse: bool,
         rows: Array,
+        indices: Array | None,
         valid: Array | None,
         steps: list[States],
     ) -> None:
@@ -39,13 +40,14 @@ class Saved:
         self.shape = shape  # N, T, I
         self.reverse = reverse
         self.rows = rows  # (R, I) inputs, time-major
+        self.indices = indices  # (R,) where they stand in the table they come from, or None
         self.valid = valid  # (T, N) bool, or None where all steps are
         self.steps = steps  # what the cell saved, in the order of the sweep
 
 
 def direction_forward(
     cell: Any,
-    x: Array,
+    x: Array | tuple[Array, Array],
     weights: Mapping[str, Any],
     state: States,
     lengths: NDArray[np.int64] | None,
@@ -58,8 +60,8 @@ def direction_forward(
     Parameters
     ----------
     cell : CellSpec
-    x : (N, T, I)
-        Any strides. Steps past a row's length are not read.
+    x : (N, T, I), or a pair of a table (V, I) and indices (N, T)
+        Any strides. Steps past a row's length are not read. A pair stands for ``table[indices]``.
     weights : mapping
         w_ih (G*H, I), w_hh (G*H, H), b_ih and b_hh (G*H,) or both None.
     state : tuple of (N, H)
@@ -77,12 +79,17 @@ def direction_forward(
     -------
     final state, tuple of new (N, H) arrays, and what `direction_backward` needs (None unless ``save``)
     """
+    indices = None
+    if isinstance(x, tuple):
+        table, indices = x
+        x = table[indices]
     batch, steps, inputs = x.shape
     w_ih, w_hh, b_ih, b_hh = weights["w_ih"], weights["w_hh"], weights["b_ih"], weights["b_hh"]
     if b_hh is None:
         b_hh = np.zeros(w_hh.shape[0], w_hh.dtype)
     valid = None if lengths is None else np.arange(steps)[:, None] < lengths
     rows = _rows(x.transpose(1, 0, 2), valid)
+    where = None if indices is None else _rows(indices.T[:, :, None], valid)[:, 0]
     a_rows = rows @ w_ih.T
     if b_ih is not None:
         a_rows += b_ih
@@ -100,7 +107,7 @@ def direction_forward(
         state = new
         if save:
             kept.append(saved)
-    return state, Saved(cell, weights, (batch, steps, inputs), reverse, rows, valid, kept) if save else None
+    return state, Saved(cell, weights, (batch, steps, inputs), reverse, rows, where, valid, kept) if save else None
 
 
 def direction_backward(
@@ -116,8 +123,9 @@ def direction_backward(
         Gradient of the output, any strides; None means zero. Values past a row's length are not used.
     dstate : tuple of (N, H) or None
         Gradient of the final state; None means zero.
-    dx : (N, T, I) or None
-        Any strides. Filled with the gradient of x, zeros past a row's length; None: not wanted.
+    dx : (N, T, I), (V, I) or None
+        Any strides. Filled with the gradient of x, zeros past a row's length; None: not wanted. Where x was a pair,
+        the gradient of its table, added into what is there.
     grads : mapping
         w_ih, w_hh and, where the cell has biases, b_ih, b_hh: the gradients are added into these arrays.
 
@@ -153,7 +161,9 @@ def direction_backward(
     if weights["b_ih"] is not None:
         grads["b_ih"][...] += da_rows.sum(0)
         grads["b_hh"][...] += du_rows.sum(0)
-    if dx is not None:
+    if dx is not None and saved.indices is not None:
+        np.add.at(dx, saved.indices, da_rows @ w_ih)
+    elif dx is not None:
         dx[...] = _unrows(da_rows @ w_ih, valid, (steps, batch)).transpose(1, 0, 2)
     return dcarry
 
