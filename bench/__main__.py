@@ -58,6 +58,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse(arguments)
     about = machine.describe()
     print(f"{about['cpu']}, {about['cpus']} CPUs, {about['isa']}; Python {about['python']}, NumPy {about['numpy']}")
+    if about["busy"] > 0.1:
+        print(f"others keep {about['busy']:.1f} CPUs busy: trust ratios on one thread only")
     start = time.perf_counter()
     total = len(options.cases) * len(options.threads)
     done = 0

@@ -4,6 +4,7 @@
  * per cent. What is kept is bounded in number and in waste, so that a stream of different lengths does not pile up.
  */
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 
 #include "rnnfast.h"
@@ -12,9 +13,12 @@ enum { ALIGN = 64, KEPT = 16 };
 static const size_t SMALL = 1 << 14; /* below this, malloc is quick enough */
 
 typedef struct {
-    size_t size;
-    char pad[ALIGN - sizeof(size_t)];
+    size_t size;   /* of the block */
+    size_t wanted; /* what was asked for, the block's header and slack apart */
+    char pad[ALIGN - 2 * sizeof(size_t)];
 } header;
+
+static atomic_size_t asked, live, peak; /* blocks ever asked for; bytes of those in use, now and at most */
 
 static header *kept[KEPT];
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -32,6 +36,7 @@ void rf_memory_init(void)
 void *rf_alloc(size_t size)
 {
     header *block = NULL;
+    const size_t wanted = size;
     if (size >= SMALL) {
         size = (size + (size >> 3) + 4095) & ~(size_t)4095; /* a little room, so that near sizes share a block */
         pthread_mutex_lock(&lock);
@@ -53,7 +58,22 @@ void *rf_alloc(size_t size)
         block = memory;
         block->size = size;
     }
+    block->wanted = wanted;
+    atomic_fetch_add_explicit(&asked, 1, memory_order_relaxed);
+    size_t now = atomic_fetch_add_explicit(&live, wanted, memory_order_relaxed) + wanted;
+    size_t most = atomic_load_explicit(&peak, memory_order_relaxed);
+    while (now > most && !atomic_compare_exchange_weak(&peak, &most, now))
+        ;
     return block + 1;
+}
+
+void rf_memory_use(rf_memory *use, int restart)
+{
+    use->asked = atomic_load(&asked);
+    use->live = atomic_load(&live);
+    use->peak = atomic_load(&peak);
+    if (restart)
+        atomic_store(&peak, use->live);
 }
 
 void rf_free(void *memory)
@@ -61,6 +81,7 @@ void rf_free(void *memory)
     if (!memory)
         return;
     header *block = (header *)memory - 1;
+    atomic_fetch_sub_explicit(&live, block->wanted, memory_order_relaxed);
     if (block->size >= SMALL) {
         pthread_mutex_lock(&lock);
         int slot = 0; /* an empty one, else the smallest block gives way if it is smaller than this one */

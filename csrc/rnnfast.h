@@ -150,6 +150,11 @@ void rf_pool_init(void);
 void *rf_alloc(size_t size);
 void rf_free(void *memory);
 void rf_release(void); /* give the blocks kept for later back to the system */
+typedef struct rf_memory {
+    size_t asked;      /* blocks asked for since the start */
+    size_t live, peak; /* bytes in use, now and at most */
+} rf_memory;
+void rf_memory_use(rf_memory *use, int restart); /* restart: the peak begins anew from here */
 
 /* pool.c */
 typedef void (*rf_task)(void *context, int thread, int threads);

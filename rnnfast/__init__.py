@@ -21,7 +21,7 @@ _HOMES = {
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
     "generation": ("generate", "generate_text", "sample"),
-    "gradcheck": ("GradcheckResult", "gradcheck"),
+    "gradient_check": ("GradcheckResult", "gradcheck"),
     "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
     "layers": (
         "GRU",
@@ -40,6 +40,7 @@ _HOMES = {
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
     "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
+    "stream": ("Stream",),
     "threads": ("get_num_threads", "limit_threads", "set_num_threads"),
     "trainer": ("Trainer", "TrainingError"),
 }
@@ -72,7 +73,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         global_norm as global_norm,
     )
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
-    from rnnfast.gradcheck import GradcheckResult as GradcheckResult, gradcheck as gradcheck
+    from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
     from rnnfast.io import (
         ModelFileError as ModelFileError,
         load_checkpoint as load_checkpoint,
@@ -118,6 +119,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         StepDecay as StepDecay,
         WarmUp as WarmUp,
     )
+    from rnnfast.stream import Stream as Stream
     from rnnfast.threads import (
         get_num_threads as get_num_threads,
         limit_threads as limit_threads,

@@ -24,12 +24,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         The arguments, those of the process if not given.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] == ["demo"] and arguments[1:2] not in ([name] for name in (*DEMOS, "-h", "--help")):
+    if arguments[:1] == ["demo"] and (len(arguments) == 1 or _is_option_of_text(arguments[1])):
         arguments.insert(1, "text")
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             # A sample in a script that the terminal lacks is no reason to stop.
             stream.reconfigure(errors="replace")
+    try:  # what the environment asks for, before any part of the package does
+        importlib.import_module("rnnfast._native.kernels")
+        importlib.import_module("rnnfast.threads").default_num_threads()
+    except ValueError as error:
+        print(f"rnnfast: error: {error}", file=sys.stderr)
+        return 1
     parser = _parser(arguments)
     args = parser.parse_args(arguments)
     if args.command == "info":
@@ -38,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         show()
         return 0
     return _demo(args)
+
+
+def _is_option_of_text(argument: str) -> bool:
+    """Return whether what follows ``demo`` is an option rather than a name, so that the name was left out."""
+    return argument.startswith("-") and argument not in ("-h", "--help")
 
 
 def _demo(args: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import math
 import os
 from collections.abc import Mapping
@@ -119,12 +120,13 @@ class EarlyStopping(Callback):
 
 
 class Checkpoint(Callback):
-    """Write the model to a file while it trains.
+    """Write checkpoints in training: ``trainer.resume`` goes on from one, ``load_model`` reads the model in it.
 
     Parameters
     ----------
     path : str or path-like
-        Where to; ``{epoch}`` in it is replaced, so that files are kept apart. Else each replaces the one before.
+        Where to; ``{epoch}`` in it is replaced, so that files are kept apart. Else each replaces the one before. As
+        for `save_checkpoint`; the folder must be there when the fit begins.
     monitor : str, optional
         A name of the history: write only when it is the best so far. None: write every time.
     every : int, default 1
@@ -143,6 +145,11 @@ class Checkpoint(Callback):
         self._watch = _Watch(mode)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
+        from rnnfast.io import container
+
+        folder = container.target_of(self.path.replace("{epoch}", "0")).parent
+        if not folder.is_dir():
+            raise FileNotFoundError(errno.ENOENT, "there is no such folder for checkpoints", os.fspath(folder))
         self._watch = _Watch(self.mode)
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, values: Mapping[str, float]) -> None:
@@ -150,9 +157,10 @@ class Checkpoint(Callback):
             return
         if self.monitor is not None and not self._watch.better(values[self.monitor]):
             return
-        from rnnfast.io import save_model
+        from rnnfast.io import save_checkpoint
 
-        save_model(trainer.model, self.path.replace("{epoch}", str(epoch)))
+        path = self.path.replace("{epoch}", str(epoch))
+        save_checkpoint(path, trainer.model, step=trainer.step, state=trainer.state_dict())
 
 
 class CSVLogger(Callback):

@@ -7,13 +7,16 @@ complex numbers, objects, text and dates are refused. Nothing is computed before
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
-from typing import Any
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[Any]
+Item = TypeVar("Item")
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
@@ -86,6 +89,22 @@ def check_floating(name: str, value: Any, shapes: Sequence[Sequence[int | str]])
     raise ValueError(f"{name} must have shape {' or '.join(map(_spell, shapes))}; got {_spell(array.shape)}")
 
 
+def check_items(name: str, values: Any, kind: type[Item]) -> tuple[Item, ...]:
+    """Return ``values`` as a tuple of ``kind``; ``TypeError`` if it is no sequence or an item is of another."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list of {kind.__name__} objects; got {kind_of(values)}")
+    items = tuple(values)
+    for k, item in enumerate(items):
+        if not isinstance(item, kind):
+            raise TypeError(f"{name}[{k}] must be a {kind.__name__}; got {kind_of(item)}")
+    return items
+
+
+def kind_of(value: Any) -> str:
+    """Return what a value is, for the message of a ``TypeError``; tell a class from its instances."""
+    return f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__
+
+
 def check_generator(rng: Any) -> np.random.Generator | None:
     """Return ``rng`` if it is a Generator or None, else raise ``TypeError``."""
     if rng is not None and not isinstance(rng, np.random.Generator):
@@ -93,8 +112,21 @@ def check_generator(rng: Any) -> np.random.Generator | None:
     return rng
 
 
+@contextmanager
+def told_of(what: str) -> Iterator[None]:
+    """Put ``what`` in front of the message of an error about an argument, where its own name would not help a user."""
+    try:
+        yield
+    except (TypeError, ValueError, IndexError) as error:
+        error.args = (f"{what}: {error}",)
+        raise
+
+
 def as_array(name: str, value: Any) -> NDArray[Any]:
-    """Return ``value`` as an array; ragged nesting raises a ``ValueError`` that names the argument."""
+    """Return ``value`` as an array; what is ragged or has masked elements raises a ``ValueError`` that names it."""
+    masked = sys.modules.get("numpy.ma")  # not loaded: there is no masked array
+    if masked is not None and masked.is_masked(value):
+        raise ValueError(f"{name} must not be a masked array, whose mask would be lost; fill it")
     try:
         return np.asarray(value)
     except ValueError:

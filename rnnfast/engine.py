@@ -26,7 +26,11 @@ from rnnfast.rows import Lookup
 
 States = tuple[FloatArray, ...]
 
-_MODULES = {"native": "rnnfast._native.unroll", "reference": "rnnfast.reference.recurrent"}
+_MODULES = {
+    "native": "rnnfast._native.unroll",
+    "native infer": "rnnfast._native.infer",
+    "reference": "rnnfast.reference.recurrent",
+}
 _loaded: dict[str, ModuleType] = {}
 
 
@@ -146,6 +150,30 @@ def forward(
         x = y
     saved = Saved(module, (batch, steps, inputs), table, directions, dropout, seeds, records) if save else None
     return y, finals, saved
+
+
+def infer(
+    cell: CellSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool
+) -> tuple[Any, Any] | None:
+    """Run a stack of one-directional layers at once, where the backend can and the arguments need no conversion.
+
+    Parameters
+    ----------
+    cell : CellSpec
+    weights : L lists of one `Weights`
+    x, state
+        As the user gave them to the layer.
+    batch_first : bool
+        Whether x is (N, T, I), not (T, N, I).
+
+    Returns
+    -------
+    (y, state), as the layer returns them, or None: then `forward` has to do it.
+    """
+    if get_backend() != "native":
+        return None
+    found: tuple[Any, Any] | None = backend("native infer").infer(cell.name, weights, x, state, batch_first)
+    return found
 
 
 def backward(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import as_array, check_number, check_size
+from rnnfast.checks import as_array, check_generator, check_number, check_size
 from rnnfast.data.vocabulary import Vocabulary
 from rnnfast.layers.base import Layer
 
@@ -56,7 +56,7 @@ def sample(
         out = np.argsort(-scores, kind="stable")[top_k:]
         scores[out] = -np.inf
     # Adding Gumbel noise and taking the largest draws from the softmax; no temperature is too small for it.
-    noise = (np.random.default_rng() if rng is None else rng).gumbel(size=len(scores))
+    noise = (check_generator(rng) or np.random.default_rng()).gumbel(size=len(scores))
     return int(np.argmax((scores - scores.max()) + temperature * noise))
 
 
@@ -97,7 +97,7 @@ def generate(
     check_number("temperature", temperature, 0)
     if top_k is not None:
         check_size("top_k", top_k)
-    generator = np.random.default_rng() if rng is None else rng
+    generator = check_generator(rng) or np.random.default_rng()
     return _generate(model, numbers, length, temperature, top_k, generator, list(forbidden))
 
 
@@ -156,6 +156,8 @@ def generate_text(
     >>> for piece in generate_text(model, vocabulary, 200, "ROMEO:"):       # doctest: +SKIP
     ...     print(piece, end="", flush=True)
     """
+    if not isinstance(vocabulary, Vocabulary):
+        raise TypeError(f"vocabulary must be a Vocabulary; got {type(vocabulary).__name__}")
     numbers = vocabulary.encode(prime)
     forbidden = [vocabulary.number(token) for token in vocabulary.special]
     drawn = generate(model, numbers, length, temperature, top_k, rng, forbidden)

@@ -38,7 +38,8 @@ class Loss:
         pred : array_like (N, C) or (N, T, C); (N,) too where the loss is of single numbers
             Predictions. float64 stays, all else becomes float32.
         target : array_like
-            Class indices of the shape of pred without its last axis, or numbers of the shape of pred.
+            Class indices (or booleans, for two classes) of the shape of pred without its last axis, or numbers of the
+            shape of pred.
         mask : array_like (N,) or (N, T), optional
             Which rows or steps count: booleans, or weights of at least 0.
         lengths : array_like (N,) of int, optional
@@ -170,7 +171,7 @@ class SoftmaxCrossEntropy(Loss):
         array = as_array("target", target)
         if array.size == 0:
             array = array.astype(np.int64)
-        if array.dtype.kind not in "iu":
+        if array.dtype.kind not in "biu":
             raise TypeError(f"target must be integers, the class indices; got dtype {array.dtype}")
         if array.shape != pred.shape[:-1]:
             raise ValueError(

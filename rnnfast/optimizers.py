@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray, check_number, check_real
+from rnnfast.checks import FloatArray, check_flag, check_number, check_real
 from rnnfast.clipping import twin
 from rnnfast.interrupts import hold_interrupts
 from rnnfast.layers.base import Layer
@@ -41,7 +41,7 @@ class Optimizer:
     def __init__(self, lr: float, weight_decay: float = 0.0, decay_bias: bool = False) -> None:
         self.lr = lr
         self.weight_decay = check_number("weight_decay", weight_decay, 0)
-        self.decay_bias = bool(decay_bias)
+        self.decay_bias = check_flag("decay_bias", decay_bias)
         self._state: dict[str, tuple[FloatArray, ...]] = {}
         self._steps: dict[str, int] = {}
 
@@ -193,7 +193,7 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(lr, weight_decay, decay_bias)
         self.momentum = check_number("momentum", momentum, 0, 1, below=True)
-        self.nesterov = bool(nesterov)
+        self.nesterov = check_flag("nesterov", nesterov)
         if self.nesterov and not self.momentum:
             raise ValueError("nesterov needs a momentum above 0")
         self.rule = "nesterov" if self.nesterov else "momentum" if self.momentum else "sgd"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.callbacks import Callback
-from rnnfast.checks import check_flag, check_number, check_size
+from rnnfast.checks import check_flag, check_items, check_number, check_size, kind_of
 from rnnfast.layers.base import Layer
 from rnnfast.metrics import Metric
 from rnnfast.optimizers import Optimizer
 from rnnfast.schedules import Schedule
 from rnnfast.training.batches import BatchFeed, Samples
-from rnnfast.training.faults import TrainingError
+from rnnfast.training.faults import TrainingError, leaves
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
 from rnnfast.training.loop import Loop
 from rnnfast.training.step import Step
-from rnnfast.training.streams import ChunkFeed, StreamFeed, is_chunks
+from rnnfast.training.streams import ChunkFeed, StreamFeed, check_forwards, is_chunks
 
 __all__ = ["Trainer", "TrainingError"]
 
@@ -77,16 +78,16 @@ class Trainer:
     ) -> None:
         for name, value, kind in (("model", model, Layer), ("optimizer", optimizer, Optimizer)):
             if not isinstance(value, kind):
-                raise TypeError(f"{name} must be a {kind.__name__}; got {type(value).__name__}")
-        if not callable(loss) or not hasattr(loss, "forward"):
-            raise TypeError(f"loss must be callable and have forward; got {type(loss).__name__}")
+                raise TypeError(f"{name} must be of {kind.__name__}; got {kind_of(value)}")
+        for name, layer in leaves(model):
+            if not getattr(layer, "batch_first", True):
+                raise ValueError(f"model must be batch first; {f'layer {name} is' if name else 'got'} {layer!r}")
+        if not callable(loss) or not hasattr(loss, "forward") or isinstance(loss, type):
+            raise TypeError(f"loss must be callable and have forward; got {kind_of(loss)}")
         if schedule is not None and not isinstance(schedule, Schedule):
-            raise TypeError(f"schedule must be a Schedule; got {type(schedule).__name__}")
-        for metric in metrics:
-            if not isinstance(metric, Metric):
-                raise TypeError(f"metrics must be of Metric; got {type(metric).__name__}")
+            raise TypeError(f"schedule must be a Schedule; got {kind_of(schedule)}")
         self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule
-        self.metrics = tuple(metrics)
+        self.metrics = check_items("metrics", metrics, Metric)
         if len({"loss", *(metric.name for metric in self.metrics)}) <= len(self.metrics):
             raise ValueError(f"metrics must differ in name; got {', '.join(m.name for m in self.metrics)}")
         self.clip_norm = None if clip_norm is None else check_number("clip_norm", clip_norm, 0, above=True)
@@ -349,6 +350,40 @@ class Trainer:
         self.one.count, self.epoch = int(parts[""]["step"]), int(parts[""]["epoch"])
         self.base_lr = float(parts[""]["base_lr"])
 
+    def resume(self, path: str | os.PathLike[str]) -> None:
+        """Go on from a file of the callback `Checkpoint`: the model, the optimiser, the schedule and the counts.
+
+        The trainer must be made as the one that wrote the file was; the next `fit` then draws batches and dropout as
+        that one would have. Without the callback, ``save_checkpoint(path, trainer.model, state=trainer.state_dict())``
+        writes such a file.
+
+        Parameters
+        ----------
+        path : path
+            The file; a suffix left out is found.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        ModelFileError
+            If it is no valid checkpoint.
+        KeyError, TypeError, ValueError
+            If what is in it does not fit the model or the trainer, which are then as they were.
+        """
+        from rnnfast.io import load_checkpoint
+
+        found = load_checkpoint(path)
+        if not isinstance(found.state, dict):
+            raise ValueError(f"{os.fspath(path)}: it has no state of a trainer; got {type(found.state).__name__}")
+        before = self.state_dict()
+        try:
+            self.load_state_dict(found.state)
+            self.model.load_state_dict(found.model.state_dict())
+        except (KeyError, TypeError, ValueError):
+            self.load_state_dict(before)
+            raise
+
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str]) -> Samples:
         x, y, lengths, mask = data
         samples = Samples(self.model, x, y, lengths, mask, names)
@@ -364,6 +399,9 @@ class Trainer:
         once: bool,
         names: tuple[str, str] = ("inputs", "targets"),
     ) -> Feed:
+        if isinstance(inputs, str):
+            raise TypeError(f"{names[0]} must hold numbers; got text: a vocabulary of rnnfast.data numbers its tokens")
+        check_forwards(self.model)
         if not is_chunks(inputs):
             feed = StreamFeed(inputs, targets, streams, steps, names)
             feed.check(self.model, self.loss)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rnnfast._native import kernels
 from rnnfast.layers.recurrent import GRU, LSTM, RNN, Recurrent
 
 MAKERS: dict[str, tuple[type[Recurrent], dict[str, Any]]] = {
@@ -18,6 +20,19 @@ MAKERS: dict[str, tuple[type[Recurrent], dict[str, Any]]] = {
     "gru": (GRU, {}),
     "gru_reset_before": (GRU, {"reset_after": False}),
 }
+
+
+# All that run here, unless the whole run is for one.
+ISAS = [os.environ["RNNFAST_ISA"]] if os.environ.get("RNNFAST_ISA") else kernels.isas()
+
+
+@pytest.fixture(params=ISAS)
+def isa(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Each instruction set in turn, the one before put back afterwards."""
+    before = kernels.get_isa()
+    kernels.set_isa(request.param)
+    yield request.param
+    kernels.set_isa(before)
 
 
 @pytest.fixture

@@ -12,13 +12,15 @@ import types
 import numpy as np
 import pytest
 
-from rnnfast.callbacks import Checkpoint, CSVLogger, EarlyStopping
+from rnnfast.callbacks import Callback, Checkpoint, CSVLogger, EarlyStopping
+from rnnfast.io import save_checkpoint
 from rnnfast.layers.dense import Dense
+from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.sequential import Sequential
 from rnnfast.losses import MeanSquared
 from rnnfast.metrics import MAE
-from rnnfast.optimizers import SGD
-from rnnfast.schedules import Plateau
+from rnnfast.optimizers import SGD, Adam
+from rnnfast.schedules import Plateau, StepDecay
 from rnnfast.trainer import Trainer
 from rnnfast.training import progress
 from rnnfast.training.history import History
@@ -43,6 +45,10 @@ class Script:
         self.values = values
         self.model = Dense(1, 1, dtype=np.float64)
         self.stopped = None
+        self.step = 0
+
+    def state_dict(self):
+        return {}
 
     def stop(self, reason):
         self.stopped = reason
@@ -101,6 +107,44 @@ def test_checkpoint_writes_what_it_says(tmp_path):
 
     for name, epoch in [("best", 3), ("e1", 1), ("e3", 3)]:
         assert load_model(tmp_path / f"{name}.npz").params["bias"][0] == epoch
+
+
+def test_checkpoints_need_their_folder_before_any_work(tmp_path):
+    trainer = make()
+    before = weights(trainer.model)
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        trainer.fit(X, Y, callbacks=[Checkpoint(tmp_path / "nowhere" / "c")], progress=False)
+    assert np.array_equal(weights(trainer.model), before)
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_resume_goes_on_to_the_bit(epochs, tmp_path):
+    def prepared():
+        model = Sequential(Dense(3, 4, seed=0), Dropout(0.5), Dense(4, 1, seed=1))
+        return Trainer(model, MeanSquared(), Adam(0.05), schedule=StepDecay(2), metrics=[MAE()], seed=3)
+
+    whole, first, second = prepared(), prepared(), prepared()
+    expected = whole.fit(X, Y, epochs=3, batch_size=4, progress=False)
+    first.fit(X, Y, epochs=epochs, batch_size=4, callbacks=[Checkpoint(tmp_path / "c.npz")], progress=False)
+    second.resume(tmp_path / "c")
+    history = second.fit(X, Y, epochs=3 - epochs, batch_size=4, progress=False)
+    assert second.step == whole.step
+    assert history["epoch"] == expected["epoch"][epochs:]
+    assert history["loss"] == expected["loss"][epochs:]
+    assert np.array_equal(weights(second.model), weights(whole.model))
+
+
+def test_resume_leaves_what_does_not_fit(tmp_path):
+    make().fit(X, Y, callbacks=[Checkpoint(tmp_path / "c.npz")], progress=False)
+    other = Trainer(Sequential(Dense(3, 2, seed=0)), MeanSquared(), SGD(0.5))
+    before = weights(other.model)
+    with pytest.raises(ValueError, match="weight"):
+        other.resume(tmp_path / "c.npz")
+    assert (other.step, other.epoch, other.optimizer.lr) == (0, 0, 0.5)
+    assert np.array_equal(weights(other.model), before)
+    save_checkpoint(tmp_path / "bare.npz", other.model)
+    with pytest.raises(ValueError, match="state of a trainer"):
+        other.resume(tmp_path / "bare.npz")
 
 
 def test_csv_log(tmp_path):
@@ -212,7 +256,7 @@ def test_a_terminal_without_tqdm_gets_a_line_that_rewrites_itself(monkeypatch):
 def test_a_terminal_with_tqdm_gets_its_bar(monkeypatch):
     pytest.importorskip("tqdm")
     shown = fit_showing(monkeypatch, Terminal())
-    assert "3/3" in shown
+    assert "0/3" in shown and "%|" in shown
     assert "val_loss" in shown
     assert "epoch 2/2" in shown
 
@@ -221,6 +265,68 @@ def test_silence(monkeypatch):
     monkeypatch.setattr(sys, "stderr", Terminal())
     make().fit(X, Y, progress=False)
     assert sys.stderr.getvalue() == ""
+
+
+def test_the_line_that_is_rewritten_keeps_within_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    stream = io.StringIO()
+    bar = progress.PlainBar(stream)
+    bar.begin_epoch("epoch 1/1", 9)
+    bar.advance("loss 1, " + "metric 1, " * 9, 3.0)
+    assert len(stream.getvalue()) == 1 + 39
+    bar.end_epoch("loss 1, " + "metric 1, " * 9)
+    assert stream.getvalue().count("metric") > 9
+
+
+def test_a_bar_leaves_the_whole_summary_behind():
+    tqdm, stream = pytest.importorskip("tqdm").tqdm, io.StringIO()
+    bar = progress.TqdmBar(lambda **kwargs: tqdm(file=stream, ncols=40, **kwargs))
+    bar.begin_epoch("epoch 1/1", 1)
+    bar.advance("loss 1", 0.0)
+    summary = "loss 1, " + "metric 1, " * 9
+    bar.end_epoch(summary)
+    bar.close()
+    assert stream.getvalue().splitlines()[-1].lstrip("\r ") == f"epoch 1/1: {summary}"
+
+
+def test_a_history_lists_what_it_has():
+    history = History()
+    history.add({"epoch": 0, "loss": 1.0})
+    with pytest.raises(KeyError, match="accuracy is not on record; there are epoch, loss"):
+        history["accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"metrics": MAE()}, "metrics must be a list of Metric objects; got MAE"),
+        ({"metrics": None}, "metrics must be a list of Metric objects; got NoneType"),
+        ({"metrics": [MAE]}, r"metrics\[0\] must be a Metric; got the class MAE itself"),
+        ({"metrics": ["mae"]}, r"metrics\[0\] must be a Metric; got str"),
+        ({"loss": MeanSquared}, "loss must be .*; got the class MeanSquared itself"),
+        ({"optimizer": SGD}, "optimizer must be of Optimizer; got the class SGD itself"),
+    ],
+)
+def test_a_trainer_says_what_it_needs(arguments, match):
+    with pytest.raises(TypeError, match=match):
+        Trainer(**{"model": Dense(3, 1), "loss": MeanSquared(), "optimizer": SGD(0.1), **arguments})
+
+
+@pytest.mark.parametrize("callbacks", [EarlyStopping("loss"), None, [Plateau()], [EarlyStopping]])
+def test_callbacks_must_be_such(callbacks):
+    with pytest.raises(TypeError, match="callbacks"):
+        make().fit(X, Y, callbacks=callbacks, progress=False)
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_an_interrupt_is_told_of_where_progress_is(shown, capsys):
+    class Interrupt(Callback):
+        def on_batch_end(self, trainer, batch, loss):
+            raise KeyboardInterrupt
+
+    history = make().fit(X, Y, callbacks=[Interrupt()], progress=shown)
+    assert history.reason == "interrupted"
+    assert capsys.readouterr().err.count("interrupted: the model is as after the last update") == shown
 
 
 @pytest.mark.parametrize("bar", [progress.Silent, progress.Lines, progress.PlainBar, progress.TqdmBar])

@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from rnnfast.data import read_csv, read_idx, read_text
+from rnnfast.data import read_csv, read_csv_header, read_idx, read_text
 
 
 def write(path, content):
@@ -46,6 +46,8 @@ def test_csv_delimiter_is_found(tmp_path, delimiter):
         ("a,b\n1,2\n", "c", KeyError, "no column 'c'; it has a, b"),
         ("a,a\n1,2\n", "a", ValueError, "2 columns named 'a'"),
         ("a,b\nx,1\n", "a", ValueError, "column 'a' of .* has no number"),
+        ('"a";"b, c"\n1;2\n', "b", KeyError, "it has a, b, c"),
+        ("a;b\n1;2,5\n", "b", ValueError, r"no number in it; line 2 has '2,5' \(decimal ','"),
         ("a,b\n1,2\n", [], ValueError, "at least one column"),
         (b"a,b\n\xff\xfe,2\n", "a", ValueError, "not UTF-8 text: byte 4 is 0xff"),
         ("a,b\n" + "1" * 200_000 + ",2\n", "a", ValueError, "not a CSV file"),
@@ -54,6 +56,14 @@ def test_csv_delimiter_is_found(tmp_path, delimiter):
 def test_csv_refuses(tmp_path, content, column, error, match):
     with pytest.raises(error, match=match):
         read_csv(write(tmp_path / "t.csv", content), column)
+
+
+def test_csv_quotes_and_decimal_commas(tmp_path):
+    path = write(tmp_path / "t.csv", '\ufeff"Day";" Temp, C "\r\n"a";"1,5"\r\n"b";-2\r\n')
+    assert read_csv_header(path) == ("Day", "Temp, C")
+    assert read_csv(path, "Temp, C", decimal=",").values.tolist() == [1.5, -2]
+    with pytest.raises(ValueError, match="decimal must be one of"):
+        read_csv(path, "Temp, C", decimal=";")
 
 
 def test_missing_files(tmp_path):

@@ -125,10 +125,17 @@ def test_forecast_of_a_file_with_holes(tmp_path, capsys):
     assert "no numbers: '?0.2' in line 22" in out and "3 missing of 100" in out
 
 
+def test_forecast_reads_decimal_commas(tmp_path, capsys):
+    (tmp_path / "s.csv").write_text("day;temp\n" + "".join(f"{k};{k % 7},5\n" for k in range(60)))
+    options = ["--csv", tmp_path / "s.csv", "--column", "temp", "--epochs", 1, "--save", tmp_path / "m.npz"]
+    code, out, _ = run(capsys, "demo", "forecast", *options, "--decimal", ",")
+    assert code == 0 and "missing" not in out
+
+
 def test_forecast_of_a_constant(tmp_path, capsys):
     (tmp_path / "s.csv").write_text("a\n" + "5\n" * 60)
-    options = ["--csv", tmp_path / "s.csv", "--column", "a", "--epochs", 1, "--save", tmp_path / "m.npz"]
-    code, out, _ = run(capsys, "demo", "forecast", *options)
+    options = ["--csv", tmp_path / "s.csv", "--epochs", 1, "--save", tmp_path / "m.npz"]
+    code, out, _ = run(capsys, "demo", "forecast", *options)  # one column needs no name
     assert code == 0 and "persistence: 0; nothing to gain on persistence" in out
 
 
@@ -186,7 +193,7 @@ BAD = [
     (["text", "--save", "m.pkl"], "must end in"),
     (["forecast", "--csv", "absent", "--column", "temp"], "No such file"),
     (["forecast", "--csv", "empty", "--column", "temp"], "empty is empty"),
-    (["forecast", "--csv", "s.csv"], "needs --column"),
+    (["forecast", "--csv", "s.csv"], "the column to forecast; s.csv has day, temp"),
     (["forecast", "--csv", "s.csv", "--column", "Temp"], "no column 'Temp'; it has day, temp"),
     (["forecast", "--csv", "s.csv", "--column", "temp"], "at least 40 steps; got 1"),
     (["forecast", "--csv", "words.csv", "--column", "temp"], "has no number in it"),
@@ -241,6 +248,22 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     assert captured.out == "" and "error: " in captured.err and "Traceback" not in captured.err
 
 
+def test_an_unknown_demo_is_told_of(capsys):
+    with pytest.raises(SystemExit):
+        main(["demo", "nonsense"])
+    assert "invalid choice: 'nonsense'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["info"], ["demo", "forecast"]], ids=" ".join)
+@pytest.mark.parametrize("variable", ["RNNFAST_ISA", "RNNFAST_NUM_THREADS"])
+def test_a_wrong_environment_takes_one_line(variable, arguments, tmp_path):
+    command = [sys.executable, "-m", "rnnfast", *arguments]
+    environment = {**os.environ, variable: "nonsense", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert re.fullmatch(rf"rnnfast: error: {variable} must be .*; got 'nonsense'\n", done.stderr)
+
+
 @pytest.mark.parametrize("name", DEMOS)
 def test_help_has_examples(name, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -265,6 +288,8 @@ def test_info(capsys):
         "rnnfast",
         "Python",
         "NumPy",
+        "optional",
+        "processor",
         "instruction set",
         "threads",
         "backend",

@@ -102,11 +102,17 @@ def test_unknown_prime(model):
         (([0], -1), ValueError, "length"),
         (([0], 1, -1.0), ValueError, "temperature"),
         (([0], 1, 1.0, 0), ValueError, "top_k"),
+        (([0], 1, 1.0, None, 3), TypeError, r"rng must be a numpy\.random\.Generator; got int"),
     ],
 )
 def test_generate_refuses_at_once(model, arguments, error, match):
     with pytest.raises(error, match=match):
         generate(model, *arguments)
+
+
+def test_generate_text_needs_a_vocabulary(model):
+    with pytest.raises(TypeError, match="vocabulary must be a Vocabulary; got str"):
+        generate_text(model, "abc", 1)
 
 
 def test_generate_needs_a_state():

@@ -49,6 +49,11 @@ def test_the_check_sees_what_is_loaded():
     assert run("import scipy.linalg" + LOADED) == "['scipy.linalg']"
 
 
+def test_no_module_takes_the_place_of_what_it_holds():
+    """Loading ``rnnfast.name`` binds the module to that name of the package, before anyone asks for what it holds."""
+    assert [home for home, names in rnnfast._HOMES.items() if home in names] == []
+
+
 def test_every_public_name_is_there_and_typed():
     assert len(set(rnnfast.__all__)) == len(rnnfast.__all__)
     assert [name for name in rnnfast.__all__ if getattr(rnnfast, name, None) is None] == []

@@ -32,6 +32,13 @@ def test_an_exception_leaves_the_old_file(tmp_path):
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
 
 
+def test_a_missing_folder_is_told_of_by_the_name_that_was_asked_for(tmp_path):
+    path = tmp_path / "nowhere" / "a"
+    with pytest.raises(FileNotFoundError) as caught, atomic_write(path):
+        pass
+    assert caught.value.filename == str(path)
+
+
 @pytest.mark.parametrize("call", ["fsync", "replace"])
 def test_a_failing_disk_leaves_the_old_file(call, tmp_path, monkeypatch):
     path = tmp_path / "a"
@@ -41,8 +48,9 @@ def test_a_failing_disk_leaves_the_old_file(call, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(atomic.os, call, fail)
-    with pytest.raises(OSError, match="No space"), atomic_write(path) as file:
+    with pytest.raises(OSError, match="No space") as caught, atomic_write(path) as file:
         file.write(b"new")
+    assert caught.value.filename == str(path)
     assert path.read_bytes() == b"old" and os.listdir(tmp_path) == ["a"]
 
 

@@ -261,7 +261,7 @@ HOSTILE = {
     "very deep": ("[" * 100_000 + "]" * 100_000, ARRAYS, "deep"),
     "long number": (json.dumps(GOOD).replace("true", "1" * 5000), ARRAYS, "not valid"),
     "other format": ({**GOOD, "format": "pickle"}, ARRAYS, "not a model of rnnfast"),
-    "checkpoint": ({**GOOD, "format": "rnnfast checkpoint"}, ARRAYS, "not a model"),
+    "checkpoint": ({**GOOD, "format": "rnnfast checkpoint"}, ARRAYS, "fields"),
     "later version": ({**GOOD, "version": 2}, ARRAYS, "reads up to 1"),
     "no version": ({k: v for k, v in GOOD.items() if k != "version"}, ARRAYS, "valid version"),
     "version true": ({**GOOD, "version": True}, ARRAYS, "valid version"),

@@ -21,6 +21,17 @@ CONSTRUCTORS = [
     (lambda: Embedding(3, 2, padding_idx=3), ValueError, "padding_idx must lie in -3..2; got 3"),
     (lambda: Embedding(3, 2, padding_idx=-4), ValueError, "padding_idx must be at least -3; got -4"),
     (lambda: Embedding(3, 2, init="one"), ValueError, "init must be one of default, torch, uniform; got 'one'"),
+    (
+        lambda: Dense(2, 2, seed="one"),
+        TypeError,
+        "seed must be an integer, a numpy.random.Generator or None",
+    ),
+    (lambda: Dense(2, 2, seed=-1), ValueError, "seed must be at least 0; got -1"),
+    (
+        lambda: Embedding(2, 2, seed=1.5),
+        TypeError,
+        "seed must be an integer, a numpy.random.Generator or None",
+    ),
     (lambda: Dropout(1.0), ValueError, "p must lie in [0, 1); got 1"),
     (lambda: Dropout(-0.1), ValueError, "p must lie in [0, 1); got -0.1"),
     (lambda: Dropout(float("nan")), ValueError, "p must be finite; got nan"),
@@ -106,6 +117,27 @@ def test_gradient_stores_must_fit(bad):
     with pytest.raises(ValueError, match=r"grads\['weight'\] must have shape \(5, 4\) and dtype float32; got"):
         pullback(np.ones_like(y), {"bias": bias, "weight": bad})
     assert (bias == 0).all()
+
+
+def frozen(shape):
+    array = np.zeros(shape, np.float32)
+    array.flags.writeable = False
+    return array
+
+
+@pytest.mark.parametrize(
+    ("layer", "x", "shape"),
+    [(Dense(4, 5, seed=0), ONES, (5, 4)), (Embedding(7, 5, seed=0), np.ones((2, 3), int), (7, 5))],
+)
+def test_gradient_stores_must_be_written_to(layer, x, shape):
+    y, pullback = layer.forward(x)
+    for bad, name in ((frozen(shape), "ndarray that is read-only"), ([[0.0]], "list"), (0.0, "float")):
+        with pytest.raises(TypeError, match=rf"grads\['weight'\] must be an array that can be written to; got {name}"):
+            pullback(np.ones_like(y), {"weight": bad})
+        assert not np.any(bad)
+    with pytest.raises(TypeError, match="grads must be a dict of arrays by parameter name; got list"):
+        pullback(np.ones_like(y), [])
+    pullback(np.ones_like(y), {})
 
 
 @pytest.mark.parametrize("layer", [Dense(4, 2, seed=0), Dropout(0.5), Last()])

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rnnfast import gradcheck
 from rnnfast.backend import use_backend
-from rnnfast.gradcheck import gradcheck
 from rnnfast.layers import GRU, LSTM, RNN, Dense, Dropout, Embedding, Last, MaxPool, MeanPool, Sequential
 from rnnfast.threads import limit_threads
 
@@ -94,7 +94,7 @@ def test_central_differences(rng, name, lengths, backend):
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
-def test_native_is_the_reference(rng, name, lengths, dtype):
+def test_native_is_the_reference(rng, name, lengths, dtype, isa):
     make, draw = LAYERS[name]
     x = draw(rng, np.float32).astype(dtype if draw is real else int)
     with use_backend("reference"):
@@ -294,3 +294,17 @@ def test_config_and_pickle_make_the_layer_again(rng, name):
         assert repr(copy) == repr(layer)
         for key, value in run(layer, x, None).items():
             np.testing.assert_array_equal(run(copy, x, None)[key], value)
+
+
+def test_what_is_assigned_in_an_update_is_copied_in():
+    layer = Dense(2, 3, seed=0)
+    before = layer.state_dict()
+    with layer.update() as params:
+        params["weight"] = params["weight"] + 1  # a new array
+        params["bias"] += 2  # the old one
+    np.testing.assert_array_equal(layer.params["weight"], before["weight"] + 1)
+    np.testing.assert_array_equal(layer.params["bias"], before["bias"] + 2)
+    with pytest.raises(KeyError, match="no parameter named gain; there are weight, bias"), layer.update() as params:
+        params["gain"] = np.ones(3)
+    with pytest.raises(ValueError, match="bias must have shape"), layer.update() as params:
+        params["bias"] = np.ones(4)

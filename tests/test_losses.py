@@ -290,3 +290,10 @@ def test_a_pullback_runs_once():
     pullback()
     with pytest.raises(RuntimeError, match="called before"):
         pullback()
+
+
+def test_booleans_are_two_classes():
+    pred = np.random.default_rng(0).standard_normal((6, 2))
+    target = pred[:, 0] > 0
+    loss = SoftmaxCrossEntropy()
+    assert loss(pred, target) == loss(pred, target.astype(int))

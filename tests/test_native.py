@@ -114,7 +114,7 @@ class Case:
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("bias", [True, False], ids=["bias", "plain"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_agrees(cell, bias, reverse, lengths, dtype, strides, save):
+def test_agrees(cell, bias, reverse, lengths, dtype, strides, save, isa):
     case = Case(cell, 5, 6, 3, 9, bias, LENGTHS[lengths](5, 6))
     case.compare(dtype, reverse=reverse, save=save, stride=STRIDES[strides])
 
@@ -123,7 +123,7 @@ def test_agrees(cell, bias, reverse, lengths, dtype, strides, save):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch, hidden", SIZES)
 @pytest.mark.parametrize("cell", CELLS)
-def test_agrees_over_sizes(cell, batch, hidden, dtype, save):
+def test_agrees_over_sizes(cell, batch, hidden, dtype, save, isa):
     Case(cell, batch, 4, 7, hidden).compare(dtype, save=save)
     Case(cell, batch, 4, 7, hidden, lengths=LENGTHS["ragged"](batch, 4)).compare(dtype, save=save, reverse=True)
 
@@ -131,14 +131,14 @@ def test_agrees_over_sizes(cell, batch, hidden, dtype, save):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("batch, steps", [(0, 3), (3, 0), (0, 0), (1, 1), (4, 1)])
 @pytest.mark.parametrize("cell", CELLS)
-def test_agrees_on_empty_and_single(cell, batch, steps, dtype):
+def test_agrees_on_empty_and_single(cell, batch, steps, dtype, isa):
     for save in (True, False):
         Case(cell, batch, steps, 3, 5).compare(dtype, save=save)
         Case(cell, batch, steps, 3, 5, lengths=np.zeros(batch)).compare(dtype, save=save, reverse=True)
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_agrees_when_large(cell):
+def test_agrees_when_large(cell, isa):
     Case(cell, 9, 20, 40, 260, lengths=[20, 3, 0, 7, 20, 19, 1, 11, 12]).compare(np.float32)
     Case(cell, 1, 30, 10, 300).compare(np.float32, save=False)
 
@@ -209,7 +209,7 @@ def test_final_state_is_a_copy(cell, module):
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("hidden", [5, 33, 100])
 @pytest.mark.parametrize("cell", CELLS)
-def test_a_row_does_not_depend_on_its_batch(cell, hidden, lengths, dtype):
+def test_a_row_does_not_depend_on_its_batch(cell, hidden, lengths, dtype, isa):
     for reverse in (False, True):
         case = Case(cell, 13, 5, 7, hidden, lengths=LENGTHS[lengths](13, 5))
         together = case.run(native, dtype, reverse, save=False)
@@ -226,7 +226,7 @@ def test_a_row_does_not_depend_on_its_batch(cell, hidden, lengths, dtype):
 @pytest.mark.parametrize("batch, hidden", [(3, 40), (2, 300), (40, 70)])
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("cell", CELLS)
-def test_the_number_of_threads_changes_no_bit(cell, lengths, batch, hidden):
+def test_the_number_of_threads_changes_no_bit(cell, lengths, batch, hidden, isa):
     case = Case(cell, batch, 25, 33, hidden, lengths=LENGTHS[lengths](batch, 25))
     for save in (True, False):
         with limit_threads(1):

@@ -8,7 +8,6 @@ logit: 16 eps by that size is a few times what is seen. Sums over columns add ep
 import numpy as np
 import pytest
 
-from rnnfast._native import kernels
 from rnnfast._native import ops as native
 from rnnfast.reference import ops as reference
 from rnnfast.threads import limit_threads
@@ -20,15 +19,6 @@ WEIGHTS = {
     "graded": lambda r: np.arange(r) % 4 / 4,
     "zeros": np.zeros,
 }
-
-
-@pytest.fixture(params=kernels.isas())
-def isa(request):
-    """Each instruction set in turn, the first one put back afterwards."""
-    before = kernels.get_isa()
-    kernels.set_isa(request.param)
-    yield request.param
-    kernels.set_isa(before)
 
 
 @pytest.fixture(params=[np.float32, np.float64])

@@ -54,14 +54,6 @@ class Bag(Layer):
     """Parameters and nothing else."""
 
 
-@pytest.fixture(params=kernels.isas())
-def isa(request):
-    before = kernels.get_isa()
-    kernels.set_isa(request.param)
-    yield request.param
-    kernels.set_isa(before)
-
-
 def make_bag(dtype, shapes=SHAPES):
     rng = np.random.default_rng(1)
     return Bag({name: rng.standard_normal(shape).astype(dtype) for name, shape in shapes.items()})
@@ -251,6 +243,8 @@ def test_an_optimizer_serves_one_model():
         (lambda: SGD("fast"), TypeError, "lr"),
         (lambda: SGD(0.1, momentum=1), ValueError, "momentum"),
         (lambda: SGD(0.1, nesterov=True), ValueError, "nesterov"),
+        (lambda: SGD(0.1, momentum=0.9, nesterov="no"), TypeError, "nesterov must be True or False; got 'no'"),
+        (lambda: Adam(decay_bias="no"), TypeError, "decay_bias must be True or False; got 'no'"),
         (lambda: SGD(0.1, weight_decay=-0.1), ValueError, "weight_decay"),
         (lambda: RMSProp(alpha=1.5), ValueError, "alpha"),
         (lambda: RMSProp(eps=0), ValueError, "eps"),

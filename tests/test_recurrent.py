@@ -7,6 +7,7 @@ import threading
 import numpy as np
 import pytest
 
+from rnnfast.backend import use_backend
 from rnnfast.cells import CELLS
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 
@@ -26,8 +27,9 @@ def test_default_initial_values(cell, dtype, make_layer):
             assert 0.8 * bound < np.abs(array).max() <= bound
         else:
             expected = np.zeros(5 * gates)
-            if cell == "lstm" and "bias_ih" in name:
-                expected[5:10] = 1
+            if "bias_ih" in name and "f" in layer.cell.order:
+                forget = 5 * layer.cell.order.index("f")
+                expected[forget : forget + 5] = 1
             np.testing.assert_array_equal(array, expected)
 
 
@@ -163,3 +165,76 @@ def test_one_layer_serves_many_threads():
         thread.join()
     for one, other in zip(expected, found, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_dropout_acts_between_layers_and_in_training_alone(backend):
+    """Layers that hand on ones show what was dropped: nothing of the input, of the output, or in inference."""
+    p, hidden, layers = 0.25, 50, 3
+    layer = RNN(hidden, hidden, layers, "relu", bias=False, dropout=p, dtype=np.float64)
+    for k in range(layers):
+        own = {f"weight_ih_l{k}": np.eye(hidden), f"weight_hh_l{k}": np.zeros((hidden, hidden))}
+        layer.load_state_dict(own, strict=False)
+    x = np.ones((4, 30, hidden))
+    with use_backend(backend):
+        np.testing.assert_array_equal(layer(x)[0], x)
+        (y, state), _ = layer.forward(x, rng=np.random.default_rng(0))
+    kept = 1 / (1 - p)
+    assert {*np.unique(y)} == {0, kept**2}  # two gaps, no third place
+    assert {*np.unique(state[0])} == {1} and {*np.unique(state[1])} == {0, kept}
+    assert abs((y > 0).mean() - (1 - p) ** 2) < 0.03  # of 6000, five standard deviations
+
+
+def flipped(x, lengths):
+    """Return x (N, T, C) with the valid steps of each row turned round."""
+    out = x.copy()
+    for row, n in zip(out, lengths, strict=True):
+        row[:n] = row[:n][::-1].copy()
+    return out
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_stack_is_its_layers_and_directions(cell, backend, make_layer, random_state, rng):
+    """Two layers in both directions are four plain ones: those of the reverse direction see rows turned round."""
+    hidden, lengths = 4, [5, 0, 3]
+    stack = make_layer(cell, 3, hidden, 2, bidirectional=True, dtype=np.float64)
+    x, dy = rng.standard_normal((3, 5, 3)), rng.standard_normal((3, 5, 2 * hidden))
+    states, dstates = random_state(stack, 3), random_state(stack, 3)
+
+    def part(state, k):
+        return tuple(s[k : k + 1] for s in state) if isinstance(state, tuple) else state[k : k + 1]
+
+    with use_backend(backend):
+        (y, final), pullback = stack.forward(x, states, lengths=lengths)
+        grads, found = {}, {}
+        dx, dinitial = pullback(dy, grads, dstate=dstates)
+        below, plain = x, []
+        for k in range(4):
+            suffix = f"_l{k // 2}" + "_reverse" * (k % 2)
+            one = make_layer(cell, below.shape[2], hidden, dtype=np.float64)
+            own = {n.removesuffix(suffix) + "_l0": v for n, v in stack.params.items() if n.endswith(suffix)}
+            one.load_state_dict(own)
+            feed = flipped(below, lengths) if k % 2 else below
+            (out, end), back = one.forward(feed, part(states, k), lengths=lengths)
+            np.testing.assert_allclose(end, part(final, k), rtol=0, atol=1e-14)
+            plain.append((suffix, flipped(out, lengths) if k % 2 else out, back))
+            if k % 2:
+                below = np.concatenate([plain[-2][1], plain[-1][1]], axis=2)
+        np.testing.assert_allclose(y, below, rtol=0, atol=1e-14)
+        above = dy
+        for k in (3, 1):
+            total = 0
+            for d in (k - 1, k):
+                suffix, _, back = plain[d]
+                half = above[:, :, d % 2 * hidden :][:, :, :hidden]
+                own = {}
+                dpart, dstart = back(flipped(half, lengths) if d % 2 else half, own, dstate=part(dstates, d))
+                total = total + (flipped(dpart, lengths) if d % 2 else dpart)
+                np.testing.assert_allclose(dstart, part(dinitial, d), rtol=0, atol=1e-13)
+                found.update({n.removesuffix("_l0") + suffix: g for n, g in own.items()})
+            above = total
+    np.testing.assert_allclose(dx, above, rtol=0, atol=1e-13)
+    assert found.keys() == grads.keys()
+    for name, gradient in grads.items():
+        np.testing.assert_allclose(gradient, found[name], rtol=0, atol=1e-12, err_msg=name)

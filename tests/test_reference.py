@@ -5,9 +5,9 @@ import itertools
 import numpy as np
 import pytest
 
+from rnnfast import gradcheck
 from rnnfast.backend import use_backend
 from rnnfast.cells import CELLS
-from rnnfast.gradcheck import gradcheck
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.pooling import Last

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from rnnfast import gradcheck
 from rnnfast.backend import use_backend
-from rnnfast.gradcheck import gradcheck
 from rnnfast.layers import GRU, LSTM, RNN, Dense, Dropout, Embedding, Last, Layer, MeanPool, Sequential
 
 

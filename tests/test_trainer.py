@@ -385,6 +385,8 @@ BAD_FITS = {
     "seconds": ({"max_seconds": 0}, ValueError, "max_seconds"),
     "callbacks": ({"callbacks": [print]}, TypeError, "callbacks"),
     "shuffle": ({"shuffle": "yes"}, TypeError, "shuffle"),
+    "no x": ({"x": None}, TypeError, "x must be an array or a list of sequences; got NoneType"),
+    "text x": ({"x": "abc"}, TypeError, "x must be an array or a list of sequences; got str"),
     "class": ({"y": Y + 1}, IndexError, "target"),
     "index": ({"x": X + 1}, IndexError, "x"),
 }
@@ -410,6 +412,12 @@ def test_bad_fits_change_nothing(case):
         ({"optimizer": 3}, TypeError, "optimizer"),
         ({"schedule": 3}, TypeError, "schedule"),
         ({"metrics": [3]}, TypeError, "metrics"),
+        (
+            {"model": Sequential(Embedding(2, 3), GRU(3, 4, batch_first=False))},
+            ValueError,
+            "model must be batch first; layer 1 is GRU",
+        ),
+        ({"model": GRU(3, 4, batch_first=False)}, ValueError, "model must be batch first; got GRU"),
         ({"metrics": [Accuracy(), Accuracy()]}, ValueError, "metrics"),
         ({"clip_norm": 0}, ValueError, "clip_norm"),
         ({"clip_value": -1}, ValueError, "clip_value"),

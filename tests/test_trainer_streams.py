@@ -33,6 +33,19 @@ def parameters(model):
     return np.concatenate([p.ravel() for p in model.parameters().values()])
 
 
+@pytest.mark.parametrize("chunks", [False, True])
+def test_a_stream_is_not_read_backwards(chunks):
+    model = Sequential(Embedding(SYMBOLS, 3), GRU(3, 4, bidirectional=True), Dense(8, SYMBOLS))
+    inputs = [(np.zeros((2, 3), int), np.zeros((2, 3), int))] if chunks else text()
+    with pytest.raises(ValueError, match=r"layer 1 \(GRU\) is bidirectional"):
+        Trainer(model, SoftmaxCrossEntropy(), SGD(0.1)).fit_stream(inputs, streams=2, steps=5, progress=False)
+
+
+def test_a_stream_of_text_needs_a_vocabulary():
+    with pytest.raises(TypeError, match="inputs must hold numbers; got text: a vocabulary"):
+        Trainer(model_of(), SoftmaxCrossEntropy(), SGD(0.1)).fit_stream("abcd" * 100, progress=False)
+
+
 def gradient(model, chunks):
     """The mean of the chunks' gradients, the state carried from one to the next."""
     loss, state, total = SoftmaxCrossEntropy(), None, 0.0

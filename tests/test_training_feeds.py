@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from rnnfast.layers.base import Layer
+from rnnfast.layers.dense import Dense
 from rnnfast.layers.pooling import Last
-from rnnfast.layers.recurrent import RNN
+from rnnfast.layers.recurrent import LSTM, RNN
 from rnnfast.layers.sequential import Sequential
 from rnnfast.losses import MeanSquared, SoftmaxCrossEntropy
+from rnnfast.optimizers import SGD
+from rnnfast.trainer import Trainer
 from rnnfast.training.batches import BatchFeed, Samples
 from rnnfast.training.gradients import GradientStore
 from rnnfast.training.streams import ChunkFeed, StreamFeed, is_chunks
@@ -117,7 +120,7 @@ X = np.zeros((4, 5, 2))
 BAD_SAMPLES = {
     "empty x": (STEPWISE, np.zeros((0, 5, 2)), np.zeros((0, 5)), None, None, ValueError, "x must not be empty"),
     "empty list": (STEPWISE, [], [], None, None, ValueError, "x must not be empty"),
-    "scalar": (STEPWISE, 3.0, [1], None, None, ValueError, "x must not be empty"),
+    "scalar": (STEPWISE, 3.0, [1], None, None, TypeError, "x must be an array or a list of sequences; got float"),
     "object": (STEPWISE, np.array([None, 1]), [1, 2], None, None, TypeError, "x must hold real numbers"),
     "text": (STEPWISE, ["abc", "de"], [1, 2], None, None, TypeError, "x must hold real numbers"),
     "nan": (STEPWISE, np.full((4, 5, 2), np.nan), X, None, None, ValueError, "x must be finite"),
@@ -162,6 +165,65 @@ def test_bad_samples(case):
 def test_the_loss_judges_targets_before_any_work(x, y, lengths, mask, loss, error):
     with pytest.raises(error, match="target"):
         Samples(STEPWISE, x, y, lengths, mask).check_targets(loss)
+
+
+@pytest.mark.parametrize("labels", [["a", "b"] * 2, np.array(["a", "b"] * 2, object)])
+def test_words_are_told_how_to_become_numbers(labels):
+    with pytest.raises(TypeError, match=r"^y must hold real numbers; .*np\.unique\(labels, return_inverse=True\)"):
+        Samples(SUMMARY, X, labels, None, None)
+
+
+def test_masked_arrays_are_refused_where_a_mask_would_be_lost():
+    Samples(SUMMARY, np.ma.masked_array(X, mask=False), None, None, None)
+    with pytest.raises(ValueError, match="x must not be a masked array"):
+        Samples(SUMMARY, np.ma.masked_array(X, mask=np.ones_like(X)), None, None, None)
+
+
+def test_an_array_of_sequences_is_a_list_of_them():
+    x, lengths = ragged()
+    packed = np.empty(len(x), object)
+    packed[:] = x
+    samples = Samples(STEPWISE, packed, None, None, None)
+    assert np.array_equal(samples.lengths, lengths)
+
+
+CLASSES = Sequential(LSTM(2, 3, seed=0), Last(), Dense(3, 3, seed=1))
+WRONG = Sequential(LSTM(2, 3, seed=0), Dense(4, 3, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("model", "x", "y", "loss", "match"),
+    [
+        (
+            CLASSES,
+            X[..., 0],
+            [0] * 4,
+            SoftmaxCrossEntropy(),
+            r"^x, of shape \(4, 5\), does not suit the model.*: x must",
+        ),
+        (CLASSES, list(X[..., 0]), [0] * 4, SoftmaxCrossEntropy(), r"^x, a list of 4 sequences, does not .*: x must"),
+        (
+            CLASSES,
+            X,
+            np.zeros((4, 1), int),
+            SoftmaxCrossEntropy(),
+            r"^y, of shape \(4, 1\), does not suit the loss.*: target",
+        ),
+        (CLASSES, X, [0, 1, 2, 3], SoftmaxCrossEntropy(), r"^y, of shape \(4,\), does not suit .* must lie in 0\.\.2"),
+        (WRONG, X, X, MeanSquared(), r"^x, .*, does not suit the model.*: layers\[1\] \(Dense\): x must have shape"),
+    ],
+)
+def test_errors_name_what_the_user_passed(model, x, y, loss, match):
+    with pytest.raises((TypeError, ValueError, IndexError), match=match):
+        Trainer(model, loss, SGD(0.1)).fit(x, y, progress=False)
+
+
+def test_errors_name_what_the_user_streamed():
+    trainer = Trainer(STEPWISE, MeanSquared(), SGD(0.1))
+    with pytest.raises(ValueError, match=r"^inputs does not suit the model.*: x must have shape"):
+        trainer.fit_stream(np.zeros((50, 9)), streams=2, steps=5, progress=False)
+    with pytest.raises(ValueError, match=r"^targets does not suit the loss.*: target must have shape"):
+        trainer.fit_stream(np.zeros((50, X.shape[2])), np.zeros((50, 9)), streams=2, steps=5, progress=False)
 
 
 def test_targets_that_do_not_count_may_be_anything():

@@ -6,7 +6,7 @@ import re
 import runpy
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,14 +30,6 @@ def stated_bounds(path: str) -> dict[tuple[str, str], float]:
 
 
 BOUNDS = stated_bounds("csrc/vmath.inc.h")
-
-
-@pytest.fixture(params=kernels.isas())
-def isa(request: pytest.FixtureRequest) -> Iterator[str]:
-    before = kernels.get_isa()
-    kernels.set_isa(request.param)
-    yield request.param
-    kernels.set_isa(before)
 
 
 def bound(name: str, dtype: type, isa: str) -> float:

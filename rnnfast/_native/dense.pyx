@@ -19,12 +19,6 @@ from rnnfast.threads import get_num_threads
 cdef class Panels:
     """The weights (N, K) of an affine map as panels, those of the backward product made when first asked for."""
 
-    cdef const rf_ops* ops
-    cdef object weight
-    cdef Py_ssize_t* rows     # (N padded,) rows of the weight, -1 for padding
-    cdef char* data[2]
-    cdef rf_product product[2]
-
     def __cinit__(self, weight):
         cdef Py_ssize_t outputs = weight.shape[0], padded, i
         self.data[0] = self.data[1] = NULL
@@ -64,22 +58,6 @@ cdef class Panels:
         s.b = data
         self.data[backward] = data
         return 0
-
-
-ctypedef struct Work:
-    const rf_ops* ops
-    Py_ssize_t rows
-    rf_product* product
-    const char* a
-    const char* init
-    char* c
-    rf_outer* outer
-    char* scratch
-    Py_ssize_t scratch_size
-    const char* dy
-    Py_ssize_t outputs, ld_dy
-    char* db
-    Py_ssize_t row0, row1     # what one piece goes through
 
 
 cdef void task(void* context, int thread, int threads) noexcept nogil:

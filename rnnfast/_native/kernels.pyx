@@ -12,6 +12,10 @@ cdef extern from "rnnfast.h" nogil:
     void* rf_alloc(size_t size)
     void rf_free(void* memory)
     void rf_release()
+    ctypedef struct rf_memory:
+        size_t asked
+        size_t live, peak
+    void rf_memory_use(rf_memory* use, int restart)
     void rf_parallel(rf_task task, void* context, int threads)
     void rf_barrier(int thread, int threads)
     unsigned rf_flush_subnormals()
@@ -52,6 +56,16 @@ cdef void restore_subnormals(unsigned saved) noexcept nogil:
 def release_memory() -> None:
     """Give the workspace blocks kept for later calls back to the system."""
     rf_release()
+
+
+def memory_use(restart: bool = False) -> tuple:
+    """Return how many blocks were ever asked for, and the bytes of those in use, now and at most (for tests).
+
+    With ``restart`` the last of them begins anew.
+    """
+    cdef rf_memory use
+    rf_memory_use(&use, restart)
+    return use.asked, use.live, use.peak
 
 
 def isas() -> list:

@@ -4,6 +4,9 @@ from rnnfast._native.rows cimport Lengths, Rows
 
 cdef enum:
     GROUP = 4  # unit panels in a group, the grain in which units are shared out
+    # Operations, about 20 us, from which on a call gives the GIL away. That alone costs 0.04 us, but with another thread
+    # at work in Python the way back costs a turn of up to 5 ms.
+    RELEASE = 2000000
 
 
 ctypedef struct Run:
@@ -34,6 +37,7 @@ ctypedef struct Run:
     Py_ssize_t grain                     # unit panels between two changes from product to pointwise part
     bint by_units
     int sharing                          # threads that take part in the recurrence
+    const char* reason                   # for this choice, in words
     # backward only
     Rows dx
     bint direct_dx

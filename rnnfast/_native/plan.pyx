@@ -46,17 +46,24 @@ cdef int split(Run* run, double passes) except -1:
     run.by_units = False
     run.sharing = 1
     if run.T * step + apart < 4e6:
+        run.reason = b"too little work for two threads"
         return 1
     threads = get_num_threads()
     if threads < 2:
+        run.reason = b"one thread is all that is allowed"
         return threads
     if run.B >= 4 * threads and (weights <= 768 * 1024 or run.B >= 16 * threads):
+        run.reason = b"enough rows for every thread to take its own, with no barrier between steps"
         run.sharing = threads
     elif run.groups >= threads and step > 3e5:
+        run.reason = b"few rows for such weights: every thread keeps its part of them in its cache"
         run.sharing = threads
         run.by_units = True
     elif run.B >= 2 * threads and step > 1e5:
+        run.reason = b"too few units to share out, so rows are"
         run.sharing = threads
+    else:
+        run.reason = b"steps too small to share"
     return 1 if run.sharing == 1 and apart < 2e7 else threads
 
 

@@ -310,6 +310,33 @@ cdef class Saved:
         self.xs = self.gates = self.h = self.c = self.aux = NULL
 
 
+cdef int set_forward(Run* run, Packed packed, Lengths rows, bint save) except -1:
+    """Set up a forward run but for its buffers and threads."""
+    cdef int i
+    set_run(run, packed, rows)
+    run.save = save
+    for i in range(1 + packed.cell.phases):
+        run.product[i] = packed.forward[i]
+        run.product[i].lda = run.ld
+        run.product[i].ldc = run.product[i].ld_init = run.ld_gates
+    run.product[0].lda = run.ld_x = run.X
+    run.product[0].ld_init = 0
+    return 0
+
+
+cdef void forward_sizes(const Run* run, size_t* sizes) noexcept:
+    """Write the bytes of the buffers xs, gates, h, c, aux and projected."""
+    cdef Py_ssize_t line = run.ld * run.size
+    cdef Py_ssize_t gate_rows = run.R if run.save else min(run.R, max(run.chunk, run.B))
+    cdef Py_ssize_t state_rows = run.B + run.R if run.save else run.B
+    sizes[0] = gate_rows * run.X * run.size if run.gather else 0
+    sizes[1] = gate_rows * run.ld_gates * run.size
+    sizes[2] = (state_rows if run.save else 2 * run.B) * line
+    sizes[3] = state_rows * line if run.cell.has_c else 0
+    sizes[4] = (run.R if run.save else run.B) * line if run.cell.has_aux else 0
+    sizes[5] = run.V * run.ld_gates * run.size
+
+
 def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save):
     """Run one direction of one layer over a batch; see rnnfast.reference.recurrent for what everything is."""
     cdef Packed packed = packed_weights(cell.name, weights)
@@ -317,17 +344,11 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
     cdef cnp.ndarray table = None
     cdef Run run
     cdef Saved saved = None
-    cdef Py_ssize_t line, j, gate_rows, state_rows
-    cdef int threads, i
-    set_run(&run, packed, rows)
-    line = run.ld * run.size
-    run.save = save
+    cdef int threads
+    cdef size_t sizes[6]
+    set_forward(&run, packed, rows, save)
     errors = []
     run.errors = <void*> errors
-    for i in range(1 + packed.cell.phases):
-        run.product[i] = packed.forward[i]
-        run.product[i].lda = run.ld
-        run.product[i].ldc = run.product[i].ld_init = run.ld_gates
     if isinstance(x, tuple):
         table = np.ascontiguousarray(x[0])
         x = x[1][:, :, None]
@@ -340,34 +361,31 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
         rows.set_rows(&run.y, out, reverse)
         run.ld_x = run.X if run.V else rows.linear(&run.x, run.size)
         run.gather = run.ld_x == 0
-        gate_rows = run.R if save else min(run.R, max(run.chunk, run.B))
-        state_rows = run.B + run.R if save else run.B
+        forward_sizes(&run, sizes)
         if run.V:
             saved.x, saved.table = x, table
-            run.projected = <char*> alloc(run.V * run.ld_gates * run.size)
+            run.projected = <char*> alloc(sizes[5])
             if run.projected == NULL:
                 raise MemoryError
         elif run.gather:
             run.ld_x = run.X
             saved.gather = True
-            saved.xs = <char*> alloc(gate_rows * run.X * run.size)
+            saved.xs = <char*> alloc(sizes[0])
         elif run.R:
             saved.x = x
             saved.xs = run.x.base + run.x.start[0]
         saved.ld_x = run.ld_x
-        saved.gates = <char*> alloc(gate_rows * run.ld_gates * run.size)
-        saved.h = <char*> alloc((state_rows if save else 2 * run.B) * line)
+        saved.gates = <char*> alloc(sizes[1])
+        saved.h = <char*> alloc(sizes[2])
         if packed.cell.has_c:
-            saved.c = <char*> alloc(state_rows * line)
+            saved.c = <char*> alloc(sizes[3])
         if packed.cell.has_aux:
-            saved.aux = <char*> alloc((run.R if save else run.B) * line)
+            saved.aux = <char*> alloc(sizes[4])
         if (saved.gather and saved.xs == NULL or saved.gates == NULL or saved.h == NULL
                 or packed.cell.has_c and saved.c == NULL or packed.cell.has_aux and saved.aux == NULL):
             raise MemoryError
         run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
         run.product[0].lda = run.ld_x
-        run.product[0].ld_init = 0
-        run.product[0].panel_stride = packed.forward[0].panel_stride
         load_state(rows, state[0], run.h, run.ld)
         if packed.cell.has_c:
             load_state(rows, state[1], run.c, run.ld)
@@ -413,16 +431,41 @@ cdef tuple final_states(Run* run, Lengths rows):
         release(last)
 
 
+cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) noexcept:
+    """Write the bytes of dh, dc, daux, sums by weight, sums for biases, scratch of all threads, sums by index.
+
+    They are parts of one block, whose size is returned.
+    """
+    cdef Py_ssize_t line = run.ld * run.size
+    cdef size_t total = 0
+    cdef int i
+    run.scratch_size = max(run.ops.outer_scratch(max(run.X, run.H)), 96 * run.X) * run.size
+    run.scratch_size = (run.scratch_size + 63) // 64 * 64
+    sizes[0] = run.B * line
+    sizes[1] = run.B * line if packed.cell.has_c else 0
+    sizes[2] = run.B * line if packed.cell.has_aux else 0
+    for i in range(3):
+        sizes[3 + i] = 0
+        if i <= packed.cell.phases and not by_blas(run, i):
+            sizes[3 + i] = packed.columns(i) * (run.X if i == 0 else run.H) * run.size
+    sizes[6] = run.ld_gates * run.size if packed.has_bias else 0
+    sizes[7] = threads * run.scratch_size
+    sizes[8] = run.V * run.ld_gates * run.size
+    for i in range(9):
+        sizes[i] = (sizes[i] + 63) // 64 * 64
+        total += sizes[i]
+    return total
+
+
 def direction_backward(Saved saved, dy, dstate, dx, grads):
     """Run one direction of one layer backwards; see rnnfast.reference.recurrent for what everything is."""
     cdef Packed packed = saved.packed
     cdef Lengths rows = saved.rows
     cdef Run run
-    cdef Py_ssize_t line, columns
     cdef int threads, i
     cdef char* work = NULL
     cdef size_t sizes[9]
-    cdef size_t total = 0
+    cdef size_t total
     cdef rf_outer* outer
     if saved.used:
         raise RuntimeError("a pullback may be called once: it has consumed what forward saved")
@@ -430,7 +473,6 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     packed.make_backward()
     rows.make_before()
     set_run(&run, packed, rows)
-    line = run.ld * run.size
     run.save = True
     errors = []
     run.errors = <void*> errors
@@ -445,22 +487,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         run.product[i] = packed.backward[i]
         run.product[i].lda = run.ld_gates
         run.product[i].ldc = run.product[i].ld_init = run.ld
-    run.scratch_size = max(run.ops.outer_scratch(max(run.X, run.H)), 96 * run.X) * run.size
-    run.scratch_size = (run.scratch_size + 63) // 64 * 64
-    # one block: dh, dc, daux, sums by weight, sums for biases, scratch by thread, sums by index
-    sizes[0] = run.B * line
-    sizes[1] = run.B * line if packed.cell.has_c else 0
-    sizes[2] = run.B * line if packed.cell.has_aux else 0
-    for i in range(3):
-        sizes[3 + i] = 0
-        if i <= packed.cell.phases and not by_blas(&run, i):
-            sizes[3 + i] = packed.columns(i) * (run.X if i == 0 else run.H) * run.size
-    sizes[6] = run.ld_gates * run.size if packed.has_bias else 0
-    sizes[7] = threads * run.scratch_size
-    sizes[8] = run.V * run.ld_gates * run.size
-    for i in range(9):
-        sizes[i] = (sizes[i] + 63) // 64 * 64
-        total += sizes[i]
+    total = backward_sizes(&run, packed, threads, sizes)
     try:
         work = <char*> alloc(total)
         if work == NULL:

@@ -2,7 +2,7 @@
 
 from rnnfast.data.batching import bucket_by_length, pad_sequences
 from rnnfast.data.missing import fill_missing
-from rnnfast.data.readers import CsvColumns, read_csv, read_idx, read_text
+from rnnfast.data.readers import CsvColumns, read_csv, read_csv_header, read_idx, read_text
 from rnnfast.data.scaling import MinMaxScaler, Standardizer, scaler_from_state_dict
 from rnnfast.data.vocabulary import CharVocabulary, Vocabulary, WordVocabulary
 from rnnfast.data.windows import sliding_windows, split_chronologically
@@ -18,6 +18,7 @@ __all__ = [
     "fill_missing",
     "pad_sequences",
     "read_csv",
+    "read_csv_header",
     "read_idx",
     "read_text",
     "scaler_from_state_dict",

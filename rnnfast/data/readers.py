@@ -6,14 +6,17 @@ import csv
 import gzip
 import io
 import os
+import re
 import zlib
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rnnfast.checks import check_choice
 
 StrPath = str | os.PathLike[str]
 
@@ -61,7 +64,14 @@ def read_text(path: StrPath) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_csv(path: StrPath, columns: str | Sequence[str], delimiter: str | None = None) -> CsvColumns:
+def read_csv_header(path: StrPath, delimiter: str | None = None) -> tuple[str, ...]:
+    """Return the names of the columns of a CSV file; arguments and errors as of `read_csv`."""
+    return tuple(_open_csv(path, delimiter)[0])
+
+
+def read_csv(
+    path: StrPath, columns: str | Sequence[str], delimiter: str | None = None, decimal: str = "."
+) -> CsvColumns:
     """Read numeric columns of a CSV file by name.
 
     Parameters
@@ -72,7 +82,9 @@ def read_csv(path: StrPath, columns: str | Sequence[str], delimiter: str | None 
         The column or columns wanted.
     delimiter : str, optional
         What separates cells; if not given, whichever of comma, semicolon, tab and bar comes most often in the first
-        line.
+        line outside quotes.
+    decimal : {".", ","}, default "."
+        What separates the fraction of a number.
 
     Returns
     -------
@@ -93,21 +105,18 @@ def read_csv(path: StrPath, columns: str | Sequence[str], delimiter: str | None 
     wanted = [columns] if isinstance(columns, str) else list(columns)
     if not wanted:
         raise ValueError("columns must name at least one column; got none")
+    check_choice("decimal", decimal, (".", ","))
     name = os.fspath(path)
-    text = read_text(path)
-    if delimiter is None:
-        first = text.lstrip("\n").partition("\n")[0]
-        delimiter = max(",;\t|", key=first.count)
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    header, rows = _open_csv(path, delimiter)
+    places = [_find(name, header, column) for column in wanted]
+    unread: list[tuple[int, str, str]] = []
+    cells = []
     try:
-        header = [cell.strip() for cell in next((row for row in rows if row), [])]
-        places = [_find(name, header, column) for column in wanted]
-        unread: list[tuple[int, str, str]] = []
-        cells = [
-            [_number(row, place, rows.line_num, column, unread) for place, column in zip(places, wanted, strict=True)]
-            for row in rows
-            if row
-        ]
+        for row in rows:
+            line = rows.line_num
+            if row:
+                pairs = zip(places, wanted, strict=True)
+                cells.append([_number(row, place, line, column, unread, decimal) for place, column in pairs])
     except csv.Error as error:
         raise ValueError(f"{name} is not a CSV file: {error}") from None
     if not cells:
@@ -115,8 +124,24 @@ def read_csv(path: StrPath, columns: str | Sequence[str], delimiter: str | None 
     values = np.array(cells, np.float64)
     for column, numbers in zip(wanted, values.T, strict=True):
         if np.isnan(numbers).all():
-            raise ValueError(f"column {column!r} of {name} has no number in it")
+            line, _, cell = next((found for found in unread if found[1] == column), (0, "", ""))
+            example = f"; line {line} has {cell!r}" if line else ""
+            hint = " (decimal ',' reads decimal commas)" if "," in cell and decimal == "." else ""
+            raise ValueError(f"column {column!r} of {name} has no number in it{example}{hint}")
     return CsvColumns(values[:, 0] if isinstance(columns, str) else values, tuple(wanted), unread)
+
+
+def _open_csv(path: StrPath, delimiter: str | None) -> tuple[list[str], Any]:
+    """Return the header, and a reader of the rows below it."""
+    text = read_text(path)
+    if delimiter is None:
+        first = re.sub('"[^"]*"', "", text.lstrip("\n").partition("\n")[0])
+        delimiter = max(",;\t|", key=first.count)
+    rows = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
+    try:
+        return [cell.strip() for cell in next((row for row in rows if row), [])], rows
+    except csv.Error as error:
+        raise ValueError(f"{os.fspath(path)} is not a CSV file: {error}") from None
 
 
 def _find(name: str, header: list[str], column: str) -> int:
@@ -128,13 +153,15 @@ def _find(name: str, header: list[str], column: str) -> int:
     return header.index(column)
 
 
-def _number(row: list[str], place: int, line: int, column: str, unread: list[tuple[int, str, str]]) -> float:
+def _number(
+    row: list[str], place: int, line: int, column: str, unread: list[tuple[int, str, str]], decimal: str
+) -> float:
     cell = row[place].strip() if place < len(row) else ""
     if cell.lower() in MISSING:
         return np.nan
     try:
         # Word processors write the minus sign U+2212.
-        number = float(cell.replace("\N{MINUS SIGN}", "-"))
+        number = float(cell.replace("\N{MINUS SIGN}", "-").replace(decimal, "."))
     except ValueError:
         number = np.nan
     if not np.isfinite(number):

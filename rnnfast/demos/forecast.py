@@ -46,7 +46,14 @@ WIDTH = 48
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this demonstration's options."""
     parser.add_argument("--csv", type=Path, metavar="FILE", help="a CSV file with a header (default: made-up data)")
-    parser.add_argument("--column", metavar="NAME", help="the column to forecast, by its name in the header")
+    parser.add_argument(
+        "--column",
+        metavar="NAME",
+        help="the column to forecast, by its name in the header (may be left out where there is one only)",
+    )
+    parser.add_argument(
+        "--decimal", choices=(".", ","), default=".", help="what separates the fraction of a number (%(default)s)"
+    )
     add_options(parser, 32, "rnnfast-forecast", f"by default {EPOCHS} epochs, whatever they take")
     parser.add_argument(
         "--window",
@@ -62,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     path = check_save(args.save)
     if args.column is not None and args.csv is None:
         raise UserError("--column needs --csv FILE")
-    series = made_up(args.seed) if args.csv is None else from_csv(args.csv, args.column)
+    series = made_up(args.seed) if args.csv is None else from_csv(args.csv, args.column, args.decimal)
     data = Task(series, args.window)
     print(f"series: {series.name}, {len(series.values):,} steps; the last {data.tested:,} are the test")
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.data import fill_missing, read_csv
+from rnnfast.data import fill_missing, read_csv, read_csv_header
 from rnnfast.demos.common import UserError, told_in_one_line
 
 
@@ -30,7 +30,7 @@ def made_up(seed: int, days: int = 3650) -> Series:
     return Series("made-up daily temperatures (no file was given)", season + weather + rng.normal(0.0, 1.0, days))
 
 
-def from_csv(path: Path, column: str | None) -> Series:
+def from_csv(path: Path, column: str | None, decimal: str = ".") -> Series:
     """Return a column of a CSV file, gaps filled by the value before; tell of the cells that could not be read.
 
     Raises
@@ -38,10 +38,15 @@ def from_csv(path: Path, column: str | None) -> Series:
     UserError
         If the file or the column cannot be read.
     """
-    if column is None:
-        raise UserError("--csv needs --column NAME, the column to forecast")
     with told_in_one_line():
-        values, _, unread = read_csv(path, column)
+        if column is None:
+            names = read_csv_header(path)
+            if len(names) != 1:
+                raise UserError(
+                    f"--csv needs --column NAME, the column to forecast; {path.name} has {', '.join(names)}"
+                )
+            column = names[0]
+        values, _, unread = read_csv(path, column, decimal=decimal)
         if unread:
             some = ", ".join(f"{text!r} in line {line}" for line, _, text in unread[:5])
             more = "" if len(unread) <= 5 else f" and {len(unread) - 5} more"

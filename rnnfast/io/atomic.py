@@ -28,7 +28,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     if target.is_dir():
         raise IsADirectoryError(f"{os.fspath(path)} is a folder")
     beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.tmp")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except OSError as error:
+        error.filename = os.fspath(path)  # the one that the caller knows
+        raise
     try:
         with os.fdopen(descriptor, "wb") as file:
             with contextlib.suppress(FileNotFoundError):
@@ -37,7 +41,9 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
             file.flush()
             os.fsync(file.fileno())
         os.replace(beside, target)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, OSError) and error.errno and error.filename in (None, str(beside)):
+            error.filename, error.filename2 = os.fspath(path), None
         with contextlib.suppress(FileNotFoundError):
             os.unlink(beside)
         raise

@@ -10,11 +10,10 @@ from rnnfast import optimizers
 from rnnfast.checks import check_size
 from rnnfast.io import container, tree
 from rnnfast.io.errors import ModelFileError
-from rnnfast.io.model import check_fit, from_document, to_document
+from rnnfast.io.model import CHECKPOINT_FIELDS, check_fit, from_document, to_document
 from rnnfast.layers.base import Layer
 from rnnfast.optimizers import Optimizer
 
-FIELDS = frozenset({"optimizer", "step", "state"})
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     "SGD": optimizers.SGD,
     "RMSProp": optimizers.RMSProp,
@@ -117,7 +116,7 @@ def load_checkpoint(
     """
     document, arrays = container.read(path)
     try:
-        found, _ = from_document("checkpoint", document, arrays, FIELDS)
+        found, _ = from_document("checkpoint", document, arrays, CHECKPOINT_FIELDS)
         step = document["step"]
         if type(step) is not int or step < 0:
             raise ModelFileError("its step must be an integer of at least 0")

@@ -14,6 +14,7 @@ from rnnfast.io.errors import ModelFileError
 from rnnfast.layers.base import Layer
 
 VERSION = 1
+CHECKPOINT_FIELDS = frozenset({"optimizer", "step", "state"})
 
 
 def save_model(model: Layer, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> Path:
@@ -54,7 +55,7 @@ def load_model(path: str | os.PathLike[str], with_extra: Literal[True]) -> tuple
 
 
 def load_model(path: str | os.PathLike[str], with_extra: bool = False) -> Layer | tuple[Layer, dict[str, Any]]:
-    """Return the model in a file that `save_model` wrote. Nothing in the file is executed.
+    """Return the model in a file that `save_model` or `save_checkpoint` wrote. Nothing in the file is executed.
 
     Parameters
     ----------
@@ -72,7 +73,10 @@ def load_model(path: str | os.PathLike[str], with_extra: bool = False) -> Layer 
     """
     document, arrays = container.read(path)
     try:
-        model, extra = from_document("model", document, arrays)
+        if document.get("format") == "rnnfast checkpoint":
+            model, extra = from_document("checkpoint", document, arrays, CHECKPOINT_FIELDS)
+        else:
+            model, extra = from_document("model", document, arrays)
     except ModelFileError as error:
         raise ModelFileError(f"{os.fspath(path)}: {error}") from None
     return (model, extra) if with_extra else model

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnnfast.checks import FloatArray
+from rnnfast.checks import FloatArray, check_real
 from rnnfast.parameters import Parameters
 
 Gradients = dict[str, FloatArray]
@@ -76,14 +76,16 @@ class Layer:
 
     @contextmanager
     def update(self) -> Iterator[Gradients]:
-        """Hand out all parameters by full name for writing in place, and let packed copies know afterwards.
+        """Hand out all parameters by full name for writing, and let packed copies know afterwards.
+
+        Arrays may be changed in place, and what is assigned to a name is copied in.
 
         Examples
         --------
         >>> with layer.update() as params:            # doctest: +SKIP
         ...     params["weight"] -= 0.1 * grads["weight"]
         """
-        arrays: Gradients = {}
+        arrays = _Writable()
         stores = list(self.stores())
         for prefix, store in stores:
             with store.writable() as own:
@@ -134,9 +136,46 @@ class Layer:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
 
 
+class _Writable(dict[str, FloatArray]):
+    """Arrays by name; to assign is to copy into the array, lest a new one replace it in this dict alone."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        if name not in self:
+            raise KeyError(f"no parameter named {name}; there are {', '.join(self)}")
+        own = self[name]
+        if value is not own:  # as it is after an operation in place
+            np.copyto(own, check_real(name, value, own.dtype, own.shape))
+
+
 def add_gradient(grads: Gradients, name: str, value: FloatArray) -> None:
     """Add ``value`` into ``grads[name]``; a name not there yet takes the array over."""
     if name in grads:
         grads[name] += value
     else:
         grads[name] = value
+
+
+def check_gradients(grads: Any, params: Mapping[str, FloatArray]) -> None:
+    """Raise unless ``grads`` is a dict and its entries for ``params`` are arrays of their kind to be added into.
+
+    Raises
+    ------
+    TypeError
+        If it is no dict, or an entry is no array or a read-only one.
+    ValueError
+        If an entry has another shape or dtype.
+    """
+    if not isinstance(grads, dict):
+        raise TypeError(f"grads must be a dict of arrays by parameter name; got {type(grads).__name__}")
+    for name, param in params.items():
+        found = grads.get(name)
+        if found is None:
+            continue
+        if not isinstance(found, np.ndarray) or not found.flags.writeable:
+            got = type(found).__name__ + (" that is read-only" if isinstance(found, np.ndarray) else "")
+            raise TypeError(f"grads[{name!r}] must be an array that can be written to; got {got}")
+        if found.shape != param.shape or found.dtype != param.dtype:
+            raise ValueError(
+                f"grads[{name!r}] must have shape {param.shape} and dtype {param.dtype}; "
+                f"got {found.shape} and {found.dtype}"
+            )

@@ -8,7 +8,16 @@ from typing import Any
 import numpy as np
 
 from rnnfast.backend import implementation
-from rnnfast.checks import FloatArray, check_choice, check_dtype, check_flag, check_floating, check_real, check_size
+from rnnfast.checks import (
+    FloatArray,
+    check_choice,
+    check_dtype,
+    check_flag,
+    check_floating,
+    check_real,
+    check_seed,
+    check_size,
+)
 from rnnfast.initializers import he_uniform, uniform, xavier_uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.once import Once
@@ -68,7 +77,7 @@ class Dense(Layer):
         self.dtype = check_dtype(dtype)
         self.init = check_choice("init", init, ("default", "torch"))
         self._cache: tuple[int, dict[str, Any]] = (-1, {})
-        super().__init__(self._initial(np.random.default_rng(seed)))
+        super().__init__(self._initial(check_seed(seed)))
 
     def _initial(self, rng: np.random.Generator) -> Gradients:
         shape = (self.out_features, self.in_features)

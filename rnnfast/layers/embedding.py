@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnnfast.backend import implementation
-from rnnfast.checks import FloatArray, as_array, check_choice, check_dtype, check_indices, check_size
+from rnnfast.checks import FloatArray, as_array, check_choice, check_dtype, check_indices, check_seed, check_size
 from rnnfast.initializers import normal, uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback, add_gradient
 from rnnfast.layers.once import Once
@@ -66,7 +66,7 @@ class Embedding(Layer):
             self.padding_idx = index % self.num_embeddings
         self.dtype = check_dtype(dtype)
         self.init = check_choice("init", init, ("default", "torch", "uniform"))
-        rng = np.random.default_rng(seed)
+        rng = check_seed(seed)
         shape = (self.num_embeddings, self.embedding_dim)
         weight = uniform(shape, rng, self.dtype, -0.05, 0.05) if init == "uniform" else normal(shape, rng, self.dtype)
         if self.padding_idx is not None:

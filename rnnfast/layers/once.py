@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rnnfast.checks import FloatArray, check_real
-from rnnfast.layers.base import Gradients, Layer
+from rnnfast.layers.base import Gradients, Layer, check_gradients
 
 
 class Once:
@@ -46,7 +46,8 @@ class Once:
         Raises
         ------
         TypeError, ValueError
-            If ``dy`` is not real or not of the output's shape, or an entry of ``grads`` does not fit its parameter.
+            If ``dy`` is not real or not of the output's shape, or an entry of ``grads`` does not fit its parameter
+            or cannot be written to.
         RuntimeError
             If it was called before, or the parameters have changed since the forward pass.
         """
@@ -57,12 +58,6 @@ class Once:
         if params.version != self._version:
             raise RuntimeError("the parameters changed between forward and pullback; call forward again")
         dy = check_real("dy", dy, self._dtype, self._shape)
-        for name, param in params.items():
-            found = grads.get(name)
-            if found is not None and (found.shape != param.shape or found.dtype != param.dtype):
-                raise ValueError(
-                    f"grads[{name!r}] must have shape {param.shape} and dtype {param.dtype}; "
-                    f"got {found.shape} and {found.dtype}"
-                )
+        check_gradients(grads, params)
         self._backward = None
         return backward(dy, grads)

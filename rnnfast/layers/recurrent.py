@@ -26,8 +26,10 @@ from rnnfast.checks import (
     check_size,
 )
 from rnnfast.initializers import orthogonal, uniform, xavier_uniform
-from rnnfast.layers.base import Gradients, Layer, Pullback
+from rnnfast.layers.base import Gradients, Layer, Pullback, check_gradients
+from rnnfast.layers.explain import Explanation, explain
 from rnnfast.rows import Lookup
+from rnnfast.threads import get_num_threads, limit_threads
 
 _KINDS = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
 
@@ -106,6 +108,10 @@ class Recurrent(Layer):
 
     def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
+        if lengths is None and not self.bidirectional:
+            found = engine.infer(self.cell, self._packed(), x, state, self.batch_first)
+            if found is not None:
+                return found
         x, initial, valid = self._checked(x, state, lengths)
         y, final, _ = engine.forward(self.cell, self._packed(), x, initial, valid, False, not self.batch_first)
         return (y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])
@@ -156,6 +162,52 @@ class Recurrent(Layer):
         )
         pullback = _Pullback(self, saved, y.shape, version)
         return ((y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])), pullback
+
+    def explain(
+        self,
+        batch: int = 1,
+        steps: int = 1,
+        *,
+        lengths: Any = None,
+        training: bool = False,
+        threads: int | None = None,
+    ) -> Explanation:
+        """Return how the layer would run a batch and why; ``print`` shows it as a table.
+
+        Parameters
+        ----------
+        batch : int, default 1
+            N, the sequences.
+        steps : int, default 1
+            T.
+        lengths : array_like (N,) of int, optional
+            Valid steps of each sequence.
+        training : bool, default False
+            Whether gradients follow.
+        threads : int, optional
+            How many it may use; None: what `get_num_threads` says here and now.
+
+        Returns
+        -------
+        Explanation
+
+        Raises
+        ------
+        TypeError, ValueError
+            If an argument is not of its kind.
+
+        Examples
+        --------
+        >>> from rnnfast.layers.recurrent import LSTM
+        >>> plan = LSTM(64, 64).explain().layers[0]
+        >>> plan.threads, plan.shared, plan.reason
+        (1, 'one thread', 'too little work for two threads')
+        """
+        batch, steps = check_size("batch", batch, 0), check_size("steps", steps, 0)
+        valid = check_lengths(lengths, batch, steps)
+        check_flag("training", training)
+        with limit_threads(get_num_threads() if threads is None else check_size("threads", threads)):
+            return explain(self, self._packed(), batch, steps, valid, bool(training))
 
     def _checked(self, x: Any, state: Any, lengths: Any) -> tuple[FloatArray | Lookup, engine.States, Any]:
         """Return x (N, T, I), the initial state as a tuple and the lengths, or raise."""
@@ -215,21 +267,6 @@ class Recurrent(Layer):
             weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]
             self._weights = (version, weights)
         return weights
-
-    def _gradient(self, grads: Gradients, name: str) -> FloatArray:
-        """Return the array of that name in ``grads``, or zeros where there is none; raise if it does not fit."""
-        param = self.params[name]
-        found = grads.get(name)
-        if found is None:
-            return np.zeros_like(param)
-        if not isinstance(found, np.ndarray) or not found.flags.writeable:
-            raise TypeError(f"grads[{name!r}] must be an array that can be written to; got {type(found).__name__}")
-        if found.shape != param.shape or found.dtype != param.dtype:
-            raise ValueError(
-                f"grads[{name!r}] must have shape {param.shape} and dtype {param.dtype}; "
-                f"got {found.shape} and {found.dtype}"
-            )
-        return found
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values, the seed apart."""
@@ -304,16 +341,14 @@ class _Pullback:
             batch, steps, width = self._shape
             dy = check_real("dy", dy, layer.dtype, self._shape if layer.batch_first else (steps, batch, width))
             dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
-        if not isinstance(grads, dict):
-            raise TypeError(f"grads must be a dict of arrays by parameter name; got {type(grads).__name__}")
+        check_gradients(grads, layer.params)
         shape = (len(layer._names), self._shape[0], layer.hidden_size)
         parts = [None] * len(layer.cell.states) if dstate is None else layer._parts("dstate", dstate)
         dfinal = tuple(None if p is None or p[1] is None else check_real(*p, layer.dtype, shape) for p in parts)
-        own = [{kind: layer._gradient(grads, name) for kind, name in names.items()} for names in layer._names]
 
         self._saved = None
-        for names, arrays in zip(layer._names, own, strict=True):
-            grads.update({name: arrays[kind] for kind, name in names.items()})
+        grads.update({name: np.zeros_like(p) for name, p in layer.params.items() if grads.get(name) is None})
+        own = [{kind: grads[name] for kind, name in names.items()} for names in layer._names]
         dx, dinitial = engine.backward(saved, dy, dfinal, own, layer.dtype, layer.hidden_size, not layer.batch_first)
         dx = dx if layer.batch_first or dx.ndim == 2 else dx.transpose(1, 0, 2)
         return dx if dstate is None else (dx, dinitial if len(dinitial) > 1 else dinitial[0])
@@ -348,8 +383,8 @@ class RNN(Recurrent):
     seed : int, numpy.random.Generator or None, default None
         For the initial parameters; None: fresh entropy.
     init : {"default", "torch"}, default "default"
-        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
-        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+        "default": Xavier uniform input weights, orthogonal recurrent weights and zero biases. "torch": all uniform
+        within 1 / sqrt(hidden_size) of zero.
 
     Examples
     --------
@@ -416,7 +451,7 @@ class LSTM(Recurrent):
         For the initial parameters; None: fresh entropy.
     init : {"default", "torch"}, default "default"
         "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
-        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+        but for the forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
 
     Examples
     --------
@@ -477,8 +512,8 @@ class GRU(Recurrent):
     seed : int, numpy.random.Generator or None, default None
         For the initial parameters; None: fresh entropy.
     init : {"default", "torch"}, default "default"
-        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
-        but for a forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
+        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases.
+        "torch": all uniform within 1 / sqrt(hidden_size) of zero.
     reset_after : bool, default True
         Whether the reset gate acts after the recurrent product or before it. Keyword only.
 

@@ -75,12 +75,16 @@ class Sequential(Layer):
         """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
         states = []
         for k, (layer, own) in enumerate(zip(self.layers, self._states("state", state), strict=True)):
-            if layer.stateful:
-                x, own = layer(x, own, lengths=lengths)  # type: ignore[misc]
-            elif self._feeds_recurrent(k):
-                x = layer.lookup(x)  # type: ignore[attr-defined]
-            else:
-                x = layer(x, lengths=lengths)
+            try:
+                if layer.stateful:
+                    x, own = layer(x, own, lengths=lengths)  # type: ignore[misc]
+                elif self._feeds_recurrent(k):
+                    x = layer.lookup(x)  # type: ignore[attr-defined]
+                else:
+                    x = layer(x, lengths=lengths)
+            except (TypeError, ValueError, IndexError) as error:
+                self._place(k, error)
+                raise
             states.append(own)
             lengths = None if layer.pools else lengths
         return x, tuple(states)
@@ -122,12 +126,16 @@ class Sequential(Layer):
         pullbacks: list[Pullback] = []
         states = []
         for k, (layer, own) in enumerate(zip(self.layers, self._states("state", state), strict=True)):
-            if layer.stateful:
-                (x, own), pullback = layer.forward(x, own, lengths=lengths, rng=rng)  # type: ignore[misc]
-            elif self._feeds_recurrent(k):
-                x, pullback = layer.forward_lookup(x)  # type: ignore[attr-defined]
-            else:
-                x, pullback = layer.forward(x, lengths=lengths, rng=rng)
+            try:
+                if layer.stateful:
+                    (x, own), pullback = layer.forward(x, own, lengths=lengths, rng=rng)  # type: ignore[misc]
+                elif self._feeds_recurrent(k):
+                    x, pullback = layer.forward_lookup(x)  # type: ignore[attr-defined]
+                else:
+                    x, pullback = layer.forward(x, lengths=lengths, rng=rng)
+            except (TypeError, ValueError, IndexError) as error:
+                self._place(k, error)
+                raise
             pullbacks.append(pullback)
             states.append(own)
             lengths = None if layer.pools else lengths
@@ -161,6 +169,11 @@ class Sequential(Layer):
             and k + 1 < len(self.layers)
             and isinstance(self.layers[k + 1], Recurrent)
         )
+
+    def _place(self, k: int, error: Exception) -> None:
+        """Name the layer in an error of any but the first: its x is not the one that the user gave."""
+        if k:
+            error.args = (f"layers[{k}] ({type(self.layers[k]).__name__}): {error}",)
 
     def _states(self, argument: str, state: Any) -> tuple[Any, ...]:
         """Return ``state`` with an entry for each layer, or raise."""

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import check_flag, check_lengths, check_size
+from rnnfast.checks import check_flag, check_lengths, check_size, told_of
 from rnnfast.data.batching import bucket_by_length
 from rnnfast.layers.base import Layer
 from rnnfast.metrics import valid_weights
-from rnnfast.training.feeds import Batch, Data, check_data, extremes, sizes_of, take, try_loss
+from rnnfast.training.feeds import Batch, Data, check_data, extremes, shown, sizes_of, take, try_loss
 
 
 class Samples:
@@ -50,11 +50,13 @@ class Samples:
             assert isinstance(self.x, np.ndarray)
             sizes = check_lengths(lengths, len(self.x), self.x.shape[1])
         self.lengths = sizes
-        self._pred = self._try(model)
+        with told_of(f"{name_x}, {shown(self.x)}, does not suit the model, here tried on a part"):
+            self._pred = self._try(model)
         self.per_step = self.timed and self._pred.ndim > 2
         self.mask = None if mask is None else self._matched("mask", mask)
         if self.mask is not None:
             self._check_mask()
+        self._name_y = name_y
         self.y = None if y is None else self._matched(name_y, y, mask is None and lengths is None)
         if self.per_step and self.lengths is not None and not self.lengths.any():
             raise ValueError(f"{name_x} must have at least one step; all lengths are 0")
@@ -74,7 +76,8 @@ class Samples:
                 valid = within if valid is None else valid & within
         elif self.mask is not None:  # what a mask leaves out of a list may be anything: its batch will tell
             return
-        try_loss(loss, self._pred, self.y, valid)
+        with told_of(f"{self._name_y}, {shown(self.y)}, does not suit the loss, here tried on two targets"):
+            try_loss(loss, self._pred, self.y, valid)
 
     def _try(self, model: Layer) -> NDArray[Any]:
         """Return what the model makes of one step of the longest sequence, or of the least and the greatest index."""

@@ -53,7 +53,7 @@ def find_fault(model: Any, loss: Any, batch: Batch, state: Any, rng: np.random.G
     """
     model = copy.deepcopy(model)
     found: list[str] = []
-    for name, layer in _leaves(model, ""):
+    for name, layer in leaves(model):
         _watch(layer, f"layer {name} ({type(layer).__name__})" if name else type(layer).__name__, found)
     with np.errstate(all="ignore"):
         if model.stateful:
@@ -72,13 +72,13 @@ def find_fault(model: Any, loss: Any, batch: Batch, state: Any, rng: np.random.G
     return found[0] if found else "it does not come up when the batch is done again"
 
 
-def _leaves(layer: Layer, name: str) -> Iterator[tuple[str, Layer]]:
-    """Yield the layers that have no layers of their own."""
+def leaves(layer: Layer, name: str = "") -> Iterator[tuple[str, Layer]]:
+    """Yield the layers that have no layers of their own, with their names as in those of parameters."""
     children = layer.children()
     if not children:
         yield name, layer
     for part, child in children.items():
-        yield from _leaves(child, f"{name}.{part}" if name else part)
+        yield from leaves(child, f"{name}.{part}" if name else part)
 
 
 def _watch(layer: Layer, name: str, found: list[str]) -> None:

@@ -75,13 +75,17 @@ def check_data(name: str, value: Any, finite: bool = True) -> Data:
     Raises
     ------
     TypeError
-        If it does not hold real numbers.
+        If it is a single value, or does not hold real numbers.
     ValueError
         If it is empty, not finite, or its sequences differ in more than their length.
     """
     if not isinstance(value, (list, tuple)) or not any(np.ndim(item) for item in value[:1]):
         array = as_array(name, value)
-        if array.ndim == 0 or not len(array):
+        if array.dtype.kind == "O" and array.ndim == 1 and any(np.ndim(item) for item in array[:1]):
+            return check_data(name, list(array), finite)
+        if array.ndim == 0:
+            raise TypeError(f"{name} must be an array or a list of sequences; got {type(value).__name__}")
+        if not len(array):
             raise ValueError(f"{name} must not be empty; got shape {array.shape}")
         return _check_numbers(name, array, finite)
     items = [_check_numbers(f"{name}[{i}]", as_array(f"{name}[{i}]", item), finite) for i, item in enumerate(value)]
@@ -99,7 +103,9 @@ def check_data(name: str, value: Any, finite: bool = True) -> Data:
 
 def _check_numbers(name: str, array: NDArray[Any], finite: bool) -> NDArray[Any]:
     if array.dtype.kind not in "biuf":
-        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+        words = array.dtype.kind == "U" or (array.size and all(isinstance(item, str) for item in array.flat))
+        hint = ": np.unique(labels, return_inverse=True) numbers labels, a vocabulary of rnnfast.data numbers text"
+        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}{hint if words else ''}")
     if finite:
         check_finite(name, array)
     return array
@@ -108,6 +114,11 @@ def _check_numbers(name: str, array: NDArray[Any], finite: bool) -> NDArray[Any]
 def sizes_of(data: Data) -> NDArray[np.int64] | None:
     """Return the length of each sequence of a list, None for an array."""
     return None if isinstance(data, np.ndarray) else np.array([len(item) for item in data], np.int64)
+
+
+def shown(data: Data) -> str:
+    """Return in words what came: the shape of an array, the number of sequences in a list."""
+    return f"of shape {data.shape}" if isinstance(data, np.ndarray) else f"a list of {len(data)} sequences"
 
 
 def take(data: Data, rows: NDArray[np.int64], steps: int | None) -> NDArray[Any]:

@@ -20,6 +20,9 @@ class History(dict[str, list[float]]):
         super().__init__()
         self.reason = "running"
 
+    def __missing__(self, name: str) -> list[float]:
+        raise KeyError(f"{name} is not on record; there are {', '.join(self)}")
+
     def add(self, values: Mapping[str, float]) -> None:
         """Append one epoch; what is missing, now or in earlier epochs, is NaN."""
         epochs = self.epochs

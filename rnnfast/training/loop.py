@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast.callbacks import Callback
-from rnnfast.checks import check_flag, check_number, check_size
+from rnnfast.checks import check_flag, check_items, check_number, check_size
 from rnnfast.schedules import Moment, Schedule
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
@@ -49,12 +50,13 @@ class Loop:
         self.trainer, self.feed, self.measured = trainer, feed, measured
         self.epochs = check_size("epochs", epochs)
         self.limit = math.inf if max_seconds is None else check_number("max_seconds", max_seconds, 0, above=True)
-        self.callbacks = tuple(callbacks)
+        self.callbacks = check_items("callbacks", callbacks, Callback)
         self._check_monitors()
         self.started, self.first = time.perf_counter(), trainer.step
         self._set_rate(trainer.epoch)
         self.history = History()
-        self.bar = make_progress(check_flag("progress", progress))
+        self.progress = check_flag("progress", progress)
+        self.bar = make_progress(self.progress)
 
     def run(self) -> History:
         """Train; whatever ends it is on record in the history."""
@@ -71,6 +73,9 @@ class Loop:
             self.history.reason = trainer.stop_reason or "completed"
         except KeyboardInterrupt:
             self.history.reason = "interrupted"
+            self.bar.close()
+            if self.progress:
+                print("interrupted: the model is as after the last update", file=sys.stderr)
         except BaseException:
             self.history.reason = "error"
             raise
@@ -148,9 +153,8 @@ class Loop:
         trainer, validated = self.trainer, self.measured is not None
         names = ["loss", *(metric.name for metric in trainer.metrics)]
         known = [*names, "lr", "seconds", *(f"val_{name}" for name in names if validated)]
-        for watcher in (*self.callbacks, *([trainer.schedule] if trainer.schedule else [])):
-            if not isinstance(watcher, (Callback, Schedule)):
-                raise TypeError(f"callbacks must be of Callback; got {type(watcher).__name__}")
+        watchers: list[Callback | Schedule] = [*self.callbacks, *([trainer.schedule] if trainer.schedule else [])]
+        for watcher in watchers:
             if watcher.monitor is not None and watcher.monitor not in known:
                 raise ValueError(
                     f"monitor of {type(watcher).__name__} must be one of {', '.join(known)}; got {watcher.monitor!r}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 import time
 from typing import Any, Protocol, TextIO
@@ -80,7 +81,9 @@ class PlainBar(Lines):
         self._done += 1
         if text:
             count = f"{self._done}/{self._batches}" if self._batches else str(self._done)
-            self._write(f"{self._title}: {count} {text}" + ("" if left is None else f", {clock(left)} left"))
+            line = f"{self._title}: {count} {text}" + ("" if left is None else f", {clock(left)} left")
+            # A line that runs over the edge cannot be rewritten.
+            self._write(line[: shutil.get_terminal_size().columns - 1])
             self._shown = time.monotonic()
 
     def end_epoch(self, text: str) -> None:
@@ -101,14 +104,16 @@ class PlainBar(Lines):
 
 
 class TqdmBar(Silent):
-    """A bar of tqdm's for each epoch."""
+    """A bar of tqdm's for each epoch, and a line once it is over."""
 
     def __init__(self, make: Any) -> None:
         self._make = make
         self._bar: Any = None
+        self._title = ""
         self._shown = -math.inf
 
     def begin_epoch(self, title: str, batches: int) -> None:
+        self._title = title
         self._bar = self._make(
             total=batches or None,
             desc=title,
@@ -125,9 +130,12 @@ class TqdmBar(Silent):
         self._bar.update()
 
     def end_epoch(self, text: str) -> None:
-        self._bar.set_postfix_str(text)
-        self._bar.close()
-        self._bar = None
+        # In the bar the end of the line would be cut off at the edge of the terminal.
+        bar, self._bar = self._bar, None
+        bar.leave = False
+        bar.close()
+        bar.fp.write(f"{self._title}: {text}\n")
+        bar.fp.flush()
 
     def close(self) -> None:
         if self._bar is not None:

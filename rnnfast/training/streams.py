@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import as_array, check_finite, check_size
+from rnnfast.checks import as_array, check_finite, check_size, told_of
+from rnnfast.layers.base import Layer
 from rnnfast.training.feeds import Batch, check_data, extremes, try_loss
 
 
@@ -33,7 +34,7 @@ class StreamFeed:
     def __init__(
         self, inputs: Any, targets: Any, streams: int, steps: int, names: tuple[str, str] = ("inputs", "targets")
     ) -> None:
-        name_x, name_y = names
+        self._names = name_x, name_y = names
         streams, steps = check_size("streams", streams), check_size("steps", steps)
         x = check_data(name_x, inputs)
         if not isinstance(x, np.ndarray):
@@ -59,11 +60,14 @@ class StreamFeed:
     def check(self, model: Any, loss: Any) -> None:
         """Try the model on one step, or the least and the greatest index; let the loss judge the targets."""
         ends = extremes(self._x) if self._x.ndim == 2 else None
-        out = model(self._x[:1, :1] if ends is None else ends[None])
+        name_x, name_y = self._names
+        with told_of(f"{name_x} does not suit the model, here tried on a part"):
+            out = model(self._x[:1, :1] if ends is None else ends[None])
         pred = out[0] if model.stateful else out
         if pred.ndim < 3:
             raise ValueError(f"model must keep the time axis to be trained on a stream; its output is {pred.shape}")
-        try_loss(loss, pred, self._y, None)
+        with told_of(f"{name_y} does not suit the loss, here tried on two targets"):
+            try_loss(loss, pred, self._y, None)
 
     def __len__(self) -> int:
         return len(self._bounds) - 1
@@ -118,6 +122,15 @@ def is_chunks(inputs: Any) -> bool:
     if isinstance(inputs, (list, tuple)):
         return bool(inputs) and isinstance(inputs[0], tuple)
     return isinstance(inputs, Iterable) and not hasattr(inputs, "__array__")
+
+
+def check_forwards(model: Layer, name: str = "") -> None:
+    """Raise ``ValueError`` if a layer reads backwards: it sees what comes, and its state cannot be carried on."""
+    if getattr(model, "bidirectional", False):
+        what = f"layer {name} ({type(model).__name__})" if name else type(model).__name__
+        raise ValueError(f"model must read forwards only to be trained on a stream; {what} is bidirectional")
+    for part, child in model.children().items():
+        check_forwards(child, f"{name}.{part}" if name else part)
 
 
 def _checked(name: str, value: Any) -> NDArray[Any]:

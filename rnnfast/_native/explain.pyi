@@ -1,0 +1,14 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+def explain_direction(
+    cell: str,
+    weights: Any,
+    batch: int,
+    steps: int,
+    lengths: NDArray[np.int64] | None,
+    training: bool,
+    gather: bool,
+) -> dict[str, Any]: ...

@@ -1,0 +1,3 @@
+from typing import Any
+
+def infer(cell: str, layers: list[list[Any]], x: Any, state: Any, batch_first: bool) -> tuple[Any, Any] | None: ...

@@ -1,0 +1,83 @@
+"""Inference in one native call gives the bits of the general way, which `forward` goes."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from rnnfast._native.infer import infer
+from rnnfast.cells import CELLS
+from rnnfast.layers import LSTM
+from rnnfast.threads import limit_threads
+
+SIZES = [(1, 1), (1, 7), (5, 1), (5, 8), (0, 3), (3, 0)]
+STRIDES = {
+    "contiguous": lambda a: a,
+    "other axis first": lambda a: np.ascontiguousarray(a.transpose(1, 0, 2)).transpose(1, 0, 2),
+    "sliced": lambda a: np.repeat(np.repeat(a, 2, 1), 3, 2)[:, ::2, ::3],
+    "negative": lambda a: np.ascontiguousarray(a[::-1, ::-1, ::-1])[::-1, ::-1, ::-1],
+}
+
+
+def parts(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def same(found, expected):
+    (y, state), (want, final) = found, expected
+    assert type(state) is type(final)
+    for a, b in zip((y, *parts(state)), (want, *parts(final)), strict=True):
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.parametrize("strides", STRIDES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("layers", [1, 3])
+@pytest.mark.parametrize("cell", CELLS)
+def test_bits(make_layer, random_state, rng, cell, layers, batch_first, dtype, strides):
+    layer = make_layer(cell, 6, 19, num_layers=layers, batch_first=batch_first, dtype=dtype)
+    for (batch, steps), given in itertools.product(SIZES, [True, False]):
+        shape = (batch, steps, 6) if batch_first else (steps, batch, 6)
+        x = STRIDES[strides](rng.standard_normal(shape).astype(dtype))
+        x.flags.writeable = False
+        state = random_state(layer, batch) if given else None
+        if given:
+            state = tuple(map(STRIDES[strides], parts(state)))
+            state = state if len(state) > 1 else state[0]
+        found = infer(cell, layer._packed(), x, state, batch_first)
+        assert found is not None
+        expected, _ = layer.forward(x, state)
+        same(found, expected)
+        same(layer(x, state), expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 8])
+@pytest.mark.parametrize("batch", [1, 3, 64])
+def test_large_calls_on_threads(rng, batch, threads):
+    layer = LSTM(40, 200, num_layers=2, init="torch", seed=0)
+    x = rng.standard_normal((batch, 30, 40)).astype(np.float32)
+    expected, _ = layer.forward(x)
+    with limit_threads(threads):
+        same(layer(x), expected)
+
+
+OTHERS = {
+    "a list": lambda x, s: (x.tolist(), s),
+    "another type": lambda x, s: (x.astype(np.float64), s),
+    "another byte order": lambda x, s: (x.astype(x.dtype.newbyteorder()), s),
+    "a subclass": lambda x, s: (np.ma.masked_array(x), s),
+    "a list of states": lambda x, s: (x, list(s)),
+    "states of another type": lambda x, s: (x, (s[0], s[1].astype(np.float64))),
+    "a list as a state": lambda x, s: (x, (s[0].tolist(), s[1])),
+}
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_needs_conversion_is_left_to_others(rng, random_state, kind):
+    layer = LSTM(4, 6, seed=0)
+    x, state = rng.standard_normal((2, 3, 4)).astype(np.float32), random_state(layer, 2)
+    other = OTHERS[kind](x, state)
+    assert infer("lstm", layer._packed(), *other, True) is None
+    same(layer(*other), layer(x, state))
