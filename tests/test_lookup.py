@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from rnnfast.gradcheck import gradcheck
 
 from rnnfast import gradcheck
 from rnnfast.backend import use_backend
