@@ -101,19 +101,20 @@ assert scipy.linalg.cython_blas is sys.modules["scipy.linalg.cython_blas"]
 assert abs(scipy.linalg.det([[2.0, 0.0], [0.0, 3.0]]) - 6.0) < 1e-12
 """
 SCRIPTS = {
-    "alone": "from rnnfast._native import blas\nassert 'scipy.linalg' not in sys.modules" + CHECK,
-    "scipy later": "from rnnfast._native import blas\n" + USE + CHECK,
+    "alone": "from rnnfast._native import blas\nblas.load()\nassert 'scipy.linalg' not in sys.modules" + CHECK,
+    "scipy later": "from rnnfast._native import blas\nblas.load()\n" + USE + CHECK,
     "scipy first": USE + "from rnnfast._native import blas" + CHECK,
     "no private path": "from rnnfast._native import load_blas\nload_blas._load_alone = lambda: None\n"
-    "from rnnfast._native import blas\nassert 'scipy.linalg' in sys.modules" + CHECK + USE,
+    "from rnnfast._native import blas\nblas.load()\nassert 'scipy.linalg' in sys.modules" + CHECK + USE,
     "file does not load": "from rnnfast._native import load_blas\n"
     "class Broken(load_blas.ExtensionFileLoader):\n"
     "    def create_module(self, spec): raise ImportError('no library')\n"
     "load_blas.ExtensionFileLoader = Broken\n"
-    "from rnnfast._native import blas\nassert 'scipy.linalg' in sys.modules" + CHECK + USE,
+    "from rnnfast._native import blas\nblas.load()\nassert 'scipy.linalg' in sys.modules" + CHECK + USE,
     "nothing eager": "import rnnfast, rnnfast.losses, rnnfast.layers.sequential, rnnfast.layers.dense\n"
     "import rnnfast.layers.embedding, rnnfast.layers.dropout, rnnfast.layers.pooling\n"
-    "from rnnfast.layers.dense import Dense\nDense(2, 3).forward([[1.0, 2.0]])\n"
+    "from rnnfast._native import blas\nfrom rnnfast.layers.dense import Dense\n"
+    "Dense(2, 3).forward([[1.0, 2.0]])\n"
     "assert not [m for m in sys.modules if m.startswith('scipy')]",
 }
 

@@ -1,5 +1,6 @@
 from rnnfast.checks import FloatArray
 
+def load() -> None: ...
 def gemm_arrays(
     a: FloatArray,
     b: FloatArray,

@@ -1,8 +1,8 @@
 """The one BLAS wrapper, over ``scipy.linalg.cython_blas``.
 
-The functions are taken from the module's capsules when this one is imported, not bound at compile time: so nothing of
-SciPy is needed to build, `load_blas` can leave out the rest of ``scipy.linalg``, and a SciPy whose BLAS takes other integers
-is refused by name instead of being called wrongly.
+The functions are taken from the module's capsules at the first use, not bound at compile time: so nothing of SciPy is
+needed to build or loaded before it is used, `load_blas` can leave out the rest of ``scipy.linalg``, and a SciPy whose BLAS
+takes other integers is refused by name instead of being called wrongly.
 """
 
 import numpy as np
@@ -17,8 +17,8 @@ ctypedef void (*sgemm_t)(char*, char*, int*, int*, int*, float*, float*, int*, f
 ctypedef void (*dgemm_t)(char*, char*, int*, int*, int*, double*, double*, int*, double*, int*, double*, double*,
                          int*) noexcept nogil
 
-cdef sgemm_t sgemm
-cdef dgemm_t dgemm
+cdef sgemm_t sgemm = NULL
+cdef dgemm_t dgemm = NULL
 
 
 cdef void* capsule_pointer(functions, str name) except NULL:
@@ -29,9 +29,13 @@ cdef void* capsule_pointer(functions, str name) except NULL:
     return PyCapsule_GetPointer(capsule, signature)
 
 
-_functions = load_blas().__pyx_capi__
-sgemm = <sgemm_t> capsule_pointer(_functions, "sgemm")
-dgemm = <dgemm_t> capsule_pointer(_functions, "dgemm")
+def load() -> None:
+    """Find the functions, if that is not done yet; raise ImportError if this SciPy does not have them."""
+    global sgemm, dgemm
+    if dgemm == NULL:
+        functions = load_blas().__pyx_capi__
+        sgemm = <sgemm_t> capsule_pointer(functions, "sgemm")
+        dgemm = <dgemm_t> capsule_pointer(functions, "dgemm")
 
 
 cdef int check(const char* name, Py_ssize_t value, Py_ssize_t least) except -1 nogil:
@@ -50,7 +54,7 @@ cdef int gemm(int itemsize, bint trans_a, bint trans_b, Py_ssize_t m, Py_ssize_t
     """C = alpha op(A) op(B) + beta C, row-major, with op(A) (m, k), op(B) (k, n), C (m, n) and op(X) = X or X^T.
 
     A leading dimension is the distance between rows in elements. Where beta is 0, C may hold anything. Raises
-    OverflowError if a size is above INT_MAX and ValueError if one is too small.
+    OverflowError if a size is above INT_MAX, ValueError if one is too small, and ImportError as `load`.
     """
     check("m", m, 0)
     check("n", n, 0)
@@ -60,6 +64,9 @@ cdef int gemm(int itemsize, bint trans_a, bint trans_b, Py_ssize_t m, Py_ssize_t
     check("ldc", ldc, max(1, n))
     if m == 0 or n == 0:
         return 0
+    if dgemm == NULL:
+        with gil:
+            load()
     # a row-major matrix is its transpose to column-major BLAS, and C^T = op(B)^T op(A)^T
     cdef int rows = <int> n, columns = <int> m, inner = <int> k
     cdef int ld_first = <int> ldb, ld_second = <int> lda, ld_out = <int> ldc

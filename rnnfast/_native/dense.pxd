@@ -24,6 +24,7 @@ ctypedef struct Work:
     const char* dy
     Py_ssize_t outputs, ld_dy
     char* db
+    Py_ssize_t row0, row1     # what one piece goes through
 
 
 cdef void task(void* context, int thread, int threads) noexcept nogil

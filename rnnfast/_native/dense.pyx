@@ -1,14 +1,18 @@
 """Affine maps of many rows, y = x W^T + b, and their gradients, by the packed products of csrc/gemm.inc.c.
 
-A row's bits do not depend on how many rows there are, as in the recurrence.
+A row's bits do not depend on how many rows there are, as in the recurrence. The gradients may be BLAS's (provider.py).
+Long calls go through their rows in pieces, which changes no bit, and look at signals in between.
 """
 
 import numpy as np
 
+from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memset
 
+from rnnfast._native.blas_gradients cimport blas_affine_gradients
 from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops, rf_outer, rf_product
 from rnnfast._native.pack cimport panels_of
+from rnnfast._native.provider import get_gemm
 from rnnfast.threads import get_num_threads
 
 
@@ -59,19 +63,36 @@ cdef class Panels:
 cdef void task(void* context, int thread, int threads) noexcept nogil:
     cdef Work* w = <Work*> context
     cdef Py_ssize_t size = w.ops.itemsize
-    cdef Py_ssize_t row0, row1, p0, p1
+    cdef Py_ssize_t row0, row1, p0, p1, rows = w.row1 - w.row0
+    cdef rf_outer outer
     if w.product != NULL:
-        row0 = w.rows * thread // threads
-        row1 = w.rows * (thread + 1) // threads
+        row0 = w.row0 + rows * thread // threads
+        row1 = w.row0 + rows * (thread + 1) // threads
         w.ops.product(w.product, row1 - row0, w.a + row0 * w.product.lda * size, w.init,
                       w.c + row0 * w.product.ldc * size, 0, w.product.panels)
     if w.outer != NULL:
         p0 = w.outer.panels * thread // threads
         p1 = w.outer.panels * (thread + 1) // threads
         if p1 > p0:
-            w.ops.outer(w.outer, p0, p1, w.scratch + thread * w.scratch_size)
-        if w.db != NULL and thread == threads - 1:
-            w.ops.column_sums(w.rows, w.outputs, w.dy, w.ld_dy, w.db)
+            outer = w.outer[0]
+            outer.k, outer.accumulate = rows, w.row0 > 0
+            outer.a = <const char*> outer.a + w.row0 * outer.lda * size
+            outer.b = <const char*> outer.b + w.row0 * outer.ldb * size
+            w.ops.outer(&outer, p0, p1, w.scratch + thread * w.scratch_size)
+    if w.db != NULL and thread == threads - 1:
+        w.ops.column_sums(rows, w.outputs, w.dy + w.row0 * w.ld_dy * size, w.ld_dy, w.db)
+
+
+cdef int run_pieces(Work* w, double work, int threads) except -1:
+    """Run the task over all rows, `work` operations each, in pieces of some milliseconds."""
+    cdef Py_ssize_t piece = 192 * max(1, <Py_ssize_t> (4e8 / (192 * max(work, 1))))
+    while w.row1 < w.rows:
+        w.row0, w.row1 = w.row1, min(w.rows, w.row1 + piece)
+        with nogil:
+            parallel(task, w, threads)
+        if w.row1 < w.rows:
+            PyErr_CheckSignals()
+    return 0
 
 
 cdef int worth(double work) except -1:
@@ -110,9 +131,19 @@ def affine(x, weight, bias, dict cache):
     w.ops, w.rows, w.product = panels.ops, rows, &product
     w.a, w.init, w.c = <const char*> a, <const char*> init, <char*> c
     threads = worth(2.0 * rows * weight.shape[0] * weight.shape[1])
-    with nogil:
-        parallel(task, &w, threads)
+    run_pieces(&w, 2.0 * weight.shape[0] * weight.shape[1], threads)
     return y
+
+
+cdef void add_panels(const rf_ops* ops, const rf_outer* outer, Py_ssize_t inputs, char* dw) noexcept nogil:
+    """Add the sums, which stand in panels, to dw (N, K)."""
+    cdef Py_ssize_t p, m, wide, columns, size = ops.itemsize, width = ops.width
+    for p in range(outer.panels):
+        wide = (outer.last if p == outer.panels - 1 else 4) * width
+        columns = min(4 * width, inputs - p * 4 * width)
+        for m in range(outer.m):
+            ops.add_rows(columns, <char*> outer.c + (p * 4 * width * outer.m + m * wide) * size,
+                         dw + (m * inputs + p * 4 * width) * size)
 
 
 def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
@@ -124,7 +155,7 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
     cdef rf_product product
     cdef rf_outer outer
     cdef Work w
-    cdef Py_ssize_t rows = x.shape[0], inputs = weight.shape[1], outputs = weight.shape[0], wide, p, m, u, columns
+    cdef Py_ssize_t rows = x.shape[0], inputs = weight.shape[1], outputs = weight.shape[0]
     cdef Py_ssize_t size = weight.itemsize, width = panels.ops.width
     cdef int threads
     cdef char* block
@@ -132,14 +163,22 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
     dx = np.empty((rows, inputs), weight.dtype) if want_dx else None
     if rows == 0:
         return dx
+    blas = get_gemm() == "blas"
     memset(&w, 0, sizeof(Work))
     w.ops, w.rows = panels.ops, rows
     cdef size_t a = x.__array_interface__["data"][0], d = dy.__array_interface__["data"][0], c = 0
-    cdef size_t target = dw.__array_interface__["data"][0], bias_target = 0
+    cdef size_t target = dw.__array_interface__["data"][0], bias_sums
     w.ld_dy, w.outputs, w.dy = dy.strides[0] // size, outputs, <const char*> d
     if db is not None:
-        bias_target = db.__array_interface__["data"][0]
-        w.db = <char*> bias_target
+        sums = np.zeros_like(db)
+        bias_sums = sums.__array_interface__["data"][0]
+        w.db = <char*> bias_sums
+    if blas:
+        run_pieces(&w, outputs, worth(rows * outputs))
+        blas_affine_gradients(x, dy, weight, dw, dx)
+        if db is not None:
+            db += sums
+        return dx
     if want_dx:
         panels.make(1)
         product = panels.product[1]
@@ -161,13 +200,12 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
         raise MemoryError
     outer.c = block
     w.scratch = block + sums_size
-    with nogil:
-        parallel(task, &w, threads)
-        for p in range(outer.panels):
-            wide = (outer.last if p == outer.panels - 1 else 4) * width
-            columns = min(4 * width, inputs - p * 4 * width)
-            for m in range(outputs):
-                panels.ops.add_rows(columns, block + (p * 4 * width * outputs + m * wide) * size,
-                                    <char*> target + (m * inputs + p * 4 * width) * size)
-    release(block)
+    try:
+        run_pieces(&w, 4.0 * outputs * inputs, threads)
+        with nogil:
+            add_panels(panels.ops, &outer, inputs, <char*> target)
+    finally:
+        release(block)
+    if db is not None:
+        db += sums
     return dx

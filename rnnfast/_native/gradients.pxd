@@ -3,5 +3,6 @@ from rnnfast._native.plan cimport Run
 
 cdef void sum_by_index(Run* run, int thread, int threads) noexcept nogil
 cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil
+cdef void table_gradient(Run* run, int thread, int threads) noexcept nogil
 cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil
 cdef int add_gradients(Run* run, Packed packed, object grads) except -1

@@ -4,6 +4,7 @@ import numpy as np
 
 from libc.string cimport memset
 
+from rnnfast._native.blas_gradients cimport by_blas
 from rnnfast._native.kernels cimport barrier, rf_outer
 from rnnfast._native.pack cimport Packed
 from rnnfast._native.plan cimport Run, poll, share, step_of
@@ -19,6 +20,10 @@ cdef void sum_by_index(Run* run, int thread, int threads) noexcept nogil:
     for row in range(run.V):
         memset(run.projected + row * run.ld_gates * run.size + at, 0, columns * run.size)
     for row in range(run.R):
+        if row % 64 == 0:
+            poll(run, thread)
+            if run.stop:
+                break
         t = step_of(run, row, t)
         run.ops.add_rows(columns, run.gates + row * run.ld_gates * run.size + at,
                          run.projected + index_at(&run.x, t, row - run.off[t]) * run.ld_gates * run.size + at)
@@ -26,9 +31,11 @@ cdef void sum_by_index(Run* run, int thread, int threads) noexcept nogil:
 
 
 cdef void table_gradient(Run* run, int thread, int threads) noexcept nogil:
-    """Add the gradient of the table to dx, its rows shared out."""
+    """Add the gradient of the table to dx, its rows shared out, once nothing can stop the run any more."""
     cdef Py_ssize_t row0, row1
     cdef char* to
+    if run.dx.base == NULL or run.stop:
+        return
     share(run.V, thread, threads, &row0, &row1)
     to = run.dx.base + row0 * run.X * run.size
     run.ops.product(&run.product[0], row1 - row0,
@@ -41,16 +48,12 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
     cdef Py_ssize_t row0, row1, row, r, n, t = 0, j
     cdef char* scratch
     cdef char* gates
-    if run.dx.base == NULL:
-        return
-    if run.V:
-        table_gradient(run, thread, threads)
+    if run.dx.base == NULL or run.V or by_blas(run, 0):
         return
     share(run.R, thread, threads, &row0, &row1)
     scratch = run.scratch + thread * run.scratch_size
     for row in range(row0, row1, 96):
-        if thread == 0:
-            poll(run, thread)
+        poll(run, thread)
         if run.stop:
             return
         n = min(96, row1 - row)
@@ -69,13 +72,21 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
 
 
 cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
-    """The sums of outer products, shared out by panels, and the sums for the biases."""
+    """The sums of outer products, shared out by panels, and the sums for the biases.
+
+    Where BLAS makes a sum, it has no panels here.
+    """
     cdef Py_ssize_t p0, p1, k, columns0, columns1
-    cdef Py_ssize_t segment = 4096
+    cdef Py_ssize_t segment
     cdef rf_outer part
     cdef int which
+    # some tens of milliseconds between two looks at signals; whole blocks of the kernels below
+    segment = 192 * min(max(<Py_ssize_t> (5e6 / (<double> run.ld_gates * (run.X + run.H))), 1), 20)
     k = 0
     while k == 0 or k < max(run.R, run.V):
+        poll(run, thread)
+        if run.stop:
+            break
         for which in range(1 + run.cell.phases):
             # every thread a part of each weight; who gets the odd panel changes from weight to weight
             share(run.outer[which].panels, threads - 1 - thread if which & 1 else thread, threads, &p0, &p1)
@@ -95,9 +106,6 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
             run.ops.column_sums(min(segment, run.R - k), (columns1 - columns0) * run.W,
                                 run.gates + (k * run.ld_gates + columns0 * run.W) * run.size, run.ld_gates,
                                 run.bias_sums + columns0 * run.W * run.size)
-        poll(run, thread)
-        if run.stop:
-            break
         k += segment
     barrier(thread, threads)
 

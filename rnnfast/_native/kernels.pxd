@@ -123,3 +123,5 @@ cdef void* alloc(size_t size) noexcept nogil
 cdef void release(void* memory) noexcept nogil
 cdef void parallel(rf_task task, void* context, int threads) noexcept nogil
 cdef void barrier(int thread, int threads) noexcept nogil
+cdef unsigned flush_subnormals() noexcept nogil
+cdef void restore_subnormals(unsigned saved) noexcept nogil

@@ -18,6 +18,8 @@ cdef extern from "rnnfast.h" nogil:
     void rf_memory_use(rf_memory* use, int restart)
     void rf_parallel(rf_task task, void* context, int threads)
     void rf_barrier(int thread, int threads)
+    unsigned rf_flush_subnormals()
+    void rf_restore_subnormals(unsigned saved)
 
 cdef const rf_ops* _f32 = NULL
 cdef const rf_ops* _f64 = NULL
@@ -41,6 +43,14 @@ cdef void parallel(rf_task task, void* context, int threads) noexcept nogil:
 
 cdef void barrier(int thread, int threads) noexcept nogil:
     rf_barrier(thread, threads)
+
+
+cdef unsigned flush_subnormals() noexcept nogil:
+    return rf_flush_subnormals()
+
+
+cdef void restore_subnormals(unsigned saved) noexcept nogil:
+    rf_restore_subnormals(saved)
 
 
 def release_memory() -> None:

@@ -41,6 +41,7 @@ ctypedef struct Run:
     # backward only
     Rows dx
     bint direct_dx
+    bint blas                            # the products after the sweep are blas_gradients.pyx's
     char* dh
     char* dc
     char* daux
@@ -50,7 +51,9 @@ ctypedef struct Run:
     char* scratch
     Py_ssize_t scratch_size
     void* errors                         # a list, borrowed
-    bint stop
+    bint long_steps                      # one step may take so long that it asks for signals on the way
+    Py_ssize_t stop                      # the meeting after which all threads leave early; 0: none
+    Py_ssize_t meetings                  # that thread 0 has come to
     double checked
 
 
@@ -59,6 +62,7 @@ cdef int split(Run* run, double passes) except -1
 cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil
 cdef void row_share(const Run* run, int thread, int threads, Py_ssize_t* row0, Py_ssize_t* row1) noexcept nogil
 cdef void poll(Run* run, int thread) noexcept nogil
+cdef bint meet(Run* run, int thread, int threads, Py_ssize_t* meetings) noexcept nogil
 
 
 cdef inline Py_ssize_t step_of(const Run* run, Py_ssize_t row, Py_ssize_t t) noexcept nogil:

@@ -9,6 +9,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
+from rnnfast._native.kernels cimport barrier, flush_subnormals, restore_subnormals
 from rnnfast.threads import get_num_threads
 
 
@@ -41,6 +42,7 @@ cdef int split(Run* run, double passes) except -1:
     cdef double apart = 2.0 * run.R * run.ld_gates * (run.X + (passes - 1) * run.ld)  # not bound to the sequence
     cdef Py_ssize_t weights = run.ld_gates * run.ld * run.size
     cdef int threads
+    run.long_steps = step > 1e8
     run.by_units = False
     run.sharing = 1
     if run.T * step + apart < 4e6:
@@ -100,18 +102,37 @@ cdef double now() noexcept nogil:
 
 
 cdef void check_signals(Run* run) noexcept with gil:
+    restore_subnormals(0)  # a handler is the program's own code
     try:
         PyErr_CheckSignals()
-    except BaseException as error:  # KeyboardInterrupt, or whatever the program's own handler raises
+    except BaseException as error:  # KeyboardInterrupt, or whatever the handler raises
         (<list> run.errors).append(error)
-        run.stop = True
+        run.stop = run.meetings + 1
+    flush_subnormals()
 
 
 cdef void poll(Run* run, int thread) noexcept nogil:
-    """Let Ctrl-C in about every 50 ms; the caller makes sure that all threads see `stop` at the same place."""
+    """Let Ctrl-C in about every 50 ms.
+
+    From then on `run.stop` is not 0, and any thread may leave out work, but no barrier: that a thread may only do where
+    `meet` tells it to.
+    """
     cdef double t
-    if thread == 0:
+    if thread == 0 and not run.stop:
         t = now()
         if t - run.checked > 0.05:
             run.checked = t
             check_signals(run)
+
+
+cdef bint meet(Run* run, int thread, int threads, Py_ssize_t* meetings) noexcept nogil:
+    """Wait for the other threads, and tell all of them or none to leave.
+
+    The number makes that sure: thread 0 may set `stop` for the next meeting before another thread has looked here.
+    """
+    poll(run, thread)
+    meetings[0] += 1
+    if thread == 0:
+        run.meetings = meetings[0]
+    barrier(thread, threads)
+    return run.stop and run.stop <= meetings[0]

@@ -247,6 +247,7 @@ cdef class Steps:
         stage.product = panels.product[0]
         stage.product.lda, stage.product.ldc, stage.product.ld_init = stage.inputs, stage.outputs, 0
         stage.work.ops, stage.work.rows, stage.work.product = panels.ops, self.batch, &stage.product
+        stage.work.row1 = self.batch
         stage.work.init = <const char*> address
         stage.activation = 0 if activation is None else ord(activation[0])
         self.work += 2.0 * self.batch * stage.inputs * stage.outputs

@@ -5,18 +5,22 @@ All buffers are compact: rows of a step side by side, longest sequences first (r
 Forward, for each chunk of steps (small enough that its gates stay in cache): one input product for the whole chunk,
 then for each step the recurrent product and the pointwise part, group of units by group of units. Backward: for each
 step the pointwise part, then the product that carries the gradient one step back; afterwards one sum of outer products
-for each weight, over all steps (gradients.pyx). How threads share the work: plan.pyx.
+for each weight, over all steps (gradients.pyx, or blas_gradients.pyx: see provider.py). How threads share the work:
+plan.pyx.
 """
 
 import numpy as np
 
+from rnnfast._native.provider import get_gemm
+
 cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
-from rnnfast._native.gradients cimport add_gradients, input_gradient, sum_by_index, weight_gradients
+from rnnfast._native.blas_gradients cimport blas_gradients, by_blas
+from rnnfast._native.gradients cimport add_gradients, input_gradient, sum_by_index, table_gradient, weight_gradients
 from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_outer, rf_phase, rf_product, rf_step
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast._native.plan cimport GROUP, Run, poll, row_share, set_run, share, split, step_of
+from rnnfast._native.plan cimport GROUP, Run, meet, poll, row_share, set_run, share, split, step_of
 from rnnfast._native.rows cimport Lengths, Rows, index_at, load_state, read_row, row_at, store_state, write_row
 
 cnp.import_array()
@@ -47,7 +51,7 @@ cdef void set_step(const Run* run, Py_ssize_t t, Py_ssize_t row, rf_step* s) noe
         s.aux = run.aux
 
 
-cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0, Py_ssize_t row1,
+cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0, Py_ssize_t row1,
                        Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
     cdef const rf_phase* phase
     cdef const rf_product* product
@@ -69,6 +73,10 @@ cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_
             panel0 = group0 * GROUP + (count - 1 - k if run.zigzag and t & 1 else k) * run.grain
             panel1 = min(panel0 + run.grain, run.P)
             for r0 in range(row0, row1, 24):  # rows whose gates of one group stay in the first-level cache
+                if run.long_steps:
+                    poll(run, thread)
+                    if run.stop:
+                        break
                 r1 = min(r0 + 24, row1)
                 gates = <char*> s.gates + r0 * gates_line + phase.first * run.W * run.size
                 if run.cell.slots == 1:
@@ -94,16 +102,25 @@ cdef void forward_step(const Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_
         barrier(thread, threads)
 
 
-cdef void project(const Run* run, Py_ssize_t rows, const char* xs, char* gates) noexcept nogil:
+cdef void project(Run* run, Py_ssize_t rows, const char* xs, Py_ssize_t ld_x, char* gates, int thread) noexcept nogil:
     """Pre-activations of compact rows from their inputs alone."""
-    run.ops.product(&run.product[0], rows, xs, run.bias, gates, 0, run.product[0].panels)
-    if run.cell.x_slots < run.cell.slots:
-        run.ops.fill_slots(rows, run.P, run.cell.slots, run.cell.x_slots, run.cell.slots - run.cell.x_slots, run.bias,
-                           gates)
+    cdef Py_ssize_t n
+    while rows > 0:
+        poll(run, thread)
+        if run.stop:
+            return
+        n = min(96, rows)
+        run.ops.product(&run.product[0], n, xs, run.bias, gates, 0, run.product[0].panels)
+        if run.cell.x_slots < run.cell.slots:
+            run.ops.fill_slots(n, run.P, run.cell.slots, run.cell.x_slots, run.cell.slots - run.cell.x_slots, run.bias,
+                               gates)
+        rows -= n
+        xs += n * ld_x * run.size
+        gates += n * run.ld_gates * run.size
 
 
-cdef void project_inputs(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t base, Py_ssize_t t,
-                         char* gates) noexcept nogil:
+cdef void project_inputs(Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t base, Py_ssize_t t, char* gates,
+                         int thread) noexcept nogil:
     """The same for rows row0..row1, which begin at step t or later; `base` is the first row of the gate buffer."""
     cdef char* xs
     if run.gather:
@@ -111,7 +128,7 @@ cdef void project_inputs(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ss
         gather_rows(run, row0, row1, t, xs)
     else:
         xs = run.xs + row0 * run.ld_x * run.size
-    project(run, row1 - row0, xs, gates)
+    project(run, row1 - row0, xs, run.ld_x, gates, thread)
 
 
 cdef void look_up(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t, char* gates) noexcept nogil:
@@ -126,6 +143,7 @@ cdef void look_up(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t
 cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
     cdef Py_ssize_t t = 0, end, row0, row1, first, base, my_row0 = 0, my_row1, group0 = 0, group1 = run.groups
+    cdef Py_ssize_t meetings = 0
     cdef rf_step s
     cdef bint takes_part = thread < run.sharing
     cdef char* gates
@@ -137,7 +155,8 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
         row_share(run, thread, sharing, &my_row0, &my_row1)
     if run.V:
         share(run.V, thread, threads, &row0, &row1)
-        project(run, row1 - row0, run.table + row0 * run.X * run.size, run.projected + row0 * run.ld_gates * run.size)
+        project(run, row1 - row0, run.table + row0 * run.X * run.size, run.X,
+                run.projected + row0 * run.ld_gates * run.size, thread)
         barrier(thread, threads)
     while t < run.T:
         first = run.off[t]
@@ -154,7 +173,7 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
             if run.V:
                 look_up(run, row0, row1, t, gates)
             else:
-                project_inputs(run, row0, row1, base, t, gates)
+                project_inputs(run, row0, row1, base, t, gates, thread)
         barrier(thread, threads)
         if takes_part:
             while t < end:
@@ -163,9 +182,7 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
                              sharing)
                 t += 1
         t = end
-        poll(run, thread)
-        barrier(thread, threads)
-        if run.stop:
+        if meet(run, thread, threads, &meetings):
             return
 
 
@@ -181,12 +198,12 @@ cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize
 # Backward
 
 
-cdef void backward_step(const Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t group0,
+cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t group0,
                         Py_ssize_t group1, int thread, int threads) noexcept nogil:
     cdef const rf_phase* phase
     cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
     cdef Py_ssize_t panel0 = group0 * GROUP, panel1 = min(group1 * GROUP, run.P)
-    cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u
+    cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u, r, n
     cdef Py_ssize_t group
     cdef char* to
     cdef char* init
@@ -210,22 +227,29 @@ cdef void backward_step(const Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row
         phase.backward(s, row0, row1, panel0, panel1)
         if run.by_units:
             barrier(thread, threads)
-        to = (run.daux if phase.from_aux else run.dh) + row0 * line
-        gates = <char*> s.gates + row0 * gates_line + phase.first * run.W * run.size
-        init = NULL if phase.from_aux else to
-        if run.zigzag and t & 1:
-            group = group1
-            while group > group0:
-                run.ops.product(&run.product[i + 1], row1 - row0, gates, init, to, max(group - 2, group0), group)
-                group -= 2
-        else:
-            run.ops.product(&run.product[i + 1], row1 - row0, gates, init, to, group0, group1)
+        for r in range(row0, row1, 96):
+            if run.long_steps:
+                poll(run, thread)
+                if run.stop:
+                    break
+            n = min(96, row1 - r)
+            to = (run.daux if phase.from_aux else run.dh) + r * line
+            gates = <char*> s.gates + r * gates_line + phase.first * run.W * run.size
+            init = NULL if phase.from_aux else to
+            if run.zigzag and t & 1:
+                group = group1
+                while group > group0:
+                    run.ops.product(&run.product[i + 1], n, gates, init, to, max(group - 2, group0), group)
+                    group -= 2
+            else:
+                run.ops.product(&run.product[i + 1], n, gates, init, to, group0, group1)
 
 
 cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
     cdef Py_ssize_t t, row0 = 0, row1 = run.B, group0 = 0, group1 = run.groups, count = 0
-    cdef int sharing = min(threads, run.sharing), which
+    cdef Py_ssize_t meetings = 0
+    cdef int sharing = min(threads, run.sharing)
     cdef rf_step s
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
@@ -239,15 +263,16 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
         count += run.n[t]
         if count > run.chunk:
             count = 0
-            poll(run, thread)
-            barrier(thread, threads)
-            if run.stop:
+            if meet(run, thread, threads, &meetings):
                 return
-    barrier(thread, threads)
+    if meet(run, thread, threads, &meetings):
+        return
     if run.V:
         sum_by_index(run, thread, threads)
     input_gradient(run, thread, threads)
     weight_gradients(run, thread, threads)
+    if run.V:
+        table_gradient(run, thread, threads)
 
 
 # Setting up
@@ -421,7 +446,7 @@ cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) 
     sizes[2] = run.B * line if packed.cell.has_aux else 0
     for i in range(3):
         sizes[3 + i] = 0
-        if i <= packed.cell.phases:
+        if i <= packed.cell.phases and not by_blas(run, i):
             sizes[3 + i] = packed.columns(i) * (run.X if i == 0 else run.H) * run.size
     sizes[6] = run.ld_gates * run.size if packed.has_bias else 0
     sizes[7] = threads * run.scratch_size
@@ -452,7 +477,9 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     errors = []
     run.errors = <void*> errors
     run.before = rows.before
+    run.blas = get_gemm() == "blas"
     run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
+    run.ld_x = saved.ld_x
     if saved.table is not None:
         run.table, run.V = cnp.PyArray_BYTES(saved.table), cnp.PyArray_DIM(saved.table, 0)
     threads = split(&run, 2)
@@ -495,6 +522,8 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             if not run.direct_dx:
                 run.product[0].ldc = run.X
         for i in range(1 + packed.cell.phases):
+            if by_blas(&run, i):
+                continue
             outer = &run.outer[i]
             outer.m = run.X if i == 0 else run.H
             outer.b = run.gates + packed.first(i) * run.W * run.size
@@ -517,6 +546,8 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             parallel(backward_task, &run, threads)
         if errors:
             raise errors[0]
+        if run.blas:
+            blas_gradients(&run, packed, grads)
         if dx is not None and not run.V:
             rows.zero_tails(dx)
         add_gradients(&run, packed, grads)
