@@ -177,11 +177,14 @@ void rf_parallel(rf_task task, void *context, int threads)
         tasks++;
         for (int i = 1; i < threads; i++)
             atomic_store(&slots[i].posted, tasks);
+        int woken = 0;
         if (atomic_load(&sleeping)) {
             pthread_mutex_lock(&door);
             for (int i = 1; i < threads; i++)
-                if (slots[i].asleep)
+                if (slots[i].asleep) {
                     pthread_cond_signal(&slots[i].bell);
+                    woken = 1;
+                }
             pthread_mutex_unlock(&door);
         }
         lost = 0;
@@ -189,10 +192,11 @@ void rf_parallel(rf_task task, void *context, int threads)
         for (int i = 1; i < threads; i++)
             lost += wait_for(&slots[i].done, tasks);
         long end = microseconds();
-        if (lost > 200 && lost > (end - start) / 4) {
+        /* to wake a thread takes some hundred microseconds and says nothing of others; who is put aside loses more */
+        if (lost > (woken ? 2000 : 200) && lost > (end - start) / 4) {
             if (++bad >= BAD_BEFORE)
                 atomic_store(&alone_until, end + MIN(ALONE_LEAST << MIN(bad - BAD_BEFORE, 6), ALONE_MOST));
-        } else {
+        } else if (!woken) {
             bad = 0;
         }
         pthread_mutex_unlock(&busy);
