@@ -50,7 +50,8 @@ static void check(double found, double expected, double bound, const char *what)
 {
     checks++;
     if (!(fabs(found - expected) <= bound) && failures++ < 20)
-        printf("%s f%d: %s: %.9g, expected %.9g within %.2g\n", ops->isa, 8 * ops->itemsize, what, found, expected, bound);
+        printf("%s f%d: %s: %.9g, expected %.9g within %.2g\n", ops->isa, 8 * ops->itemsize, what, found, expected,
+               bound);
 }
 
 /* Panels of `vectors` vectors; columns of padding in `rows` are -1. */
