@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import time
@@ -42,8 +43,20 @@ class Worker:
         self._process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
+        self._process.send_signal(signal.SIGSTOP)
 
     def _ask(self, *request: Any) -> Any:
+        """Send a request and wait for the answer; between two of them the process stands still.
+
+        A library's idle threads go on spinning for tens of milliseconds, on a CPU that the next contender needs.
+        """
+        self._process.send_signal(signal.SIGCONT)
+        try:
+            return self._answer(*request)
+        finally:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def _answer(self, *request: Any) -> Any:
         assert self._process.stdin is not None and self._process.stdout is not None
         try:
             pickle.dump(request, self._process.stdin)
@@ -73,6 +86,7 @@ class Worker:
 
     def close(self) -> None:
         """End the process."""
+        self._process.send_signal(signal.SIGCONT)
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         self._process.wait()

@@ -1,7 +1,8 @@
 /* memory.c: aligned blocks for workspaces, a few of them kept for the next call.
  *
  * A training step needs the same tens of megabytes again and again; fresh pages from the system would cost it several
- * per cent. What is kept is bounded in number and in waste, so that a stream of different lengths does not pile up.
+ * per cent. What is kept is bounded in number, and goes when it has not been of use for some time: so that sizes which
+ * change from call to call do not pile up.
  */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -9,18 +10,20 @@
 
 #include "rnnfast.h"
 
-enum { ALIGN = 64, KEPT = 16 };
+enum { ALIGN = 64, KEPT = 16, IDLE = 64 /* requests for large blocks that an unused one outlives */ };
 static const size_t SMALL = 1 << 14; /* below this, malloc is quick enough */
 
 typedef struct {
     size_t size;   /* of the block */
     size_t wanted; /* what was asked for, the block's header and slack apart */
-    char pad[ALIGN - 2 * sizeof(size_t)];
+    size_t since;  /* the request after which it was given back */
+    char pad[ALIGN - 3 * sizeof(size_t)];
 } header;
 
 static atomic_size_t asked, live, peak; /* blocks ever asked for; bytes of those in use, now and at most */
 
 static header *kept[KEPT];
+static size_t requests; /* for large blocks */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static void after_fork(void)
@@ -41,10 +44,15 @@ void *rf_alloc(size_t size)
         size = (size + (size >> 3) + 4095) & ~(size_t)4095; /* a little room, so that near sizes share a block */
         pthread_mutex_lock(&lock);
         int best = -1;
+        requests++;
         for (int i = 0; i < KEPT; i++)
-            if (kept[i] && kept[i]->size >= size && kept[i]->size <= 2 * size &&
-                (best < 0 || kept[i]->size < kept[best]->size))
+            if (kept[i] && requests - kept[i]->since > IDLE) {
+                free(kept[i]);
+                kept[i] = NULL;
+            } else if (kept[i] && kept[i]->size >= size && kept[i]->size <= 2 * size &&
+                       (best < 0 || kept[i]->size < kept[best]->size)) {
                 best = i;
+            }
         if (best >= 0) {
             block = kept[best];
             kept[best] = NULL;
@@ -84,6 +92,7 @@ void rf_free(void *memory)
     atomic_fetch_sub_explicit(&live, block->wanted, memory_order_relaxed);
     if (block->size >= SMALL) {
         pthread_mutex_lock(&lock);
+        block->since = requests;
         int slot = 0; /* an empty one, else the smallest block gives way if it is smaller than this one */
         for (int i = 0; i < KEPT && kept[slot]; i++)
             if (!kept[i] || kept[i]->size < kept[slot]->size)

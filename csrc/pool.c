@@ -6,8 +6,8 @@
  * at once never wait for each other. A forked child starts with no workers and makes its own.
  *
  * Where other programs want the same CPUs, a barrier waits for whoever was put aside, and two threads can be several
- * times slower than one. So when the caller has spent a good part of a task waiting, the next ones run on it alone for a
- * while, longer each time that a new attempt goes the same way.
+ * times slower than one. So when the caller has spent a good part of several tasks waiting, the next ones run on it
+ * alone for a while, longer each time that a new attempt goes the same way.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -20,7 +20,6 @@
 
 enum { MAX_THREADS = 64, LINE = 128 };
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
-#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 /* Each on lines of its own: a flag is written by one thread and watched by others. */
 static struct {
@@ -37,8 +36,8 @@ static unsigned long tasks; /* numbers given out */
 /* What the caller has lost by waiting; all guarded by `busy` but the first, which is read without it. */
 static atomic_long alone_until; /* microseconds: tasks run on one thread until then */
 static long lost;               /* in the running task */
-static long alone_for;          /* the last such time */
-enum { ALONE_LEAST = 20000, ALONE_MOST = 640000 };
+static int bad;                 /* tasks in a row that lost a good part of their time */
+enum { BAD_BEFORE = 3, ALONE_LEAST = 2000, ALONE_MOST = 128000 };
 
 static struct {
     rf_task task;
@@ -191,10 +190,10 @@ void rf_parallel(rf_task task, void *context, int threads)
             lost += wait_for(&slots[i].done, tasks);
         long end = microseconds();
         if (lost > 200 && lost > (end - start) / 4) {
-            alone_for = MIN(MAX(2 * alone_for, ALONE_LEAST), ALONE_MOST);
-            atomic_store(&alone_until, end + alone_for);
+            if (++bad >= BAD_BEFORE)
+                atomic_store(&alone_until, end + MIN(ALONE_LEAST << MIN(bad - BAD_BEFORE, 6), ALONE_MOST));
         } else {
-            alone_for = 0;
+            bad = 0;
         }
         pthread_mutex_unlock(&busy);
     } else {

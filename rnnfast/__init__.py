@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "_native.kernels": ("release_memory",),
     "backend": ("get_backend", "use_backend"),
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
@@ -50,6 +51,7 @@ _HOME = {name: home for home, names in _HOMES.items() for name in names}
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
 
 if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is repeated
+    from rnnfast._native.kernels import release_memory as release_memory
     from rnnfast import (
         data as data,
         initializers as initializers,

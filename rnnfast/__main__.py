@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:  # what the environment asks for, before any part of the package does
         importlib.import_module("rnnfast._native.kernels")
-        importlib.import_module("rnnfast.threads").default_num_threads()
+        importlib.import_module("rnnfast.threads")
     except ValueError as error:
         print(f"rnnfast: error: {error}", file=sys.stderr)
         return 1

@@ -77,11 +77,9 @@ def default_num_threads() -> int:
     ValueError
         If ``RNNFAST_NUM_THREADS`` is set to anything but an integer of at least 1.
     """
-    wanted = os.environ.get("RNNFAST_NUM_THREADS", "").strip()
+    wanted = _from_environment()
     if wanted:
-        if not wanted.isdecimal() or int(wanted) < 1:
-            raise ValueError(f"RNNFAST_NUM_THREADS must be an integer of at least 1; got {wanted!r}")
-        return int(wanted)
+        return wanted
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
     return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
@@ -147,3 +145,15 @@ def _settle() -> int:
     global _threads
     _threads = default_num_threads()
     return _threads
+
+
+def _from_environment() -> int:
+    """Return what ``RNNFAST_NUM_THREADS`` asks for, 0 if it is not set."""
+    wanted = os.environ.get("RNNFAST_NUM_THREADS", "").strip()
+    if wanted and (not wanted.isdecimal() or int(wanted) < 1):
+        raise ValueError(f"RNNFAST_NUM_THREADS must be an integer of at least 1; got {wanted!r}")
+    return int(wanted or 0)
+
+
+# A wrong value is to be told of at the start, not by the first call that is large enough for threads.
+_from_environment()

@@ -120,3 +120,34 @@ def test_no_growth_over_a_thousand_lengths():
     # what 1,000 calls use would be 600 MiB together; planted here: 100 calls that leave something, 100 MiB together
     assert growth("as it is", 1000) < 8 * 2**20
     assert growth("leak", 100) > 32 * 2**20
+
+
+def test_blocks_of_no_more_use_are_given_back():
+    program = """
+import numpy as np
+from rnnfast.layers import LSTM
+from rnnfast.threads import limit_threads
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096
+
+layer = LSTM(64, 256, seed=0)
+def train(steps):
+    (y, _), pullback = layer.forward(np.zeros((16, steps, 64), np.float32))
+    pullback(y, {})
+with limit_threads(1):
+    train(10)
+    before = resident()
+    train(2000)
+    kept = resident()
+    for _ in range(40):
+        train(10)
+    print(kept - before, resident() - before)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    kept, left = map(int, done.stdout.split())
+    assert kept > 2**27  # else there was nothing to give back
+    assert left < 2**24

@@ -1,5 +1,8 @@
 """How many threads a call may use: the default, its overrides, and what limits it."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -109,3 +112,13 @@ def test_quota(tmp_path, name):
         target.write_text(text)
     (tmp_path / "cgroup").write_text(membership)
     assert threads.cpu_quota(str(tmp_path / "cgroup"), str(tmp_path / "mount")) == expected
+
+
+def test_a_wrong_environment_shows_before_the_first_large_call():
+    code = "import rnnfast; rnnfast.Dense(1, 1)([[1.0]])"
+    environment = {**os.environ, "RNNFAST_NUM_THREADS": "many"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert (
+        done.stderr.splitlines()[-1] == "ValueError: RNNFAST_NUM_THREADS must be an integer of at least 1; got 'many'"
+    )

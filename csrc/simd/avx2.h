@@ -33,7 +33,6 @@ INLINE V v_min(V a, V b) { return RF_VX(min)(a, b); }
 INLINE V v_max(V a, V b) { return RF_VX(max)(a, b); }
 INLINE V v_sqrt(V a) { return RF_VX(sqrt)(a); }
 INLINE V v_abs(V a) { return RF_VX(andnot)(v_set1((real)-0.0), a); }
-INLINE V v_round(V a) { return RF_VX(round)(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 INLINE M v_lt(V a, V b) { return RF_VX(cmp)(a, b, _CMP_LT_OQ); }
 INLINE V v_select(M m, V a, V b) { return RF_VX(blendv)(b, a, m); }
 INLINE real v_sum(V a)

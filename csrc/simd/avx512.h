@@ -32,7 +32,6 @@ INLINE V v_min(V a, V b) { return RF_VX(min)(a, b); }             /* b unless a 
 INLINE V v_max(V a, V b) { return RF_VX(max)(a, b); }             /* b unless a > b */
 INLINE V v_sqrt(V a) { return RF_VX(sqrt)(a); }
 INLINE V v_abs(V a) { return RF_VX(abs)(a); }
-INLINE V v_round(V a) { return RF_VX(roundscale)(a, 8); }   /* to the nearest integer, ties to even */
 INLINE V v_scale2(V a, V n) { return RF_VX(scalef)(a, n); } /* a * 2^n, n an integer */
 #define V_HAS_SCALE2
 INLINE M v_lt(V a, V b) { return RF_VMASK(cmp)(a, b, _CMP_LT_OQ); }

@@ -39,7 +39,6 @@ INLINE V v_min(V a, V b) { return v_select(v_lt(a, b), a, b); } /* fmin would tr
 INLINE V v_max(V a, V b) { return v_select(v_lt(b, a), a, b); }
 INLINE V v_sqrt(V a) { return RF_VX(vsqrtq)(a); }
 INLINE V v_abs(V a) { return RF_VX(vabsq)(a); }
-INLINE V v_round(V a) { return RF_VX(vrndnq)(a); }
 INLINE real v_sum(V a) { return RF_VX(vaddvq)(a); }
 
 #include "exponent.h"

@@ -46,11 +46,5 @@ INLINE V v_select(M m, V a, V b) { return (V)(((M)a & m) | ((M)b & ~m)); }
 INLINE V v_min(V a, V b) { return v_select(a < b, a, b); }
 INLINE V v_max(V a, V b) { return v_select(a > b, a, b); }
 INLINE V v_abs(V a) { return (V)((M)a & ~(M)v_set1((real)-0.0)); }
-INLINE V v_round(V a)
-{
-    V whole = v_set1(RF_DOUBLE ? 0x1p52 : 0x1p23); /* from here on every real is an integer */
-    V size = v_abs(a), sign = (V)((M)a ^ (M)size);
-    return v_select(size < whole, (V)((M)((size + whole) - whole) | (M)sign), a);
-}
 
 #include "exponent.h"
