@@ -5,8 +5,9 @@ before, and so every result of a forward pass, is the packed kernels' in any cas
 depend neither on its neighbours in the batch nor on the number of threads.
 
 ``RNNFAST_GEMM`` chooses for a process. By default it is the packed kernels, except in portable C ("scalar"), which a
-BLAS that knows its processor outruns. A BLAS uses as many threads as it thinks right: not `rnnfast.set_num_threads` but
-``OPENBLAS_NUM_THREADS`` and its like tell it how many.
+BLAS that knows its processor outruns thread for thread (README.md has figures, also of where it does not). A BLAS uses
+as many threads as it thinks right: not `rnnfast.set_num_threads` but ``OPENBLAS_NUM_THREADS`` and its like tell it
+how many.
 """
 
 from __future__ import annotations

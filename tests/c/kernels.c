@@ -1,0 +1,324 @@
+/* The kernels of every instruction set that runs here against plain loops in double, for machines and tools that Python
+ * does not reach: an emulator, sanitizers. Compiled once for each type, RF_DOUBLE being 0 or 1; see run.
+ *
+ * Every buffer is of its exact size and on the heap, so that a sanitizer sees a step outside.
+ */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "rnnfast.h"
+
+#if RF_DOUBLE
+typedef double real;
+#define EPS 2.3e-16
+#else
+typedef float real;
+#define EPS 1.2e-7
+#endif
+
+static const rf_ops *ops;
+static int failures;
+static long checks;
+
+static double draw(void)
+{
+    static uint64_t state = 88172645463325252u;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return (double)(state >> 11) / (double)(1ull << 53) * 2 - 1;
+}
+
+static real *random_reals(ptrdiff_t n)
+{
+    real *x = malloc((size_t)n * sizeof(real));
+    for (ptrdiff_t i = 0; i < n; i++) {
+        double v = draw();
+        x[i] = (real)(v + (v < 0 ? -0.05 : 0.05)); /* clear of relu's corner */
+    }
+    return x;
+}
+
+static void *copy(const void *x, ptrdiff_t n)
+{
+    return memcpy(malloc((size_t)n * sizeof(real)), x, (size_t)n * sizeof(real));
+}
+
+static void check(double found, double expected, double bound, const char *what)
+{
+    checks++;
+    if (!(fabs(found - expected) <= bound) && failures++ < 20)
+        printf("%s f%d: %s: %.9g, expected %.9g within %.2g\n", ops->isa, 8 * ops->itemsize, what, found, expected,
+               bound);
+}
+
+/* Panels of `vectors` vectors; columns of padding in `rows` are -1. */
+static void cut(rf_product *s, ptrdiff_t columns, int vectors)
+{
+    const ptrdiff_t W = ops->width, wide = vectors * W;
+    s->panels = (columns + wide - 1) / wide;
+    s->panel_stride = wide;
+    s->vectors = vectors;
+    const ptrdiff_t rest = columns - (s->panels - 1) * wide;
+    s->last = (int)((rest + W - 1) / W);
+    s->tail = (int)(rest - (s->last - 1) * W);
+}
+
+/* c = init + a b with b from columns (w[n][k]) and from rows (w[k][n]), whose order is turned around. */
+static void check_product(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t k, int vectors, int init_kind, int from_rows)
+{
+    const ptrdiff_t W = ops->width, lda = k + 3, ldc = n + 2;
+    if (from_rows)
+        vectors = 4;
+    rf_product s = {.runs = 1, .run = k, .lda = lda, .ldc = ldc, .ld_init = init_kind == 2 ? ldc : 0};
+    cut(&s, n, vectors);
+    const ptrdiff_t padded = ((s.panels - 1) * vectors + s.last) * W;
+    real *w = random_reals(n * k), *a = random_reals(rows * lda), *c = random_reals(rows * ldc);
+    real *init = init_kind == 0 ? NULL : random_reals(init_kind == 2 ? rows * ldc : n);
+    real *b = malloc((size_t)(padded * k) * sizeof(real)), *before = copy(c, rows * ldc);
+    ptrdiff_t *list = malloc((size_t)(from_rows ? k : padded) * sizeof *list);
+    if (from_rows) {
+        for (ptrdiff_t i = 0; i < k; i++)
+            list[i] = i % 5 == 4 ? -1 : k - 1 - i;
+        ops->pack_rows(w, n, list, k, b, 0, s.panels);
+    } else {
+        for (ptrdiff_t i = 0; i < padded; i++)
+            list[i] = i < n ? n - 1 - i : -1;
+        ops->pack_columns(w, k, list, padded, vectors * W, b, 0, s.panels);
+    }
+    s.b = b;
+    const ptrdiff_t half = s.panels / 2; /* two calls must make one product */
+    ops->product(&s, rows, a, init, c, 0, half);
+    ops->product(&s, rows, a, init, c, half, s.panels);
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t j = 0; j < ldc; j++) {
+            if (j >= n) {
+                check(c[r * ldc + j], before[r * ldc + j], 0, "product writes past its columns");
+                continue;
+            }
+            double sum = init ? init[(init_kind == 2 ? r * ldc : 0) + j] : 0;
+            for (ptrdiff_t i = 0; i < k; i++)
+                sum += (double)a[r * lda + i] *
+                       (from_rows ? list[i] < 0 ? 0 : w[list[i] * n + j] : w[list[j] * k + i]);
+            check(c[r * ldc + j], sum, 4 * EPS * (double)(k + 1), "product");
+        }
+    free(w), free(a), free(c), free(init), free(b), free(before), free(list);
+}
+
+/* A product that reads every other run of a row. */
+static void check_runs(void)
+{
+    const ptrdiff_t W = ops->width, runs = 3, run = 2 * W, k = runs * run, n = 5, rows = 7;
+    rf_product s = {.runs = runs, .run = run, .run_stride = 2 * run, .lda = 2 * k, .ldc = n};
+    cut(&s, n, 4);
+    real *w = random_reals(k * n), *a = random_reals(rows * 2 * k), *c = malloc((size_t)(rows * n) * sizeof(real));
+    real *b = malloc((size_t)(s.last * W * k) * sizeof(real));
+    ptrdiff_t list[256];
+    for (ptrdiff_t i = 0; i < k; i++)
+        list[i] = i;
+    ops->pack_rows(w, n, list, k, b, 0, 1);
+    s.b = b;
+    ops->product(&s, rows, a, NULL, c, 0, s.panels);
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t j = 0; j < n; j++) {
+            double sum = 0;
+            for (ptrdiff_t i = 0; i < k; i++)
+                sum += (double)a[r * 2 * k + i / run * 2 * run + i % run] * w[i * n + j];
+            check(c[r * n + j], sum, 4 * EPS * (double)k, "product over runs");
+        }
+    free(w), free(a), free(c), free(b);
+}
+
+static void check_outer(ptrdiff_t k, ptrdiff_t m, ptrdiff_t n, int vectors, int listed)
+{
+    const ptrdiff_t W = ops->width, lda = m + 1, ldb = n + 1, source = listed ? 2 * k + 1 : k;
+    rf_product s;
+    cut(&s, n, vectors);
+    const ptrdiff_t padded = ((s.panels - 1) * vectors + s.last) * W, first = k / 3;
+    real *a = random_reals(source * lda), *b = random_reals(k * ldb), *dw = random_reals(n * m);
+    real *before = copy(dw, n * m), *sums = malloc((size_t)(padded * m) * sizeof(real));
+    real *scratch = malloc((size_t)ops->outer_scratch(m) * sizeof(real));
+    ptrdiff_t *rows_a = malloc((size_t)(k + 1) * sizeof *rows_a), *list = malloc((size_t)padded * sizeof *list);
+    for (ptrdiff_t i = 0; i < k; i++)
+        rows_a[i] = 2 * (k - i);
+    for (ptrdiff_t i = 0; i < padded; i++)
+        list[i] = i < n ? n - 1 - i : -1;
+    rf_outer o = {.k = first, .m = m, .a = a, .lda = lda, .rows_a = listed ? rows_a : NULL, .b = b, .ldb = ldb,
+                  .panels = s.panels, .panel_stride = s.panel_stride, .vectors = vectors, .last = s.last,
+                  .tail = s.tail, .c = sums};
+    ops->outer(&o, 0, s.panels, scratch);
+    o.k = k - first;
+    o.accumulate = 1;
+    o.b = b + first * ldb;
+    if (listed)
+        o.rows_a += first;
+    else
+        o.a = a + first * lda;
+    ops->outer(&o, 0, s.panels, scratch);
+    ops->unpack_add(sums, m, list, padded, vectors * W, dw, 0, s.panels);
+    for (ptrdiff_t j = 0; j < n; j++)
+        for (ptrdiff_t i = 0; i < m; i++) {
+            double sum = before[(n - 1 - j) * m + i];
+            for (ptrdiff_t r = 0; r < k; r++)
+                sum += (double)a[(listed ? rows_a[r] : r) * lda + i] * b[r * ldb + j];
+            check(dw[(n - 1 - j) * m + i], sum, 4 * EPS * (double)(k + 1), "outer");
+        }
+    free(a), free(b), free(dw), free(before), free(sums), free(scratch), free(rows_a), free(list);
+}
+
+static void check_small(ptrdiff_t n)
+{
+    const ptrdiff_t rows = 150;
+    real *x = random_reals(rows * (n + 1)), *y = random_reals(n), *before = copy(y, n);
+    ops->column_sums(rows, n, x, n + 1, y);
+    for (ptrdiff_t i = 0; i < n; i++) {
+        double sum = before[i];
+        for (ptrdiff_t r = 0; r < rows; r++)
+            sum += x[r * (n + 1) + i];
+        check(y[i], sum, 300 * EPS, "column_sums"); /* sums of 151 numbers of 1 at most */
+    }
+    memcpy(y, before, (size_t)n * sizeof(real));
+    ops->add_rows(n, x, y);
+    for (ptrdiff_t i = 0; i < n; i++)
+        check(y[i], (real)(before[i] + x[i]), 0, "add_rows");
+    ops->exp(n, x, y);
+    for (ptrdiff_t i = 0; i < n; i++)
+        check(y[i], exp((double)x[i]), 8 * EPS * exp((double)x[i]), "exp");
+    ops->tanh(n, x, y);
+    for (ptrdiff_t i = 0; i < n; i++)
+        check(y[i], tanh((double)x[i]), 8 * EPS, "tanh");
+    ops->sigmoid(n, x, y);
+    for (ptrdiff_t i = 0; i < n; i++)
+        check(y[i], 1 / (1 + exp(-(double)x[i])), 8 * EPS, "sigmoid");
+    free(x), free(y), free(before);
+}
+
+/* One unit of one row, in double: a (slots) and states to what a cell makes of them. */
+typedef struct unit {
+    double a[4], h_prev, c_prev, h, c, aux;
+} unit;
+
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+static void plain(const char *cell, unit *u)
+{
+    const double *a = u->a;
+    u->c = u->aux = 0;
+    if (!strcmp(cell, "rnn_tanh")) {
+        u->h = tanh(a[0]);
+    } else if (!strcmp(cell, "rnn_relu")) {
+        u->h = a[0] > 0 ? a[0] : 0;
+    } else if (!strcmp(cell, "rnn_sigmoid")) {
+        u->h = sigmoid(a[0]);
+    } else if (!strcmp(cell, "lstm")) { /* i f g o */
+        u->c = sigmoid(a[1]) * u->c_prev + sigmoid(a[0]) * tanh(a[2]);
+        u->h = sigmoid(a[3]) * tanh(u->c);
+    } else if (!strcmp(cell, "gru")) { /* n r z u */
+        const double n = tanh(a[0] + sigmoid(a[1]) * a[3]);
+        u->h = n + sigmoid(a[2]) * (u->h_prev - n);
+    } else if (!strcmp(cell, "gru_reset_before")) { /* r z n */
+        u->aux = sigmoid(a[0]) * u->h_prev;
+        u->h = tanh(a[2]) + sigmoid(a[1]) * (u->h_prev - tanh(a[2]));
+    } else {
+        printf("no plain loop for cell %s\n", cell);
+        failures++;
+    }
+}
+
+/* Derivative of dh h + dc c + daux aux by one of the inputs of a unit. */
+static double slope(const char *cell, unit *u, double *input, double dh, double dc, double daux)
+{
+    const double at = *input, step = 1e-6;
+    double side[2];
+    for (int i = 0; i < 2; i++) {
+        *input = at + (i ? step : -step);
+        plain(cell, u);
+        side[i] = dh * u->h + dc * u->c + daux * u->aux;
+    }
+    *input = at;
+    return (side[1] - side[0]) / (2 * step);
+}
+
+static void check_cell(const rf_cell *c, ptrdiff_t rows, ptrdiff_t panels)
+{
+    const ptrdiff_t W = ops->width, S = c->slots, ld = panels * W, ldg = ld * S, n = rows * ld;
+    real *a = random_reals(rows * ldg), *gates = copy(a, rows * ldg), *quick = copy(a, rows * ldg);
+    real *h0 = random_reals(n), *c0 = random_reals(n), *dh0 = random_reals(n), *dc0 = random_reals(n);
+    real *h = malloc((size_t)n * sizeof(real)), *c1 = copy(c0, n), *aux = copy(h0, n), *daux = random_reals(n);
+    real *dh = copy(dh0, n), *dc = copy(dc0, n), *h2 = copy(h0, n), *c2 = copy(c0, n), *aux2 = copy(h0, n);
+    rf_step s = {.ld_gates = ldg, .ld_state = ld, .gates = gates, .h_prev = h0, .h = h, .c_prev = c0, .c = c1,
+                 .aux = aux, .dh = dh, .dc = dc, .daux = daux};
+    rf_step i = s;
+    i.gates = quick, i.h = h2, i.c_prev = i.c = c2, i.aux = aux2;
+    for (int p = 0; p < c->phases; p++) {
+        c->phase[p].forward(&s, 0, rows, 0, panels / 2);
+        c->phase[p].forward(&s, 0, rows, panels / 2, panels);
+        c->phase[p].infer(&i, 0, rows, 0, panels);
+    }
+    const double bound = RF_DOUBLE ? 1e-8 : 1e-5; /* differences of 1e-6 err by 1e-9; a few roundings of float */
+    for (ptrdiff_t at = 0; at < n; at++) {
+        unit u = {.h_prev = h0[at], .c_prev = c0[at]};
+        for (int slot = 0; slot < S; slot++)
+            u.a[slot] = a[at / ld * ldg + at % ld / W * S * W + slot * W + at % W];
+        plain(c->name, &u);
+        check(h[at], u.h, bound, c->name);
+        check(h2[at], u.h, bound, c->name);
+        if (c->has_c)
+            check(c1[at], u.c, bound, c->name), check(c2[at], u.c, bound, c->name);
+        if (c->has_aux)
+            check(aux[at], u.aux, bound, c->name), check(aux2[at], u.aux, bound, c->name);
+    }
+    for (int p = c->phases - 1; p >= 0; p--)
+        c->phase[p].backward(&s, 0, rows, 0, panels);
+    for (ptrdiff_t at = 0; at < n; at++) {
+        unit u = {.h_prev = h0[at], .c_prev = c0[at]};
+        const double by_h = dh0[at], by_c = c->has_c ? dc0[at] : 0, by_aux = c->has_aux ? daux[at] : 0;
+        const ptrdiff_t where = at / ld * ldg + at % ld / W * S * W + at % W;
+        for (int slot = 0; slot < S; slot++)
+            u.a[slot] = a[where + slot * W];
+        for (int slot = 0; slot < S; slot++)
+            check(gates[where + slot * W], slope(c->name, &u, &u.a[slot], by_h, by_c, by_aux), bound, c->name);
+        check(dh[at], slope(c->name, &u, &u.h_prev, by_h, by_c, by_aux), bound, c->name);
+        if (c->has_c)
+            check(dc[at], slope(c->name, &u, &u.c_prev, by_h, by_c, by_aux), bound, c->name);
+    }
+    free(a), free(gates), free(quick), free(h0), free(c0), free(dh0), free(dc0), free(h), free(c1), free(aux);
+    free(daux), free(dh), free(dc), free(h2), free(c2), free(aux2);
+}
+
+int main(void)
+{
+    static const ptrdiff_t some_rows[] = {0, 1, 2, 3, 5, 6, 7, 13, 97}, some_columns[] = {1, 4, 7, 16, 33, 70, 129};
+    static const ptrdiff_t some_depths[] = {1, 9, 40};
+    for (const char *const *name = rf_isa_names(); *name; name++) {
+        ops = rf_ops_find(*name, sizeof(real));
+        for (int r = 0; r < 9; r++)
+            for (int n = 0; n < 7; n++)
+                for (int k = 0; k < 3; k++)
+                    for (int kind = 0; kind < 3; kind++) {
+                        for (int vectors = 1; vectors <= 4; vectors++)
+                            check_product(some_rows[r], some_columns[n], some_depths[k], vectors, kind, 0);
+                        check_product(some_rows[r], some_columns[n], some_depths[k], 4, kind, 1);
+                    }
+        check_runs();
+        for (int n = 0; n < 7; n++)
+            for (int vectors = 1; vectors <= 4; vectors++)
+                for (int listed = 0; listed < 2; listed++)
+                    for (int m = 0; m < 4; m++)
+                        for (int k = 0; k < 3; k++)
+                            check_outer((const ptrdiff_t[]){0, 5, 200}[k], (const ptrdiff_t[]){1, 6, 8, 19}[m],
+                                        some_columns[n], vectors, listed);
+        for (ptrdiff_t n = 1; n < 40; n++)
+            check_small(n);
+        for (int cell = 0; ops->cells[cell]; cell++)
+            for (ptrdiff_t rows = 0; rows < 4; rows++)
+                for (ptrdiff_t panels = 1; panels < 6; panels++)
+                    check_cell(ops->cells[cell], rows, panels);
+        printf("%s f%d: %ld checks\n", *name, 8 * ops->itemsize, checks);
+        checks = 0;
+    }
+    printf(failures ? "%d FAILED\n" : "all right\n", failures);
+    return failures != 0;
+}

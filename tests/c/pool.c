@@ -1,0 +1,94 @@
+/* The pool under load: tasks with barriers from several callers at once, and forks meanwhile. For ThreadSanitizer and
+ * for an emulator; a thread that passes a barrier early, a task that is lost or a hang makes it fail.
+ */
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../csrc/pool.c" /* itself, for what it would do on a machine that is never busy */
+
+enum { THREADS = 3, CELLS = 64, ROUNDS = 20, CALLERS = 3 };
+
+typedef struct sums {
+    long cells[2][CELLS]; /* each thread writes its own, and reads all after a barrier */
+    long wrong;
+    int threads;
+} sums;
+
+static void task(void *context, int thread, int threads)
+{
+    sums *w = context;
+    if (thread == 0)
+        w->threads = threads;
+    for (int round = 1; round <= ROUNDS; round++) {
+        for (int i = thread; i < CELLS; i += threads)
+            w->cells[round & 1][i] = w->cells[~round & 1][(i + 1) % CELLS] + round;
+        rf_barrier(thread, threads);
+        if (thread == 0)
+            for (int i = 1; i < CELLS; i++)
+                w->wrong += w->cells[round & 1][i] != w->cells[round & 1][0];
+    }
+}
+
+static int run(int tasks)
+{
+    int shared = 0;
+    for (int i = 0; i < tasks; i++) {
+        sums w = {.wrong = 0};
+        atomic_store(&alone_until, 0);
+        rf_parallel(task, &w, 1 + i % THREADS);
+        if (w.wrong || w.cells[ROUNDS & 1][0] != ROUNDS * (ROUNDS + 1) / 2) {
+            printf("wrong sums\n");
+            exit(1);
+        }
+        shared += w.threads > 1;
+        void *block = rf_alloc((size_t)(1 + i % 7) << 14);
+        ((char *)block)[0] = 1;
+        rf_free(block);
+        if (i % 50 == 49)
+            usleep(1000); /* long enough for the workers to fall asleep */
+    }
+    return shared;
+}
+
+static int all_shared;
+
+static void *caller(void *argument)
+{
+    __atomic_fetch_add(&all_shared, run((int)(intptr_t)argument), __ATOMIC_RELAXED);
+    return NULL;
+}
+
+int main(int argc, char **argv)
+{
+    const int tasks = argc > 1 ? atoi(argv[1]) : 300, forks = argc > 2 ? atoi(argv[2]) : 5;
+    rf_memory_init();
+    rf_pool_init();
+    pthread_t callers[CALLERS];
+    for (int i = 0; i < CALLERS; i++)
+        if (pthread_create(&callers[i], NULL, caller, (void *)(intptr_t)tasks))
+            return 1;
+    for (int i = 0; i < forks; i++) {
+        usleep(2000);
+        const pid_t child = fork();
+        if (child == 0) {
+            alarm(60);
+            run(50);
+            _exit(0);
+        }
+        int status;
+        waitpid(child, &status, 0);
+        if (status) {
+            printf("a child ended with status %d\n", status);
+            return 1;
+        }
+    }
+    for (int i = 0; i < CALLERS; i++)
+        pthread_join(callers[i], NULL);
+    rf_release();
+    printf("%d of %d tasks were shared out, %d forks\n", all_shared, CALLERS * tasks, forks);
+    return all_shared == 0;
+}
