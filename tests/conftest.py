@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnfast._native import kernels
+from rnnfast._native import kernels, provider
 from rnnfast.layers.recurrent import GRU, LSTM, RNN, Recurrent
 
 MAKERS: dict[str, tuple[type[Recurrent], dict[str, Any]]] = {
@@ -33,6 +33,15 @@ def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     kernels.set_isa(request.param)
     yield request.param
     kernels.set_isa(before)
+
+
+@pytest.fixture
+def packed_gemm() -> Iterator[None]:
+    """The packed kernels for all products, whatever the process was told: memory is promised for them."""
+    before = provider._chosen
+    provider.set_gemm("packed")
+    yield
+    provider.set_gemm(before)
 
 
 @pytest.fixture

@@ -11,6 +11,8 @@ from rnnfast.threads import limit_threads
 
 BATCHES = [(1, 1), (1, 50), (8, 50), (5, 7)]
 
+pytestmark = pytest.mark.usefixtures("packed_gemm")
+
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("ragged", [False, True])

@@ -33,7 +33,8 @@ class Plan(NamedTuple):
     backward_bytes : int
         Packed copies of both for the backward pass, made when there is the first one.
     workspace_bytes : int
-        Scratch memory of the call beyond input, output and state; with training, of both passes.
+        Scratch memory of the call beyond input, output and state; with training, of both passes, as the
+        packed kernels make the gradients (``RNNFAST_GEMM=blas`` takes more).
     bytes_per_step : float
         What the forward pass keeps for the backward one for each valid step and row; 0 without training.
     """
