@@ -21,6 +21,7 @@ _HOMES = {
     "backend": ("get_backend", "use_backend"),
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
+    "decoding": ("Hypothesis", "Stepper", "beam_search", "greedy", "sample_sequences", "stream_tokens"),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
     "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
@@ -45,7 +46,7 @@ _HOMES = {
     "threads": ("get_num_threads", "limit_threads", "set_num_threads"),
     "trainer": ("Trainer", "TrainingError"),
 }
-_SUBMODULES = ("data", "initializers", "io", "layers", "losses", "metrics", "optimizers", "schedules")
+_SUBMODULES = ("data", "decoding", "initializers", "io", "layers", "losses", "metrics", "optimizers", "schedules")
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
@@ -54,6 +55,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
     from rnnfast._native.kernels import release_memory as release_memory
     from rnnfast import (
         data as data,
+        decoding as decoding,
         initializers as initializers,
         io as io,
         layers as layers,
@@ -73,6 +75,14 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         clip_by_global_norm as clip_by_global_norm,
         clip_by_value as clip_by_value,
         global_norm as global_norm,
+    )
+    from rnnfast.decoding import (
+        Hypothesis as Hypothesis,
+        Stepper as Stepper,
+        beam_search as beam_search,
+        greedy as greedy,
+        sample_sequences as sample_sequences,
+        stream_tokens as stream_tokens,
     )
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
     from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
