@@ -5,6 +5,7 @@
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"
+#include "attention.inc.c"
 #include "cells/gru.inc.c"
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"
@@ -35,6 +36,8 @@ const rf_ops RF(ops) = {
     .dropout = RF(dropout),
     .scatter_add = RF(scatter_add),
     .max_steps = RF(max_steps),
+    .additive_scores = RF(additive_scores),
+    .additive_gradients = RF(additive_gradients),
     .exp = RF(exp),
     .tanh = RF(tanh),
     .sigmoid = RF(sigmoid),

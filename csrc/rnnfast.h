@@ -124,6 +124,11 @@ typedef struct rf_ops {
     void (*scatter_add)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t ld, const int64_t *to, const void *x, void *y);
     void (*max_steps)(ptrdiff_t steps, ptrdiff_t n, const void *x, void *y, int32_t *at);
 
+    /* attention.inc.c */
+    void (*additive_scores)(ptrdiff_t steps, ptrdiff_t n, const void *q, const void *k, const void *v, void *scores);
+    void (*additive_gradients)(ptrdiff_t steps, ptrdiff_t n, const void *q, const void *k, const void *v,
+                               const void *ds, void *dq, void *dk, void *dv);
+
     /* vmath.inc.h over arrays: y[i] = f(x[i]), i < n; x and y may be the same array */
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);

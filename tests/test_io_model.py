@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnfast.io import ModelFileError, load_model, save_model, spec
+from rnnfast.layers.attention import Attention
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
@@ -28,6 +29,7 @@ MAKERS = {
     "LSTM": lambda dtype: LSTM(3, 4, num_layers=2, dropout=0.25, bidirectional=True, dtype=dtype),
     "GRU": lambda dtype: GRU(3, 4, reset_after=False, batch_first=False, dtype=dtype),
     "Dense": lambda dtype: Dense(3, 5, dtype=dtype),
+    "Attention": lambda dtype: Attention(3, 4, "additive", 5, dtype=dtype),
     "Embedding": lambda dtype: Embedding(7, 3, dtype=dtype),
     "Dropout": lambda dtype: Dropout(0.5),
     "Last": lambda dtype: Last(),

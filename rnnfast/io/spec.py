@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from rnnfast.checks import check_size
 from rnnfast.io.errors import ModelFileError
+from rnnfast.layers.attention import Attention
 from rnnfast.layers.base import Layer
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
@@ -57,6 +58,14 @@ def _product(*names: str) -> Callable[[Config], int]:
     return least
 
 
+def _attention(config: Config) -> int:
+    query, memory = _size(config, "query_size"), _size(config, "memory_size")
+    if config.get("score", "general") != "additive":
+        return query * memory if config.get("score", "general") == "general" else 0
+    units = query if config.get("attention_size") is None else _size(config, "attention_size")
+    return units * (query + memory)
+
+
 def _nothing(config: Config) -> int:
     return 0
 
@@ -66,6 +75,7 @@ LAYERS: dict[str, Entry] = {
     "LSTM": Entry(LSTM, _recurrent(4)),
     "GRU": Entry(GRU, _recurrent(3)),
     "Dense": Entry(Dense, _product("in_features", "out_features")),
+    "Attention": Entry(Attention, _attention),
     "Embedding": Entry(Embedding, _product("num_embeddings", "embedding_dim")),
     "Dropout": Entry(Dropout, _nothing),
     "Last": Entry(Last, _nothing),

@@ -1,9 +1,11 @@
 """Layers: holders of parameters whose forward pass returns its own pullback; see `rnnfast.layers.base`."""
 
 # Loaded here, not at the first call: a fork while another thread is importing leaves the child without the lock for it.
+import rnnfast._native.attention
 import rnnfast._native.dense
 import rnnfast._native.ops
 import rnnfast._native.unroll
+from rnnfast.layers.attention import Attention
 from rnnfast.layers.base import Layer
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
@@ -16,6 +18,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Attention",
     "Dense",
     "Dropout",
     "Embedding",

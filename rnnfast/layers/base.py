@@ -33,9 +33,12 @@ class Layer:
         This layer's own arrays, by torch's names.
     stateful : bool
         Whether calls take and return a state.
+    inputs : int
+        How many arrays x is; more than one are a tuple.
     """
 
     stateful: ClassVar[bool] = False
+    inputs: ClassVar[int] = 1
 
     params: Parameters
 
@@ -153,6 +156,14 @@ def add_gradient(grads: Gradients, name: str, value: FloatArray) -> None:
         grads[name] += value
     else:
         grads[name] = value
+
+
+def pull(pullback: Pullback, prefix: str, dout: Any, grads: Gradients, **more: Any) -> Any:
+    """Call the pullback of the child whose parameters appear in ``grads`` as ``prefix`` and their own name."""
+    own = {name[len(prefix) :]: array for name, array in grads.items() if name.startswith(prefix)}
+    result = pullback(dout, own, **more)
+    grads.update({prefix + name: array for name, array in own.items()})
+    return result
 
 
 def check_gradients(grads: Any, params: Mapping[str, FloatArray]) -> None:
