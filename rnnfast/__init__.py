@@ -41,13 +41,25 @@ _HOMES = {
     ),
     "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
+    "models": ("EncoderDecoder", "LanguageModel", "VectorToSequence"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
     "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
     "stream": ("Stream",),
     "threads": ("get_num_threads", "limit_threads", "set_num_threads"),
     "trainer": ("Trainer", "TrainingError"),
 }
-_SUBMODULES = ("data", "decoding", "initializers", "io", "layers", "losses", "metrics", "optimizers", "schedules")
+_SUBMODULES = (
+    "data",
+    "decoding",
+    "initializers",
+    "io",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "schedules",
+)
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
@@ -62,6 +74,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         layers as layers,
         losses as losses,
         metrics as metrics,
+        models as models,
         optimizers as optimizers,
         schedules as schedules,
     )
@@ -123,6 +136,11 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         BinaryAccuracy as BinaryAccuracy,
         BitsPerSymbol as BitsPerSymbol,
         Perplexity as Perplexity,
+    )
+    from rnnfast.models import (
+        EncoderDecoder as EncoderDecoder,
+        LanguageModel as LanguageModel,
+        VectorToSequence as VectorToSequence,
     )
     from rnnfast.optimizers import SGD as SGD, Adagrad as Adagrad, Adam as Adam, AdamW as AdamW, RMSProp as RMSProp
     from rnnfast.schedules import (

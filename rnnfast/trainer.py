@@ -20,6 +20,7 @@ from rnnfast.training.faults import TrainingError, leaves
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
 from rnnfast.training.loop import Loop
+from rnnfast.training.pairs import samples_of
 from rnnfast.training.step import Step
 from rnnfast.training.streams import ChunkFeed, StreamFeed, check_forwards, is_chunks
 
@@ -126,7 +127,8 @@ class Trainer:
         Parameters
         ----------
         x : array_like (N, T, C), (N, T) of int, (N, C), or list of N arrays (T_n, ...)
-            The inputs. Lists are padded batch by batch.
+            The inputs. Lists are padded batch by batch. A tuple of two of them for a model that takes two, such as
+            (sources, targets_in) for `EncoderDecoder`; the targets are then one for each step of the second.
         y : array_like or list
             The targets: one for each step where the model keeps the time axis, (N, T, ...) or a list of (T_n, ...);
             else one for each sequence, (N, ...).
@@ -135,7 +137,7 @@ class Trainer:
         batch_size : int, default 32
             Sequences per update.
         lengths : array_like (N,) of int, optional
-            Valid steps of each sequence, where x is an array.
+            Valid steps of each sequence, where x is an array. A tuple of two where x is one.
         mask : array_like or list, optional
             Weights of the targets (0: left out), of shape (N,), or (N, T) where targets are one for each step.
         validation_data : tuple, optional
@@ -281,7 +283,7 @@ class Trainer:
             (N, ...) or, where the model keeps the time axis, (N, T, ...) with zeros past the lengths; for a list of
             sequences then a list of (T_n, ...).
         """
-        samples = Samples(self.model, x, None, lengths, None)
+        samples = samples_of(self.model, x, None, lengths, None)
         out: Any = None
         ragged = samples.per_step and not isinstance(samples.x, np.ndarray)
         parts: list[Any] = [None] * len(samples) if ragged else []
@@ -297,8 +299,8 @@ class Trainer:
                 steps = samples.x.shape[1:2] if samples.per_step else ()  # type: ignore[union-attr]
                 out = np.zeros((len(samples), *steps, *pred.shape[1 + len(steps) :]), pred.dtype)
             if samples.per_step:
-                if batch.lengths is not None:
-                    pred = np.where((np.arange(pred.shape[1]) < batch.lengths[:, None])[..., None], pred, 0)
+                if batch.loss_lengths is not None:
+                    pred = np.where((np.arange(pred.shape[1]) < batch.loss_lengths[:, None])[..., None], pred, 0)
                 out[batch.rows, : pred.shape[1]] = pred
             else:
                 out[batch.rows] = pred
@@ -386,7 +388,7 @@ class Trainer:
 
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str]) -> Samples:
         x, y, lengths, mask = data
-        samples = Samples(self.model, x, y, lengths, mask, names)
+        samples = samples_of(self.model, x, y, lengths, mask, names)
         samples.check_targets(self.loss)
         return samples
 

@@ -20,6 +20,7 @@ from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.pooling import Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
+from rnnfast.models import EncoderDecoder, LanguageModel, VectorToSequence
 
 SUFFIXES = [".npz", ".safetensors"]
 
@@ -35,6 +36,11 @@ MAKERS = {
     "Last": lambda dtype: Last(),
     "MeanPool": lambda dtype: MeanPool(),
     "MaxPool": lambda dtype: MaxPool(),
+    "LanguageModel": lambda dtype: LanguageModel(11, 5, 6, 2, "gru", dropout=0.25, dtype=dtype),
+    "VectorToSequence": lambda dtype: VectorToSequence(5, 9, 4, 6, 2, use="input", tied=True, dtype=dtype),
+    "EncoderDecoder": lambda dtype: EncoderDecoder(
+        9, 8, 4, 6, "gru", 5, 2, 2, False, "additive", 7, "context", dropout=0.25, dtype=dtype
+    ),
 }
 
 

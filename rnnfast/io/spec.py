@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from rnnfast.checks import check_size
+from rnnfast.checks import check_choice, check_size
 from rnnfast.io.errors import ModelFileError
 from rnnfast.layers.attention import Attention
 from rnnfast.layers.base import Layer
@@ -21,6 +21,7 @@ from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.pooling import Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
+from rnnfast.models import EncoderDecoder, LanguageModel, VectorToSequence
 
 Config = Mapping[str, Any]
 
@@ -66,6 +67,38 @@ def _attention(config: Config) -> int:
     return units * (query + memory)
 
 
+_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+
+
+def _generative(given: Callable[[Config, int], int]) -> Callable[[Config], int]:
+    """Return the bound of a model with a decoder; ``given(config, gates)`` is that of what it starts from."""
+
+    def least(config: Config) -> int:
+        gates = _GATES[check_choice("cell", config.get("cell", "lstm"), tuple(_GATES))]
+        tokens = _size(config, "size" if "size" in config else "target_size")
+        width, hidden = _size(config, "embedding_dim", 128), _size(config, "hidden_size", 256)
+        layers = _size(config, "num_layers", 1) if "decoder_layers" not in config else _size(config, "decoder_layers")
+        stack = gates * hidden * (width + hidden + 2 * (layers - 1) * hidden)
+        table = 0 if config.get("tied", "size" in config) else tokens * hidden
+        return tokens * width + table + stack + given(config, gates)
+
+    return least
+
+
+def _source(config: Config, gates: int) -> int:
+    hidden, directions = _size(config, "hidden_size", 256), 2 if config.get("bidirectional", True) else 1
+    units = config.get("encoder_hidden_size")
+    units = hidden // directions if units is None else check_size("encoder_hidden_size", units)
+    source, inputs = _size(config, "source_size"), _size(config, "embedding_dim", 128)
+    if config.get("source", "tokens") == "tokens":
+        table = source * inputs
+    else:
+        table, inputs = 0, source
+    above = 2 * (_size(config, "encoder_layers", 1) - 1) * units
+    attention = 0 if config.get("attention", "general") is None else hidden * units
+    return table + directions * gates * units * (inputs + units + above) + attention
+
+
 def _nothing(config: Config) -> int:
     return 0
 
@@ -81,6 +114,9 @@ LAYERS: dict[str, Entry] = {
     "Last": Entry(Last, _nothing),
     "MeanPool": Entry(MeanPool, _nothing),
     "MaxPool": Entry(MaxPool, _nothing),
+    "LanguageModel": Entry(LanguageModel, _generative(lambda config, gates: 0)),
+    "VectorToSequence": Entry(VectorToSequence, _generative(lambda config, gates: _size(config, "vector_size"))),
+    "EncoderDecoder": Entry(EncoderDecoder, _generative(_source)),
 }
 
 
