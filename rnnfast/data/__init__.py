@@ -1,6 +1,6 @@
 """Getting data ready: windows over a series, scaling, gaps, vocabularies, padding, readers for CSV and IDX files."""
 
-from rnnfast.data.batching import bucket_by_length, pad_sequences
+from rnnfast.data.batching import bucket_by_length, pad_sequences, teacher_forcing
 from rnnfast.data.missing import fill_missing
 from rnnfast.data.readers import CsvColumns, read_csv, read_csv_header, read_idx, read_text
 from rnnfast.data.scaling import MinMaxScaler, Standardizer, scaler_from_state_dict
@@ -24,4 +24,5 @@ __all__ = [
     "scaler_from_state_dict",
     "sliding_windows",
     "split_chronologically",
+    "teacher_forcing",
 ]

@@ -9,16 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
 from rnnfast.callbacks import Callback
 from rnnfast.checks import check_number, check_size
 from rnnfast.io import container, load_model, save_model
-from rnnfast.layers.sequential import Sequential
+from rnnfast.layers.base import Layer
 from rnnfast.trainer import Trainer, TrainingError
 from rnnfast.training.history import History
+
+RAMP = " .:-=+*#%@"  # from nothing to all
 
 
 class UserError(Exception):
@@ -97,13 +99,17 @@ def check_save(path: Path) -> Path:
     return target
 
 
-def save_and_reload(model: Sequential, path: Path, extra: dict[str, Any], x: Any) -> Sequential:
+Model = TypeVar("Model", bound=Layer)
+
+
+def save_and_reload(model: Model, path: Path, extra: dict[str, Any], x: Any) -> Model:
     """Save a model, read it back, prove that it predicts the same for ``x``, and return what was read."""
     with told_in_one_line():
         save_model(model, path, extra)
     again = load_model(path)
-    assert isinstance(again, Sequential)
-    if not np.array_equal(again(x)[0], model(x)[0], equal_nan=True):
+    assert isinstance(again, type(model))
+    found, expected = (each(x)[0] if each.stateful else each(x) for each in (again, model))
+    if not np.array_equal(found, expected, equal_nan=True):
         raise UserError(f"{path}: the model read back predicts something else")
     print(f"saved to {path} ({_bytes(path.stat().st_size)}); read back, it predicts the same")
     return again

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rnnfast.data import read_idx
 from rnnfast.demos.common import (
+    RAMP,
     Ticker,
     UserError,
     add_options,
@@ -38,7 +39,6 @@ examples:
 EPOCHS = 5
 BATCH = 64
 MADE_UP = 5000
-RAMP = " .:-=+*#%@"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
