@@ -121,9 +121,10 @@ class Decoder(Layer):
             self.combine = Dense(self.hidden_size, width, **common)
         self.output: Tied | Dense
         if self.tied:
-            # As inputs a table of any size will do, as weights its columns must be of length 1.
+            # Rows of length 4: as inputs large enough to be told apart, and with features of about 0.2, as they are
+            # at first, logits of about 1.
             with self.embedding.update() as arrays:
-                arrays["weight"] *= 1.0 / math.sqrt(self.embedding_dim)
+                arrays["weight"] *= 4.0 / math.sqrt(self.embedding_dim)
             self.output = Tied(self.embedding)
         else:
             self.output = Dense(width, self.size, **common)
