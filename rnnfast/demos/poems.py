@@ -81,6 +81,8 @@ def run(args: argparse.Namespace) -> int:
     vocabulary = CharVocabulary.build(
         poems.train, MIN_COUNT if args.poems else 1, unknown=UNKNOWN, special=(START, END)
     )
+    if vocabulary.number(UNKNOWN) in vocabulary.encode(args.begin):
+        raise UserError(f"--begin must be of characters that the poems have; got {args.begin!r}")
     print(f"poems: {poems.name}, {len(poems.train):,} and {len(poems.test):,} for the test")
     model = LanguageModel(len(vocabulary), args.hidden, args.hidden, dropout=0.3 if args.poems else 0.1, seed=seeds[1])
     told = f"tied embedding {args.hidden}, LSTM {args.hidden}"
@@ -137,8 +139,6 @@ def write(model: LanguageModel, vocabulary: CharVocabulary, args: argparse.Names
     """Let the network write poems, show some and count how many keep their form."""
     begin = vocabulary.encode(args.begin)
     unknown, start, end = (vocabulary.number(token) for token in (UNKNOWN, START, END))
-    if (begin == unknown).any():
-        raise UserError(f"--begin must be of characters that the poems have; got {args.begin!r}")
     prompt = np.tile(np.concatenate([[start], begin]), (args.samples, 1))
     state, first = model.start(prompt)
     found = sample_sequences(

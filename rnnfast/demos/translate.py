@@ -95,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
     seeds = [int(seed) for seed in np.random.SeedSequence(args.seed).generate_state(2)]
     text = load(args, seeds[0])
     languages, train, test = numbered(text, args.min_count if args.source else 1)
+    if args.say and not languages.source.split(args.say):
+        raise UserError(f"--say must have at least one word; got {args.say!r}")
     print(f"sentences: {text.name}, {len(train[0]):,} and {len(test[0]):,} for the test")
     print(f"words: {len(languages.source):,} and {len(languages.target):,}, all in lower case")
 
@@ -109,10 +111,7 @@ def run(args: argparse.Namespace) -> int:
     model = save_and_reload(model, path, extra, x)
     report(model, languages, text, train, test, args.beam)
     if args.say:
-        own = languages.source.encode(args.say)
-        if not len(own):
-            raise UserError("--say must have at least one word")
-        said = translate(model, languages, [own], args.beam)[0]
+        said = translate(model, languages, [languages.source.encode(args.say)], args.beam)[0]
         print(f"\n{args.say}\n  {plain(languages.target, said)}")
     return 0
 
