@@ -20,7 +20,7 @@ from rnnfast.io import load_model, save_model
 from rnnfast.losses import SoftmaxCrossEntropy
 from rnnfast.models import EncoderDecoder, LanguageModel, VectorToSequence
 from rnnfast.optimizers import Adam
-from rnnfast.trainer import Trainer
+from rnnfast.trainer import Trainer, TrainingError
 
 N, S, T, V = 3, 5, 4, 6
 LENGTHS = {"full": None, "ragged": ([4, 0, 5], [2, 4, 0])}
@@ -207,6 +207,25 @@ def test_attention_weights_are_those_of_the_steps(rng):
         np.testing.assert_allclose(context[:, 0], np.einsum("ns,nsm->nm", weights[:, 0], memory), rtol=0, atol=1e-13)
     with pytest.raises(ValueError, match="attention_weights needs a model with attention"):
         make("encoder", {"attention": None}).attention_weights(source, target)
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("encoder.embedding.weight", r"output of layer encoder\.recurrent \(LSTM\)"),
+        ("bridge.0.c.weight", r"output of layer bridge\.0\.c \(Dense\), whose parameter weight is not finite"),
+        ("decoder.attention.query.weight", r"output of layer decoder\.attention\.query \(Dense\)"),
+        ("decoder.output.bias", r"output of layer decoder\.output \(Dense\)"),
+    ],
+)
+def test_the_place_of_a_fault_is_named(name, place):
+    model = make("encoder", {}, np.float32)
+    x, y = ([[1, 2], [3]], [[1, 2, 3], [1]]), [[2, 3, 0], [0]]
+    trainer = Trainer(model, SoftmaxCrossEntropy(), Adam())
+    with model.update() as arrays:
+        arrays[name][...] = np.nan
+    with pytest.raises(TrainingError, match=rf"not finite in epoch 0, batch 0: .*{place}"):
+        trainer.fit(x, y, progress=False)
 
 
 START, END = 1, 0

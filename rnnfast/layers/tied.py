@@ -8,7 +8,7 @@ import numpy as np
 
 from rnnfast.backend import implementation
 from rnnfast.checks import FloatArray, check_real
-from rnnfast.layers.base import Gradients, Layer, Pullback
+from rnnfast.layers.base import Gradients, Layer, Pullback, check_gradients
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.once import Once
 from rnnfast.rows import from_rows, is_time_major, to_rows, with_contiguous_rows
@@ -53,10 +53,11 @@ class Tied(Layer):
             table = self.embedding.params["weight"]
             if self.embedding.params.version != version:
                 raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+            params = {"weight": table, "bias": self.params["bias"]}
+            check_gradients(grads, params)
             dout = with_contiguous_rows(to_rows(dy, swapped))
-            for name, param in (("weight", table), ("bias", self.params["bias"])):
-                if not np.asarray(grads.get(name)).flags.c_contiguous or name not in grads:
-                    grads[name] = np.array(grads[name], order="C") if name in grads else np.zeros_like(param)
+            for name, param in params.items():
+                grads[name] = np.ascontiguousarray(grads[name]) if name in grads else np.zeros_like(param)
             dx: FloatArray = implementation("dense").affine_gradients(
                 rows, dout, table, self._packed(), grads["weight"], grads["bias"], True
             )

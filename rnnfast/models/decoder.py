@@ -195,7 +195,7 @@ class Decoder(Layer):
 
     def read(self, tokens: Any, state: DecoderState, lengths: Any) -> tuple[FloatArray, DecoderState]:
         """Return the features (N, T, F) of tokens (N, T) under teacher forcing, and the state after them."""
-        tokens = self._checked(tokens)
+        tokens = self.checked(tokens)
         if self._parts.feeding is None:
             plain = state.extra is None
             x = self.embedding.lookup(tokens) if plain else self._inputs(self.embedding(tokens), state.extra)
@@ -218,7 +218,7 @@ class Decoder(Layer):
 
     def weights(self, tokens: Any, state: DecoderState) -> FloatArray:
         """Return the attention (N, T, S) when tokens (N, T) are read, step by step."""
-        tokens, found = self._checked(tokens), []
+        tokens, found = self.checked(tokens), []
         memory, attention = state.memory, self.attention
         assert memory is not None and attention is not None
         for t in range(tokens.shape[1]):
@@ -251,7 +251,7 @@ class Decoder(Layer):
         pullback : callable
             ``gradients = pullback(dlogits, grads, dstate=None)``: a `DecoderGradients`; dlogits may be None.
         """
-        tokens = self._checked(tokens)
+        tokens = self.checked(tokens)
         plain = start.extra is None and self._parts.feeding is None and not self.dropout
         x: Any
         x, embedding_pull = (self.embedding.forward_lookup if plain else self.embedding.forward)(tokens)
@@ -324,5 +324,6 @@ class Decoder(Layer):
             return self.combine(features)
         return features
 
-    def _checked(self, tokens: Any) -> NDArray[np.int64]:
+    def checked(self, tokens: Any) -> NDArray[np.int64]:
+        """Return tokens (N, T) as int64, or raise."""
         return check_indices("target", tokens, self.size, 2)

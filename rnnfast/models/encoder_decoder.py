@@ -307,7 +307,7 @@ class EncoderDecoder(Layer):
 
     def _checked(self, x: Any, lengths: Any) -> tuple[Any, NDArray[np.int64], Any, Any]:
         first, second = split_pair("x", x, "source and target")
-        source, target = self.encoder.checked(first), self.decoder._checked(second)
+        source, target = self.encoder.checked(first), self.decoder.checked(second)
         if len(source) != len(target):
             raise ValueError(f"x must have as many targets as sources, {len(source)}; got {len(target)}")
         return (source, target, *check_pair_lengths(lengths, (source.shape[:2], target.shape)))

@@ -127,7 +127,7 @@ class LanguageModel(Layer):
         IndexError
             If a token is not within 0..V-1.
         """
-        tokens = self.decoder._checked(x)
+        tokens = self.decoder.checked(x)
         valid = check_lengths(lengths, *tokens.shape)
         rng = check_generator(rng) or np.random.default_rng()
         (logits, final), decoder_pull = self.decoder.forward_all(
@@ -165,7 +165,7 @@ class LanguageModel(Layer):
 
     def _read(self, x: Any, state: Any, lengths: Any) -> tuple[FloatArray, Any]:
         """Return the features of tokens, and the state after them."""
-        tokens = self.decoder._checked(x)
+        tokens = self.decoder.checked(x)
         valid = check_lengths(lengths, *tokens.shape)
         features, found = self.decoder.read(tokens, self.decoder.begin(len(tokens), state), valid)
         return features, found.hidden

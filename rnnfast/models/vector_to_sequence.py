@@ -182,7 +182,7 @@ class VectorToSequence(Layer):
     def _checked(self, x: Any, lengths: Any) -> tuple[FloatArray, NDArray[np.int64], Any]:
         first, second = split_pair("x", x, "vectors and tokens")
         vectors = check_real("x[0]", first, self.decoder.dtype, ("N", self.vector_size))
-        tokens = self.decoder._checked(second)
+        tokens = self.decoder.checked(second)
         if len(tokens) != len(vectors):
             raise ValueError(f"x must have as many sequences of tokens as vectors, {len(vectors)}; got {len(tokens)}")
         if lengths is not None and split_pair("lengths", lengths, "None and lengths")[0] is not None:
