@@ -5,14 +5,14 @@ Here all contenders share one process and its default number of threads; `python
 
 import pytest
 
-from bench import cases
+from bench import cases, grid
 from bench.agree import check
 from bench.contenders import CONTENDERS
 from rnnfast.threads import get_num_threads
 
 
 @pytest.mark.parametrize("name", ["native", "reference"])
-@pytest.mark.parametrize("case", cases.SHORT, ids=lambda case: case.name.replace(" ", "-"))
+@pytest.mark.parametrize("case", grid.SHORT, ids=lambda case: case.name.replace(" ", "-"))
 def test_case(benchmark, case, name):
     data = cases.make_data(case)
     run, read = CONTENDERS[name].prepare(case, data, get_num_threads())
