@@ -28,7 +28,7 @@ def draw(book: Book, path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        raise ImportError("a picture needs matplotlib: pip install matplotlib") from None
+        raise ImportError("a picture needs matplotlib: pip install 'rnnfast[bench]'") from None
     matplotlib.use("agg", force=False)
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D

@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import Any
 
 from bench.cases import Case, in_double, make_data
-from bench.contender import Outputs, Run, Unsupported
+from bench.contender import Outputs, Read, Run, Unsupported
 from bench.contenders import CONTENDERS, find
 
 ROOT = Path(__file__).resolve().parents[1]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RNNFAST_NUM_THREADS")
+LONG = 4  # turns that a single call must last to need no warm-up
 STEPS_BEFORE = 3  # of a stream before its output is compared, so that a state that is not handed on shows
 
 
@@ -113,7 +114,8 @@ class Worker:
 def measure(run: Run, seconds: float) -> float:
     """Return the seconds of one call of ``run``, averaged over about ``seconds`` of calls after a warm-up.
 
-    In the warm-up, a third as long, the processor comes back to speed and the caches to this contender's data.
+    In the warm-up, a third as long, the processor comes back to speed and the caches to this contender's data. A call
+    that lasts several times as long as all of that does so in its beginning, and counts itself.
     """
     clock = time.perf_counter
     start = clock()
@@ -121,8 +123,11 @@ def measure(run: Run, seconds: float) -> float:
     while True:
         run()
         calls += 1
-        if clock() - start > seconds / 3:
+        warm = clock() - start
+        if warm > seconds / 3:
             break
+    if calls == 1 and warm > LONG * seconds:
+        return warm
     batch = max(1, calls // 8)  # calls between two looks at the clock: few enough to stop in time if calls get slower
     calls, taken = 0, 0.0
     start = clock()
@@ -167,11 +172,18 @@ def keep_to(cpus: int) -> None:
 ALLOWED = sorted(os.sched_getaffinity(0))
 
 
+def computed(case: Case, run: Run, read: Read) -> Outputs:
+    """Return what a case gives; a stream goes a few steps first."""
+    for _ in range(STEPS_BEFORE if case.one_step else 0):
+        run()
+    return read(run())
+
+
 class Far:
     """The far side: what the process of a contender answers."""
 
-    def __init__(self, name: str, threads: int) -> None:
-        self.name, self.threads = name, threads
+    def __init__(self, name: str, threads: int, pinned: bool = False) -> None:
+        self.name, self.threads, self.pinned = name, threads, pinned
         self.case: Case | None = None
         self.run: Run | None = None
 
@@ -190,14 +202,15 @@ class Far:
     def truth(self, case: Case) -> Outputs:
         """Return what the case gives in float64."""
         double, data = in_double(case, make_data(case))
-        return self._computed(double, *CONTENDERS[self.name].prepare(double, data, self.threads))
+        return computed(double, *CONTENDERS[self.name].prepare(double, data, self.threads))
 
     def load(self, case: Case) -> Outputs:
         """Prepare a case, run it and return what it computed."""
         self.case, self.run = None, None
-        keep_to(self.threads * case.callers)
+        if self.pinned:
+            keep_to(self.threads * case.callers)
         run, read = CONTENDERS[self.name].prepare(case, make_data(case), self.threads)
-        outputs = self._computed(case, run, read)
+        outputs = computed(case, run, read)
         self.case, self.run = case, run
         return outputs
 
@@ -208,19 +221,13 @@ class Far:
             return measure_callers(self.run, seconds, self.case.callers)
         return measure(self.run, seconds)
 
-    def _computed(self, case: Case, run: Run, read: Any) -> Outputs:
-        for _ in range(STEPS_BEFORE if case.one_step else 0):
-            run()
-        outputs: Outputs = read(run())
-        return outputs
-
 
 def serve(name: str, threads: int) -> None:
     """Answer requests until the input ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the near side gets it too and ends this process in good order
     replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get among the replies
-    far = Far(name, threads)
+    far = Far(name, threads, pinned=True)
     while True:
         try:
             request, *arguments = pickle.load(sys.stdin.buffer)
