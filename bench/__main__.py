@@ -29,9 +29,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--rounds", type=int, default=5, metavar="N", help="turns of each contender; default %(default)s"
     )
-    parser.add_argument(
-        "--seconds", type=float, metavar="S", help="of a turn, about; default 0.015, with --full 0.03"
-    )
+    parser.add_argument("--seconds", type=float, metavar="S", help="of a turn, about; default 0.015, with --full 0.03")
     parser.add_argument(
         "--peer-python", default=sys.executable, metavar="PATH", help="interpreter that has the peers; default this one"
     )

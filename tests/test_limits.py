@@ -5,6 +5,7 @@ import pytest
 
 from rnnfast import limits
 from rnnfast._native import kernels
+from rnnfast._native import limits as native_limits
 from rnnfast.cells import CELLS
 from rnnfast.layers import GRU, LSTM
 
@@ -141,7 +142,13 @@ def test_measured_once(monkeypatch):
 
 
 def test_barrier():
-    assert 0 <= limits.measure_barrier(2, 0.001) < 1e-2
+    assert 1e-9 < limits.measure_barrier(2, 0.001) < limits.DISTURBED
+
+
+@pytest.mark.parametrize("seconds", [0.0, 1e-3])
+def test_barrier_on_a_busy_machine_is_the_usual_one(monkeypatch, seconds):
+    monkeypatch.setattr(native_limits, "barrier_seconds", lambda threads, budget: seconds)
+    assert limits.measure_barrier(2) == limits.USUAL_BARRIER
 
 
 def test_cache_sizes_as_the_kernel_lists_them(tmp_path):
