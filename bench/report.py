@@ -23,6 +23,11 @@ def spell(seconds: float) -> str:
     return f"{seconds * 1e9:.0f} ns"
 
 
+def times_as_long(ratio: float) -> str:
+    """Return a ratio with two decimals, fewer where it is large."""
+    return f"{ratio:.{2 if ratio < 10 else 1 if ratio < 100 else 0}f}"
+
+
 def columns(results: list[Result]) -> list[str]:
     """Return the contenders that have at least one time, rnnfast's own first."""
     names = list(dict.fromkeys(name for result in results for name in result.samples))
@@ -72,14 +77,14 @@ def _cells(result: Result, names: list[str]) -> list[str]:
         return ["", "", *(spell(result.seconds(name)) if name in result.samples else "" for name in names)]
     percent = result.percent()
     row = [spell(result.seconds()), "" if percent is None else f"{percent:.0f}"]
-    return row + [f"{result.ratio(SUBJECT, name):.2f}" if name in result.samples else "" for name in names]
+    return row + [times_as_long(result.ratio(SUBJECT, name)) if name in result.samples else "" for name in names]
 
 
 def regimes(results: list[Result]) -> Rows:
     """Return a row for each regime: best peer's time / ours and per cent of limit, beside what is aimed at."""
     rows = [["regime", "cells", "ratio", "least", "aim", "% of limit", "least", "aim", "reached"]]
-    rows += [_regime(regime, members) for regime, members in grouped(results).items()]
-    return rows
+    known = [r for r in results if r.best() is not None or r.percent() is not None]
+    return rows + [_regime(regime, members) for regime, members in grouped(known).items()]
 
 
 def _regime(regime: Regime, members: list[Result]) -> list[str]:
@@ -106,20 +111,22 @@ def overall(results: list[Result]) -> list[str]:
     return lines
 
 
-def against_each(results: list[Result]) -> list[str]:
-    """Return the geometric mean against each contender, by task and number of threads."""
-    lines = []
-    for name in columns(results):
-        groups: dict[tuple[str, int], list[float]] = {}
-        for result in results:
-            if name != SUBJECT and name in result.samples and SUBJECT in result.samples:
-                groups.setdefault((result.case.task, result.threads), []).append(result.ratio(SUBJECT, name))
-        lines += [
-            f"{name}, {task}, {threads} thread{'s' * (threads > 1)}: {geometric_mean(ratios):.2f} "
-            f"({min(ratios):.2f} to {max(ratios):.2f}, {len(ratios)} cells)"
-            for (task, threads), ratios in groups.items()
-        ]
-    return lines
+def against_each(results: list[Result]) -> Rows:
+    """Return the geometric mean of every contender's time / ours, and the range, by task and number of threads."""
+    names = [name for name in columns(results) if name != SUBJECT]
+    groups: dict[tuple[str, int], list[Result]] = {}
+    for result in results:
+        if SUBJECT in result.samples and result.case.callers == 1:
+            groups.setdefault((result.case.task, result.threads), []).append(result)
+    rows = [["times as long as rnnfast", "threads", "cells", *names]]
+    for (task, threads), members in groups.items():
+        row = [task, str(threads), str(len(members))]
+        for name in names:
+            ratios = [r.ratio(SUBJECT, name) for r in members if name in r.samples]
+            least, most = (times_as_long(f(ratios)) if ratios else "" for f in (min, max))
+            row.append(f"{times_as_long(geometric_mean(ratios))} ({least} to {most})" if ratios else "")
+        rows.append(row)
+    return rows
 
 
 def behind(results: list[Result]) -> list[str]:
@@ -225,12 +232,11 @@ def whole(book: Book, markdown: bool = False) -> str:
     peers = any(r.best() for r in results)
     parts = [table(times(results)), ""]
     if peers:
-        parts += [table(regimes(results)), ""]
+        parts += [table(regimes(results)), "", table(against_each(results)), ""]
     if len(rows := ragged(book)) > 1:
         parts += [table(rows), ""]
     text = "\n".join(parts) + "\n"
     lines = _section("geometric means, float32", overall(results))
-    lines += _section("how many times as long as rnnfast", against_each(results))
     lines += _section("a peer is faster in", behind(results) or (["no cell"] if peers else []))
     lines += _section("more threads take longer in", slower_with_threads(results))
     lines += _section("Python threads calling one model", callers(book))

@@ -316,6 +316,14 @@ def test_regimes_tell_mean_least_and_what_is_reached():
     assert "H1024" in line and "torch takes 0.50" in line
 
 
+def test_each_contender_has_its_mean_and_range():
+    found = [result(native=[1.0], torch=[2.0], reference=[300.0]), result(native=[1.0], torch=[8.0]), result(threads=2)]
+    assert report.against_each(found) == [
+        ["times as long as rnnfast", "threads", "cells", "reference", "torch"],
+        ["training", "1", "2", "300 (300 to 300)", "4.00 (2.00 to 8.00)"],
+    ]
+
+
 def test_slower_with_two_threads_is_listed():
     one = result(native=[1.0, 2.0, 4.0])
     slower = result(threads=2, native=[1.1, 2.2, 3.0])
