@@ -11,6 +11,7 @@ from bench.results import BASELINE, SUBJECT, Book, Result, paired
 
 Rows = list[list[str]]
 SLOWER_WITH_THREADS = 1.03  # times as long on several threads as on one, from which on it is told
+CALLERS = 1.8  # times as much that two callers should get done as one
 PROPORTIONAL = 0.15  # how far the time of a valid step may be off in a ragged batch
 
 
@@ -184,8 +185,9 @@ def callers(book: Book) -> list[str]:
     for r in book.results:
         one = book.find(replace(r.case, callers=1), r.threads) if r.case.callers > 1 else None
         if one is not None and SUBJECT in r.samples and SUBJECT in one.samples:
+            gain = one.seconds() / r.seconds()
             lines.append(
-                f"{one.name}: {r.case.callers} callers get {one.seconds() / r.seconds():.2f} times as much done as one"
+                f"{one.name}: {r.case.callers} callers get {gain:.2f} times as much done as one (aim {CALLERS:g})"
             )
     return lines
 
@@ -232,7 +234,9 @@ def whole(book: Book, markdown: bool = False) -> str:
     peers = any(r.best() for r in results)
     parts = [table(times(results)), ""]
     if peers:
-        parts += [table(regimes(results)), "", table(against_each(results)), ""]
+        parts += [table(regimes(results)), ""]
+    if len(columns(results)) > 1:
+        parts += [table(against_each(results)), ""]
     if len(rows := ragged(book)) > 1:
         parts += [table(rows), ""]
     text = "\n".join(parts) + "\n"

@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import numpy as np
-
 from bench.agree import Disagreement, check
 from bench.cases import Case
 from bench.contender import Outputs, Unsupported
@@ -107,7 +105,7 @@ def limit_of(case: Case, threads: int, measured: dict[str, Any]) -> dict[str, An
         case.steps,
         num_layers=case.num_layers,
         bidirectional=case.bidirectional,
-        lengths=None if case.lengths is None else case.lengths.astype(np.int64),
+        lengths=case.lengths,
         threads=threads,
         training=case.task == "training",
     )

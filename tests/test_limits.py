@@ -127,10 +127,10 @@ def test_layers_add_up_and_directions_run_side_by_side():
 def test_measured(itemsize):
     found = limits.measure(itemsize, 0.01)
     assert (found.isa, found.itemsize) == (kernels.get_isa(), itemsize)
-    assert found.flops > 1e8 and found.l1_bandwidth > 1e8
-    assert min(found.l2_bandwidth, found.beyond_bandwidth) > 1e7
-    assert 0 < found.activation < 1e-6
-    assert all(1e-9 < seconds < 1e-4 for seconds in found.latency)
+    assert found.flops > 1e6 and found.l1_bandwidth > 1e6
+    assert min(found.l2_bandwidth, found.beyond_bandwidth) > 1e6
+    assert 0 < found.activation < 1e-4
+    assert all(1e-9 < seconds < 1e-2 for seconds in found.latency)
     assert 0 < found.l1_bytes < found.l2_bytes
 
 
