@@ -141,27 +141,24 @@ def measure(run: Run, seconds: float) -> float:
 
 def measure_callers(run: Run, seconds: float, callers: int) -> float:
     """Return the seconds of one call when so many Python threads call at once: the time of all by the calls of all."""
-    counts = [0] * callers
-    ready = threading.Barrier(callers + 1)
-    ends = [0.0] * callers
+    counts, starts, ends = [0] * callers, [0.0] * callers, [0.0] * callers
+    ready = threading.Barrier(callers)
 
     def call(k: int) -> None:
         run()
         ready.wait()
-        until = time.perf_counter() + seconds
-        while time.perf_counter() < until:
+        starts[k] = ends[k] = time.perf_counter()
+        while counts[k] == 0 or ends[k] - starts[k] < seconds:
             run()
             counts[k] += 1
-        ends[k] = time.perf_counter()
+            ends[k] = time.perf_counter()
 
     threads = [threading.Thread(target=call, args=(k,)) for k in range(callers)]
     for thread in threads:
         thread.start()
-    ready.wait()
-    start = time.perf_counter()
     for thread in threads:
         thread.join()
-    return (max(ends) - start) / sum(counts)
+    return (max(ends) - min(starts)) / sum(counts)
 
 
 def keep_to(cpus: int) -> None:

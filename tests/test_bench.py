@@ -157,7 +157,7 @@ def test_the_far_side_names_what_went_wrong():
 def test_callers_are_timed_together():
     calls = []
     seconds = worker.measure_callers(lambda: calls.append(1), 0.002, 3)
-    assert 0 < seconds < 0.002 and len(calls) > 3
+    assert 0 < seconds < 1 and len(calls) >= 6
 
 
 # Checking
