@@ -102,14 +102,14 @@ _measured: dict[tuple[str, int], Limits] = {}
 _barriers: dict[int, float] = {}
 
 
-def measure(itemsize: int, seconds: float = 0.04) -> Limits:
+def measure(itemsize: int, seconds: float = 0.025) -> Limits:
     """Measure the limits of one core now, with the instruction set in force.
 
     Parameters
     ----------
     itemsize : {4, 8}
         Bytes in a number.
-    seconds : float, default 0.04
+    seconds : float, default 0.025
         How long it may take, about; some ten milliseconds more go to memory beyond the caches.
     """
     native = importlib.import_module("rnnfast._native.limits")
