@@ -5,6 +5,7 @@
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"
+#include "limits.inc.c"
 #include "cells/steps.inc.c"
 #include "cells/gru.inc.c"
 #include "cells/gru_reset_before.inc.c"
@@ -51,4 +52,8 @@ const rf_ops RF(ops) = {
         },
     .sum_squares = RF(sum_squares),
     .all_finite = RF(all_finite),
+    /* limits.inc.c */
+    .multiply_adds = RF(multiply_adds),
+    .read_through = RF(read_through),
+    .step_chain = RF(step_chain),
 };

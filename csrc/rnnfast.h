@@ -153,6 +153,11 @@ typedef struct rf_ops {
     void (*optim[RF_RULES])(ptrdiff_t n, void *p, const void *g, void *s, void *t, const rf_optim_step *k);
     double (*sum_squares)(ptrdiff_t n, const void *x);
     int (*all_finite)(ptrdiff_t n, const void *x);
+
+    /* limits.inc.c: each returns how much it has done; values are aligned to a vector */
+    double (*multiply_adds)(ptrdiff_t rounds, void *values);
+    double (*read_through)(ptrdiff_t passes, ptrdiff_t n, const void *x, void *sums);
+    double (*step_chain)(ptrdiff_t steps, int activations, void *values);
 } rf_ops;
 
 /* dispatch.c */

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "rnnfast"
 FLOORS = (
     ("backend", "checks", "interrupts", "threads", "parameters", "rows"),
     ("_native", "cells", "reference"),
-    ("engine", "initializers"),
+    ("engine", "initializers", "limits"),
     ("layers",),
     ("stream",),
     ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradient_check"),

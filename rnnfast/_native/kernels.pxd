@@ -132,6 +132,10 @@ cdef extern from "rnnfast.h" nogil:
         void (*optim[6])(Py_ssize_t n, void* p, const void* g, void* s, void* t, const rf_optim_step* k) noexcept nogil
         double (*sum_squares)(Py_ssize_t n, const void* x) noexcept nogil
         int (*all_finite)(Py_ssize_t n, const void* x) noexcept nogil
+        # limits.inc.c
+        double (*multiply_adds)(Py_ssize_t rounds, void* values) noexcept nogil
+        double (*read_through)(Py_ssize_t passes, Py_ssize_t n, const void* x, void* sums) noexcept nogil
+        double (*step_chain)(Py_ssize_t steps, int activations, void* values) noexcept nogil
 
     ctypedef void (*rf_task)(void* context, int thread, int threads) noexcept nogil
 
