@@ -5,6 +5,7 @@
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"
+#include "ctc.inc.c"
 #include "cells/gru.inc.c"
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"
@@ -35,6 +36,12 @@ const rf_ops RF(ops) = {
     .dropout = RF(dropout),
     .scatter_add = RF(scatter_add),
     .max_steps = RF(max_steps),
+    .ctc_read = RF(ctc_read),
+    .ctc_slope = RF(ctc_slope),
+#if RF_DOUBLE
+    .ctc_scratch = RF(ctc_scratch),
+    .ctc_paths = RF(ctc_paths),
+#endif
     .exp = RF(exp),
     .tanh = RF(tanh),
     .sigmoid = RF(sigmoid),

@@ -129,7 +129,8 @@ class Trainer:
             The inputs. Lists are padded batch by batch.
         y : array_like or list
             The targets: one for each step where the model keeps the time axis, (N, T, ...) or a list of (T_n, ...);
-            else one for each sequence, (N, ...).
+            else one for each sequence, (N, ...). For a loss whose targets have no places in time, `CTCLoss`: a list
+            of N sequences of labels, or (N, S) with negative numbers past each row's end.
         epochs : int, default 1
             Passes over the data.
         batch_size : int, default 32
@@ -386,7 +387,7 @@ class Trainer:
 
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str]) -> Samples:
         x, y, lengths, mask = data
-        samples = Samples(self.model, x, y, lengths, mask, names)
+        samples = Samples(self.model, x, y, lengths, mask, names, getattr(self.loss, "per_step", True))
         samples.check_targets(self.loss)
         return samples
 

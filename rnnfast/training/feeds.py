@@ -18,14 +18,14 @@ class Batch(NamedTuple):
     ----------
     x : ndarray (N, T, ...) or (N, C)
         Input of the model.
-    target : ndarray
-        Of the loss; None for prediction.
+    target : ndarray or list of ndarray
+        Of the loss; None for prediction. A list where each sequence has a target of its own size.
     lengths : ndarray of int64 (N,) or None
         Valid steps, for the model.
     mask : ndarray or None
         For loss and metrics.
     per_step : bool
-        Whether there is a target for each step, so that the loss gets the lengths too.
+        Whether there is an output for each step, so that the loss gets the lengths too.
     weight : float
         Valid targets: the weight of this batch's mean in the mean over all.
     units : int
@@ -168,3 +168,24 @@ def try_loss(loss: Any, pred: NDArray[Any], target: Data, valid: NDArray[np.bool
         trial = np.broadcast_to(ends.reshape(2, *(1 for _ in inner)), (2, *inner))
         zeros = np.zeros((2, *pred.shape[1 + steps :]), pred.dtype)
         loss(zeros[None] if steps else zeros, trial[None] if steps else trial)
+
+
+def try_labels(loss: Any, pred: NDArray[Any], target: Data) -> None:
+    """Let a loss of targets of any size judge every value that comes in them, in one target.
+
+    Parameters
+    ----------
+    loss : callable
+        The loss.
+    pred : ndarray (1, 1, C)
+        An output of the model.
+    target : ndarray (N, S) or list of (S_n,)
+        All targets.
+    """
+    trial: Any = target[:1]
+    if isinstance(target, list):
+        if all(part.ndim == 1 for part in target):
+            trial = [np.unique(np.concatenate(target))]
+    elif target.ndim == 2:
+        trial = np.unique(target)[None, ::-1]  # falling, for a negative number ends a row
+    loss(np.zeros_like(pred), trial)
