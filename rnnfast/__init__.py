@@ -22,6 +22,7 @@ _HOMES = {
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
     "ctc": ("CTCLoss",),
+    "ctc_decoding": ("LabelErrorRate", "Labelling", "ctc_beam_search", "ctc_greedy"),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
     "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
@@ -76,6 +77,12 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         global_norm as global_norm,
     )
     from rnnfast.ctc import CTCLoss as CTCLoss
+    from rnnfast.ctc_decoding import (
+        LabelErrorRate as LabelErrorRate,
+        Labelling as Labelling,
+        ctc_beam_search as ctc_beam_search,
+        ctc_greedy as ctc_greedy,
+    )
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
     from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
     from rnnfast.io import (

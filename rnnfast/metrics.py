@@ -137,6 +137,25 @@ def bits_per_symbol(nats: float) -> float:
     return nats / math.log(2)
 
 
+def edit_distance(a: Any, b: Any) -> int:
+    """Return how many insertions, deletions and substitutions make one sequence the other (Levenshtein 1966).
+
+    Parameters
+    ----------
+    a, b : sequence
+        Of numbers, strings or whatever compares equal; a string is one of characters.
+    """
+    known: dict[Any, int] = {}
+    left, right = (np.array([known.setdefault(item, len(known)) for item in sequence], np.int64) for sequence in (a, b))
+    places = np.arange(len(right) + 1)
+    row = places
+    for k, item in enumerate(left, 1):
+        best = np.minimum(row[1:] + 1, row[:-1] + (right != item))
+        # what is inserted after place j costs one for each place: a running minimum of the cost less the place
+        row = np.minimum.accumulate(np.concatenate([[k], best]) - places) + places
+    return int(row[-1])
+
+
 def valid_weights(shape: tuple[int, ...], mask: Any, lengths: Any) -> NDArray[np.float64] | None:
     """Return the weight of each step as (N,) or (N, T), or None where all count the same.
 

@@ -1,4 +1,4 @@
-"""Connectionist temporal classification in NumPy: the loss, its gradient, and the search for the likeliest labelling.
+"""Connectionist temporal classification in NumPy: the loss and its gradient.
 
 Graves et al. 2006, "Connectionist temporal classification: labelling unsegmented sequence data with recurrent neural
 networks". A path has a class or the blank in each step; it spells what is left when repetitions are merged and blanks
