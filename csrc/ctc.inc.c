@@ -77,34 +77,6 @@ static void RF(ctc_slope)(ptrdiff_t steps, ptrdiff_t n, ptrdiff_t count, const i
 }
 
 #if RF_DOUBLE
-/* log(s) for s in [1, 3]: 2 artanh z with z = (r - 1) / (r + 1), r = s or s / 2 so that |z| <= 1/5. The first term of
- * the series 2 z (1 + z^2/3 + z^4/5 + ...) left out is below 4e-18. log(1) is exactly 0. */
-INLINE V log_of_sum(V s)
-{
-    const V one = v_set1(1), ln2 = v_set1(0.693147180559945309417), zero = v_set1(0);
-    const M small = v_lt(s, v_set1(1.5));
-    const V r = v_select(small, s, s * v_set1(0.5));
-    const V z = (r - one) / (r + one), z2 = z * z;
-    enum { TERMS = 12 };
-    V p = v_set1(1.0 / (2 * TERMS - 1));
-    for (int k = TERMS - 2; k >= 0; k--)
-        p = v_fma(p, z2, v_set1(1.0 / (2 * k + 1)));
-    return v_fma(z + z, p, v_select(small, zero, ln2));
-}
-
-/* log(e^a + e^b) and log(e^a + e^b + e^c) */
-INLINE V log_add2(V a, V b)
-{
-    const V high = v_max(a, b), low = v_min(a, b);
-    return high + log_of_sum(v_set1(1) + v_exp(low - high));
-}
-INLINE V log_add3(V a, V b, V c)
-{
-    const V high = v_max(a, b), low = v_min(a, b), most = v_max(high, c);
-    const V middle = v_max(low, v_min(high, c)), least = v_min(low, c);
-    return most + log_of_sum(v_set1(1) + v_exp(middle - most) + v_exp(least - most));
-}
-
 /* Elements of scratch that ctc_paths needs. */
 static ptrdiff_t RF(ctc_scratch)(ptrdiff_t steps, ptrdiff_t ld, int gradient)
 {

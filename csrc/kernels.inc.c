@@ -5,7 +5,9 @@
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"
+#include "logs.inc.h"
 #include "ctc.inc.c"
+#include "crf.inc.c"
 #include "cells/gru.inc.c"
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"
@@ -41,6 +43,8 @@ const rf_ops RF(ops) = {
 #if RF_DOUBLE
     .ctc_scratch = RF(ctc_scratch),
     .ctc_paths = RF(ctc_paths),
+    .crf_scratch = RF(crf_scratch),
+    .crf_paths = RF(crf_paths),
 #endif
     .exp = RF(exp),
     .tanh = RF(tanh),

@@ -136,6 +136,12 @@ typedef struct rf_ops {
     double (*ctc_paths)(ptrdiff_t steps, ptrdiff_t count, ptrdiff_t ld, double *y, double *yb, const double *skip,
                         int gradient, double *scratch);
 
+    /* crf.inc.c; in the table of double alone */
+    ptrdiff_t (*crf_scratch)(ptrdiff_t steps, ptrdiff_t tags, int gradient); /* elements of scratch that paths needs */
+    double (*crf_paths)(ptrdiff_t steps, ptrdiff_t tags, const double *x, const double *m, const double *start,
+                        const double *end, const double *forth, const double *back, double level, double *share,
+                        double *pairs, double *scratch);
+
     /* vmath.inc.h over arrays: y[i] = f(x[i]), i < n; x and y may be the same array */
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);

@@ -21,15 +21,18 @@ _HOMES = {
     "backend": ("get_backend", "use_backend"),
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
+    "crf_loss": ("CRFLoss",),
     "ctc": ("CTCLoss",),
     "ctc_decoding": ("LabelErrorRate", "Labelling", "ctc_beam_search", "ctc_greedy"),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
     "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
     "layers": (
+        "CRF",
         "GRU",
         "LSTM",
         "RNN",
+        "Chain",
         "Dense",
         "Dropout",
         "Embedding",
@@ -76,6 +79,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         clip_by_value as clip_by_value,
         global_norm as global_norm,
     )
+    from rnnfast.crf_loss import CRFLoss as CRFLoss
     from rnnfast.ctc import CTCLoss as CTCLoss
     from rnnfast.ctc_decoding import (
         LabelErrorRate as LabelErrorRate,
@@ -93,9 +97,11 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         save_model as save_model,
     )
     from rnnfast.layers import (
+        CRF as CRF,
         GRU as GRU,
         LSTM as LSTM,
         RNN as RNN,
+        Chain as Chain,
         Dense as Dense,
         Dropout as Dropout,
         Embedding as Embedding,

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.checks import check_number
+from rnnfast.layers.crf import Chain
 
 
 class Metric:
@@ -47,15 +48,16 @@ class LossMetric(Metric):
 class Accuracy(Metric):
     """Share of the steps (or sequences) whose largest output is at the target's class.
 
-    ``pred`` is (..., C), ``target`` the class indices, (...).
+    ``pred`` is (..., C), ``target`` the class indices, (...). Of a `Chain` the best path of tags is taken.
     """
 
     name = "accuracy"
 
     def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
-        pred, target = np.asarray(pred), np.asarray(target)
-        _check_shapes(pred, target, pred.shape[:-1])
-        return _weigh(pred.argmax(axis=-1) == target, mask, lengths)
+        target = np.asarray(target)
+        found = pred.decode(lengths)[0] if isinstance(pred, Chain) else np.asarray(pred).argmax(axis=-1)
+        _check_shapes(pred, target, found.shape)
+        return _weigh(found == target, mask, lengths)
 
 
 class BinaryAccuracy(Metric):
@@ -196,6 +198,6 @@ def _weigh(values: NDArray[Any], mask: Any, lengths: Any) -> tuple[float, float]
     ), float(weights.sum() * each)
 
 
-def _check_shapes(pred: NDArray[Any], target: NDArray[Any], expected: tuple[int, ...]) -> None:
+def _check_shapes(pred: NDArray[Any] | Chain, target: NDArray[Any], expected: tuple[int, ...]) -> None:
     if target.shape != expected:
         raise ValueError(f"target must have shape {expected} for a pred of shape {pred.shape}; got {target.shape}")

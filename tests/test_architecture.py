@@ -18,7 +18,7 @@ FLOORS = (
     ("layers",),
     ("stream",),
     ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradient_check"),
-    ("ctc", "ctc_decoding"),
+    ("crf_loss", "ctc", "ctc_decoding"),
     ("io",),
     ("callbacks", "training", "trainer"),
     ("plotting",),

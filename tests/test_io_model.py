@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnfast.io import ModelFileError, load_model, save_model, spec
+from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
@@ -27,6 +28,7 @@ MAKERS = {
     "RNN": lambda dtype: RNN(3, 4, nonlinearity="relu", bias=False, dtype=dtype),
     "LSTM": lambda dtype: LSTM(3, 4, num_layers=2, dropout=0.25, bidirectional=True, dtype=dtype),
     "GRU": lambda dtype: GRU(3, 4, reset_after=False, batch_first=False, dtype=dtype),
+    "CRF": lambda dtype: CRF(5, dtype=dtype),
     "Dense": lambda dtype: Dense(3, 5, dtype=dtype),
     "Embedding": lambda dtype: Embedding(7, 3, dtype=dtype),
     "Dropout": lambda dtype: Dropout(0.5),

@@ -117,6 +117,11 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t (*ctc_scratch)(Py_ssize_t steps, Py_ssize_t ld, int gradient) noexcept nogil
         double (*ctc_paths)(Py_ssize_t steps, Py_ssize_t count, Py_ssize_t ld, double* y, double* yb,
                             const double* skip, int gradient, double* scratch) noexcept nogil
+        # crf.inc.c
+        Py_ssize_t (*crf_scratch)(Py_ssize_t steps, Py_ssize_t tags, int gradient) noexcept nogil
+        double (*crf_paths)(Py_ssize_t steps, Py_ssize_t tags, const double* x, const double* m, const double* start,
+                            const double* end, const double* forth, const double* back, double level, double* share,
+                            double* pairs, double* scratch) noexcept nogil
         void (*exp)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*tanh)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*sigmoid)(Py_ssize_t n, const void* x, void* y) noexcept nogil

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from rnnfast.checks import check_size
 from rnnfast.io.errors import ModelFileError
 from rnnfast.layers.base import Layer
+from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
@@ -65,6 +66,7 @@ LAYERS: dict[str, Entry] = {
     "RNN": Entry(RNN, _recurrent(1)),
     "LSTM": Entry(LSTM, _recurrent(4)),
     "GRU": Entry(GRU, _recurrent(3)),
+    "CRF": Entry(CRF, _product("num_tags", "num_tags")),
     "Dense": Entry(Dense, _product("in_features", "out_features")),
     "Embedding": Entry(Embedding, _product("num_embeddings", "embedding_dim")),
     "Dropout": Entry(Dropout, _nothing),

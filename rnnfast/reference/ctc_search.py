@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 Scorer = Callable[[tuple[int, ...]], NDArray[np.float64]]
 Found = tuple[NDArray[np.int64], float, float]
+Sums = dict[tuple[int, ...], tuple[float, float, float]]  # by labels: log p_b, log p_n, what the scorer said of them
 
 
 def beam_search(
@@ -50,27 +51,25 @@ def beam_search(
 
 def _search(y: NDArray[np.float64], blank: int, width: int, bonus: float, scorer: Scorer | None) -> list[Found]:
     never = -np.inf
-    beams: dict[tuple[int, ...], tuple[float, float, float]] = {(): (0.0, never, 0.0)}  # p_b, p_n, what the scorer said
+    beams: Sums = {(): (0.0, never, 0.0)}
     for now in y:
-        found: dict[tuple[int, ...], list[float]] = {
-            labels: [never, never, said] for labels, (*_, said) in beams.items()
-        }
+        found: Sums = {}
+        for labels, (ends_blank, ends_label, said) in beams.items():
+            again = ends_label + now[labels[-1]] if labels else never
+            found[labels] = float(np.logaddexp(ends_blank, ends_label) + now[blank]), float(again), said
         for labels, (ends_blank, ends_label, said) in beams.items():
             both = np.logaddexp(ends_blank, ends_label)
-            found[labels][0] = np.logaddexp(found[labels][0], both + now[blank])
-            if labels:
-                found[labels][1] = np.logaddexp(found[labels][1], ends_label + now[labels[-1]])
             says = None if scorer is None else scorer(labels)
             for k, chance in enumerate(now):
                 if k == blank:
                     continue
                 longer = (*labels, k)
-                if longer not in found:
-                    found[longer] = [never, never, said + (0.0 if says is None else float(says[k]))]
                 before = ends_blank if labels and labels[-1] == k else both
-                found[longer][1] = np.logaddexp(found[longer][1], before + chance)
-        ranked = sorted(found.items(), key=lambda item: -_rank(item[0], *item[1], bonus))[:width]
-        beams = {labels: (b, n, said) for labels, (b, n, said) in ranked if _rank(labels, b, n, said, bonus) > never}
+                b, n, whole = found.get(longer, (never, never, said + (0.0 if says is None else float(says[k]))))
+                found[longer] = b, float(np.logaddexp(n, before + chance)), whole
+        ranks = {labels: _rank(labels, *sums, bonus) for labels, sums in found.items()}
+        ranked = sorted(ranks, key=lambda labels: -ranks[labels])[:width]
+        beams = {labels: found[labels] for labels in ranked if ranks[labels] > never}
     return [
         (np.array(labels, np.int64), _rank(labels, b, n, said, bonus), float(np.logaddexp(b, n)))
         for labels, (b, n, said) in beams.items()

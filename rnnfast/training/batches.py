@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rnnfast.checks import check_flag, check_lengths, check_size, told_of
 from rnnfast.data.batching import bucket_by_length
 from rnnfast.layers.base import Layer
+from rnnfast.layers.crf import Chain
 from rnnfast.metrics import valid_weights
 from rnnfast.training.feeds import Batch, Data, check_data, extremes, shown, sizes_of, take, try_labels, try_loss
 
@@ -64,7 +65,7 @@ class Samples:
         self.lengths = sizes
         with told_of(f"{name_x}, {shown(self.x)}, does not suit the model, here tried on a part"):
             self._pred = self._try(model)
-        self.per_step = self.timed and self._pred.ndim > 2
+        self.per_step = self.timed and len(self._pred.shape) > 2
         self.aligned = self.per_step and aligned
         self.mask = None if mask is None else self._matched("mask", mask)
         if self.mask is not None:
@@ -96,14 +97,14 @@ class Samples:
         with told_of(f"{self._name_y}, {shown(self.y)}, does not suit the loss, here tried on two targets"):
             try_loss(loss, self._pred, self.y, valid)
 
-    def _try(self, model: Layer) -> NDArray[Any]:
+    def _try(self, model: Layer) -> NDArray[Any] | Chain:
         """Return what the model makes of one step of the longest sequence, or of the least and the greatest index."""
         row = np.array([0 if self.lengths is None else int(self.lengths.argmax())])
         steps = 1 if self.timed and (self.lengths is None or self.lengths.any()) else None
         ends = extremes(self.x) if self.timed else None
         x = take(self.x, row, steps) if ends is None else ends[None]
         out = model(x, lengths=None)
-        pred: NDArray[Any] = out[0] if model.stateful else out
+        pred: NDArray[Any] | Chain = out[0] if model.stateful else out
         return pred
 
     def _check_mask(self) -> None:
