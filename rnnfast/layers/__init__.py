@@ -4,7 +4,7 @@
 import rnnfast._native.crf
 import rnnfast._native.dense
 import rnnfast._native.ops
-import rnnfast._native.unroll
+import rnnfast._native.recurrent
 from rnnfast.layers.base import Layer
 from rnnfast.layers.crf import CRF, Chain
 from rnnfast.layers.dense import Dense
