@@ -36,6 +36,7 @@ _HOMES = {
         "Dense",
         "Dropout",
         "Embedding",
+        "Ends",
         "Last",
         "Layer",
         "MaxPool",
@@ -43,6 +44,7 @@ _HOMES = {
         "Sequential",
     ),
     "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
+    "models": ("Tagger",),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
     "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
@@ -105,6 +107,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         Dense as Dense,
         Dropout as Dropout,
         Embedding as Embedding,
+        Ends as Ends,
         Last as Last,
         Layer as Layer,
         MaxPool as MaxPool,
@@ -118,6 +121,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         SigmoidCrossEntropy as SigmoidCrossEntropy,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy,
     )
+    from rnnfast.models import Tagger as Tagger
     from rnnfast.metrics import (
         MAE as MAE,
         MSE as MSE,

@@ -10,7 +10,7 @@ from rnnfast.layers.crf import CRF, Chain
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
-from rnnfast.layers.pooling import Last, MaxPool, MeanPool
+from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
 
@@ -23,6 +23,7 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "Ends",
     "Last",
     "Layer",
     "MaxPool",
