@@ -55,7 +55,7 @@ class Accuracy(Metric):
 
     def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
         target = np.asarray(target)
-        found = pred.decode(lengths)[0] if isinstance(pred, Chain) else np.asarray(pred).argmax(axis=-1)
+        found = pred.path(lengths) if isinstance(pred, Chain) else np.asarray(pred).argmax(axis=-1)
         _check_shapes(pred, target, found.shape)
         return _weigh(found == target, mask, lengths)
 

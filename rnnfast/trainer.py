@@ -289,7 +289,7 @@ class Trainer:
         parts: list[Any] = [None] * len(samples) if ragged else []
         for batch in BatchFeed(samples, batch_size, shuffle=False).batches(None):
             found, _ = self.one.infer(batch, None)
-            pred = found.decode(batch.lengths)[0] if isinstance(found, Chain) else found
+            pred = found.path(batch.lengths) if isinstance(found, Chain) else found
             assert batch.rows is not None
             if ragged:
                 assert samples.lengths is not None

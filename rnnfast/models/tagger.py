@@ -221,7 +221,7 @@ class Tagger(Layer):
         """Return the best path of tags (N, T), or without a `CRF` the best tag of each word; zeros past the lengths."""
         scores = self(x, lengths=lengths)
         if isinstance(scores, Chain):
-            return scores.decode(lengths)[0]
+            return scores.path(lengths)
         valid = check_lengths(lengths, *scores.shape[:2])
         tags: NDArray[np.int64] = scores.argmax(axis=2)
         return tags if valid is None else np.where(np.arange(scores.shape[1]) < valid[:, None], tags, 0)
