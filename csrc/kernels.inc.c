@@ -8,6 +8,7 @@
 #include "logs.inc.h"
 #include "ctc.inc.c"
 #include "crf.inc.c"
+#include "cells/steps.inc.c"
 #include "cells/gru.inc.c"
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"
