@@ -44,7 +44,7 @@ examples:
   python -m rnnfast demo speech --zip spoken-digits.zip --wav my-own.wav
 """
 
-EPOCHS = {False: 40, True: 12}
+EPOCHS = {False: 30, True: 12}
 BATCH = 16
 HOP = {False: 0.010, True: 0.015}  # seconds
 MADE_UP = 400

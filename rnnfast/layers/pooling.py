@@ -103,14 +103,14 @@ class Ends(Pool):
         half = columns // 2
         ends = np.full(batch, steps) if lengths is None else lengths
         rows = np.flatnonzero(ends)
-        places = ends[rows] - 1
+        last, first = ends[rows] - 1, np.zeros_like(rows)
         y = np.zeros((batch, columns), x.dtype)
-        y[rows, :half] = x[rows, places, :half]
-        y[rows, half:] = x[rows, 0, half:]
+        y[rows, :half] = x[rows, last, :half]
+        y[rows, half:] = x[rows, first, half:]
 
         def back(dy: FloatArray, dx: FloatArray) -> None:
-            dx[rows, places, :half] = dy[rows, :half]
-            dx[rows, 0, half:] = dy[rows, half:]
+            dx[rows, last, :half] = dy[rows, :half]
+            dx[rows, first, half:] = dy[rows, half:]
 
         return y, back
 
