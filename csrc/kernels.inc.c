@@ -6,6 +6,9 @@
 #include "pack.inc.c"
 #include "ops.inc.c"
 #include "limits.inc.c"
+#include "logs.inc.h"
+#include "ctc.inc.c"
+#include "crf.inc.c"
 #include "cells/steps.inc.c"
 #include "cells/gru.inc.c"
 #include "cells/gru_reset_before.inc.c"
@@ -37,6 +40,14 @@ const rf_ops RF(ops) = {
     .dropout = RF(dropout),
     .scatter_add = RF(scatter_add),
     .max_steps = RF(max_steps),
+    .ctc_read = RF(ctc_read),
+    .ctc_slope = RF(ctc_slope),
+#if RF_DOUBLE
+    .ctc_scratch = RF(ctc_scratch),
+    .ctc_paths = RF(ctc_paths),
+    .crf_scratch = RF(crf_scratch),
+    .crf_paths = RF(crf_paths),
+#endif
     .exp = RF(exp),
     .tanh = RF(tanh),
     .sigmoid = RF(sigmoid),
