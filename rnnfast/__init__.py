@@ -21,18 +21,24 @@ _HOMES = {
     "backend": ("get_backend", "use_backend"),
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
+    "crf_loss": ("CRFLoss",),
+    "ctc": ("CTCLoss",),
+    "ctc_decoding": ("LabelErrorRate", "Labelling", "ctc_beam_search", "ctc_greedy"),
     "decoding": ("Hypothesis", "Stepper", "beam_search", "greedy", "sample_sequences", "stream_tokens"),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
     "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
     "layers": (
+        "CRF",
         "GRU",
         "LSTM",
         "RNN",
         "Attention",
+        "Chain",
         "Dense",
         "Dropout",
         "Embedding",
+        "Ends",
         "Last",
         "Layer",
         "MaxPool",
@@ -41,7 +47,7 @@ _HOMES = {
     ),
     "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
-    "models": ("EncoderDecoder", "LanguageModel", "VectorToSequence"),
+    "models": ("EncoderDecoder", "LanguageModel", "Tagger", "VectorToSequence"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
     "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
     "stream": ("Stream",),
@@ -90,6 +96,14 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         clip_by_value as clip_by_value,
         global_norm as global_norm,
     )
+    from rnnfast.crf_loss import CRFLoss as CRFLoss
+    from rnnfast.ctc import CTCLoss as CTCLoss
+    from rnnfast.ctc_decoding import (
+        LabelErrorRate as LabelErrorRate,
+        Labelling as Labelling,
+        ctc_beam_search as ctc_beam_search,
+        ctc_greedy as ctc_greedy,
+    )
     from rnnfast.decoding import (
         Hypothesis as Hypothesis,
         Stepper as Stepper,
@@ -108,13 +122,16 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         save_model as save_model,
     )
     from rnnfast.layers import (
+        CRF as CRF,
         GRU as GRU,
         LSTM as LSTM,
         RNN as RNN,
         Attention as Attention,
+        Chain as Chain,
         Dense as Dense,
         Dropout as Dropout,
         Embedding as Embedding,
+        Ends as Ends,
         Last as Last,
         Layer as Layer,
         MaxPool as MaxPool,
@@ -128,6 +145,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         SigmoidCrossEntropy as SigmoidCrossEntropy,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy,
     )
+    from rnnfast.models import Tagger as Tagger
     from rnnfast.metrics import (
         MAE as MAE,
         MSE as MSE,

@@ -12,6 +12,8 @@ DEMOS = {
     "text": "a character LSTM learns a text and writes its like (the default)",
     "forecast": "an LSTM forecasts a time series, against persistence",
     "digits": "an LSTM reads images of digits row by row",
+    "tagging": "a tagger learns the parts of speech, of words it never saw too",
+    "speech": "a bidirectional LSTM hears spoken digits, one by one or joined",
     "captions": "an LSTM spells the names of digits from their images, with attention",
     "poems": "an LSTM learns Chinese quatrains and their form",
     "translate": "an encoder and a decoder with attention learn to translate sentences",

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "rnnfast"
 FLOORS = (
     ("backend", "checks", "interrupts", "threads", "parameters", "rows"),
     ("_native", "cells", "reference"),
-    ("engine", "initializers"),
+    ("engine", "initializers", "limits"),
     ("layers",),
     ("stream",),
     (
@@ -29,6 +29,7 @@ FLOORS = (
         "generation",
         "gradient_check",
     ),
+    ("crf_loss", "ctc", "ctc_decoding"),
     ("io",),
     ("callbacks", "training", "trainer"),
     ("plotting",),

@@ -212,7 +212,8 @@ def test_attention_weights_are_those_of_the_steps(rng):
 @pytest.mark.parametrize(
     ("name", "place"),
     [
-        ("encoder.embedding.weight", r"output of layer encoder\.recurrent \(LSTM\)"),
+        ("encoder.embedding.weight", r"output of layer encoder\.embedding \(Embedding\), whose parameter weight is not"),
+        ("encoder.recurrent.bias_ih_l0", r"output of layer encoder\.recurrent \(LSTM\)"),
         ("bridge.0.c.weight", r"output of layer bridge\.0\.c \(Dense\), whose parameter weight is not finite"),
         ("decoder.attention.query.weight", r"output of layer decoder\.attention\.query \(Dense\)"),
         ("decoder.output.bias", r"output of layer decoder\.output \(Dense\)"),

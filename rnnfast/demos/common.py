@@ -21,6 +21,7 @@ from rnnfast.trainer import Trainer, TrainingError
 from rnnfast.training.history import History
 
 RAMP = " .:-=+*#%@"  # from nothing to all
+Model = TypeVar("Model", bound=Layer)
 
 
 class UserError(Exception):
@@ -99,17 +100,13 @@ def check_save(path: Path) -> Path:
     return target
 
 
-Model = TypeVar("Model", bound=Layer)
-
-
 def save_and_reload(model: Model, path: Path, extra: dict[str, Any], x: Any) -> Model:
     """Save a model, read it back, prove that it predicts the same for ``x``, and return what was read."""
     with told_in_one_line():
         save_model(model, path, extra)
     again = load_model(path)
     assert isinstance(again, type(model))
-    found, expected = (each(x)[0] if each.stateful else each(x) for each in (again, model))
-    if not np.array_equal(found, expected, equal_nan=True):
+    if not _same(again(x), model(x)):
         raise UserError(f"{path}: the model read back predicts something else")
     print(f"saved to {path} ({_bytes(path.stat().st_size)}); read back, it predicts the same")
     return again
@@ -207,6 +204,13 @@ def run_fit(fit: Callable[..., History], ticker: Ticker, updates: str, **options
     if history.reason == "interrupted":
         print("interrupted: going on with the model as it is")
     print(f"trained for {took:.1f} s: {ticker.done:,} updates of {updates}")
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Return whether two outputs, arrays or tuples of them, are equal to the bit."""
+    if isinstance(a, tuple):
+        return all(map(_same, a, b))
+    return np.array_equal(a, b, equal_nan=True) if a is not None else b is None
 
 
 def _bytes(size: int) -> str:

@@ -15,15 +15,17 @@ from rnnfast.checks import check_choice, check_size
 from rnnfast.io.errors import ModelFileError
 from rnnfast.layers.attention import Attention
 from rnnfast.layers.base import Layer
+from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
-from rnnfast.layers.pooling import Last, MaxPool, MeanPool
+from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
-from rnnfast.models import EncoderDecoder, LanguageModel, VectorToSequence
+from rnnfast.models import EncoderDecoder, LanguageModel, Tagger, VectorToSequence
 
 Config = Mapping[str, Any]
+_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 class Entry(NamedTuple):
@@ -59,15 +61,25 @@ def _product(*names: str) -> Callable[[Config], int]:
     return least
 
 
+def _tagger(config: Config) -> int:
+    """Return the numbers of the word table and of the recurrent layers, less their gates."""
+    width, hidden = _size(config, "word_dim", 64), _size(config, "hidden_size", 64)
+    total = _size(config, "num_words") * width
+    if config.get("num_characters") is not None:
+        inner, units = _size(config, "character_dim", 32), _size(config, "character_hidden", 32)
+        total += _size(config, "num_characters") * inner + 2 * units * (inner + units)
+        width += 2 * units
+    above = 3 * hidden * (_size(config, "num_layers", 1) - 1)
+    gates = _GATES[check_choice("cell", config.get("cell", "lstm"), tuple(_GATES))]
+    return total + 2 * gates * hidden * (width + hidden + above) + 2 * hidden * _size(config, "num_tags")
+
+
 def _attention(config: Config) -> int:
     query, memory = _size(config, "query_size"), _size(config, "memory_size")
     if config.get("score", "general") != "additive":
         return query * memory if config.get("score", "general") == "general" else 0
     units = query if config.get("attention_size") is None else _size(config, "attention_size")
     return units * (query + memory)
-
-
-_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 def _generative(given: Callable[[Config, int], int]) -> Callable[[Config], int]:
@@ -107,13 +119,16 @@ LAYERS: dict[str, Entry] = {
     "RNN": Entry(RNN, _recurrent(1)),
     "LSTM": Entry(LSTM, _recurrent(4)),
     "GRU": Entry(GRU, _recurrent(3)),
+    "CRF": Entry(CRF, _product("num_tags", "num_tags")),
     "Dense": Entry(Dense, _product("in_features", "out_features")),
     "Attention": Entry(Attention, _attention),
     "Embedding": Entry(Embedding, _product("num_embeddings", "embedding_dim")),
     "Dropout": Entry(Dropout, _nothing),
+    "Ends": Entry(Ends, _nothing),
     "Last": Entry(Last, _nothing),
     "MeanPool": Entry(MeanPool, _nothing),
     "MaxPool": Entry(MaxPool, _nothing),
+    "Tagger": Entry(Tagger, _tagger),
     "LanguageModel": Entry(LanguageModel, _generative(lambda config, gates: 0)),
     "VectorToSequence": Entry(VectorToSequence, _generative(lambda config, gates: _size(config, "vector_size"))),
     "EncoderDecoder": Entry(EncoderDecoder, _generative(_source)),

@@ -27,7 +27,14 @@ class Pairs(Samples):
     """
 
     def __init__(
-        self, model: Any, x: Any, y: Any, lengths: Any, mask: Any, names: tuple[str, str] = ("x", "y")
+        self,
+        model: Any,
+        x: Any,
+        y: Any,
+        lengths: Any,
+        mask: Any,
+        names: tuple[str, str] = ("x", "y"),
+        aligned: bool = True,
     ) -> None:
         name_x, name_y = names
         given, target = _both(name_x, x, f"the inputs of {type(model).__name__}")
@@ -37,7 +44,7 @@ class Pairs(Samples):
         part = part_of(self.given, self.given_lengths, self._given_timed)
         with told_of(f"{name_x}[0], {shown(self.given)}, does not suit the model, here tried on a part"):
             model((part, np.zeros((1, 1), np.int64)))
-        super().__init__(_Given(model, part), target, y, own[1], mask, (f"{name_x}[1]", name_y))
+        super().__init__(_Given(model, part), target, y, own[1], mask, (f"{name_x}[1]", name_y), aligned)
         if len(self.given) != len(self.x):
             raise ValueError(
                 f"{name_x} must have as many entries in both of its parts; got {len(self.given)} and {len(self.x)}"
@@ -81,10 +88,12 @@ class _Given:
         return self._model((self._given, x))
 
 
-def samples_of(model: Layer, x: Any, y: Any, lengths: Any, mask: Any, names: tuple[str, str] = ("x", "y")) -> Samples:
+def samples_of(
+    model: Layer, x: Any, y: Any, lengths: Any, mask: Any, names: tuple[str, str] = ("x", "y"), aligned: bool = True
+) -> Samples:
     """Return the samples for a model of one input or of two."""
     kind = Pairs if model.inputs == 2 else Samples
-    return kind(model, x, y, lengths, mask, names)
+    return kind(model, x, y, lengths, mask, names, aligned)
 
 
 def _both(name: str, value: Any, what: str) -> tuple[Any, Any]:
