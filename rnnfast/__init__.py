@@ -36,11 +36,19 @@ _HOMES = {
         "MaxPool",
         "MeanPool",
         "Sequential",
+        "checkpointed",
     ),
-    "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
+    "losses": (
+        "Huber",
+        "MeanAbsolute",
+        "MeanSquared",
+        "SigmoidCrossEntropy",
+        "SoftmaxCrossEntropy",
+        "balanced_class_weight",
+    ),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
-    "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
+    "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "ScheduledSampling", "StepDecay", "WarmUp"),
     "stream": ("Stream",),
     "threads": ("get_num_threads", "limit_threads", "set_num_threads"),
     "trainer": ("Trainer", "TrainingError"),
@@ -95,6 +103,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         MaxPool as MaxPool,
         MeanPool as MeanPool,
         Sequential as Sequential,
+        checkpointed as checkpointed,
     )
     from rnnfast.losses import (
         Huber as Huber,
@@ -102,6 +111,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         MeanSquared as MeanSquared,
         SigmoidCrossEntropy as SigmoidCrossEntropy,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy,
+        balanced_class_weight as balanced_class_weight,
     )
     from rnnfast.metrics import (
         MAE as MAE,
@@ -118,6 +128,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         Cosine as Cosine,
         OneCycle as OneCycle,
         Plateau as Plateau,
+        ScheduledSampling as ScheduledSampling,
         StepDecay as StepDecay,
         WarmUp as WarmUp,
     )

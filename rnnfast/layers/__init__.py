@@ -5,6 +5,7 @@ import rnnfast._native.dense
 import rnnfast._native.ops
 import rnnfast._native.unroll
 from rnnfast.layers.base import Layer
+from rnnfast.layers.chunks import checkpointed
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
@@ -24,4 +25,5 @@ __all__ = [
     "MaxPool",
     "MeanPool",
     "Sequential",
+    "checkpointed",
 ]

@@ -33,9 +33,12 @@ class Layer:
         This layer's own arrays, by torch's names.
     stateful : bool
         Whether calls take and return a state.
+    takes_target : bool
+        Whether ``forward`` takes ``target=`` and ``teacher=``: what should come out may be fed back in training.
     """
 
     stateful: ClassVar[bool] = False
+    takes_target: ClassVar[bool] = False
 
     params: Parameters
 
