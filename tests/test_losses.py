@@ -221,7 +221,7 @@ def test_numbers_known_by_heart():
 def test_a_bad_prediction_shows_in_the_value():
     for loss in CASES.values():
         for bad in (np.nan, np.inf):
-            pred, target = draw(loss, (2, 3))
+            pred, target = draw(loss, (2, 5))
             pred[1, 1] = bad
             for backend in BACKENDS:
                 with use_backend(backend), np.errstate(all="ignore"):

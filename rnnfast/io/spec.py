@@ -80,7 +80,10 @@ def describe(layer: Layer) -> dict[str, Any]:
         return {"class": "Sequential", "layers": [describe(child) for child in layer.children().values()]}
     name = type(layer).__name__
     if name not in LAYERS or type(layer) is not LAYERS[name].cls:
-        raise TypeError(f"model must consist of {', '.join([*LAYERS, 'Sequential'])}; got {name}")
+        raise TypeError(
+            f"model must consist of {', '.join([*LAYERS, 'Sequential'])}; got {name}, of whose program a file has "
+            "nothing: keep model.state_dict(), and load_state_dict it into a model built anew"
+        )
     return {"class": name, "config": layer.config()}
 
 

@@ -5,6 +5,7 @@ import rnnfast._native.dense
 import rnnfast._native.ops
 import rnnfast._native.unroll
 from rnnfast.layers.base import Layer
+from rnnfast.layers.cell import Cell, CellLayer
 from rnnfast.layers.chunks import checkpointed
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
@@ -17,6 +18,8 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Cell",
+    "CellLayer",
     "Dense",
     "Dropout",
     "Embedding",

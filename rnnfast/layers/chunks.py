@@ -2,8 +2,10 @@
 
 What a recurrent layer keeps for its backward pass grows with the number of steps. Here only the states between chunks
 of time are kept; the backward pass goes through the chunks from the last to the first and does each of them again,
-from its kept state, to get its pullback. Memory is then that of T / chunk states and one chunk instead of T steps, and one forward pass more, about a third of the work of a training step, is what it costs (Chen et al. 2016,
-"Training deep nets with sublinear memory cost"; Gruslys et al. 2016, "Memory-efficient backpropagation through time").
+from its kept state, to get its pullback. Memory is then that of one chunk, and of a state for each chunk, instead of
+all steps; a forward pass more, about a third of the work of a training step at most, is what it costs (Chen et al.
+2016, "Training deep nets with sublinear memory cost"; Gruslys et al. 2016, "Memory-efficient backpropagation through
+time"). Where the memory of all steps is more than the caches hold, most of that comes back.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from rnnfast.checks import as_array, check_generator, check_lengths, check_size
 from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.states import zeros_like
-
 
 LEAST = 256  # steps of a chunk, where the user does not say
 

@@ -14,7 +14,7 @@ from rnnfast.layers.base import Gradients, Layer
 
 
 class Average:
-    """A running mean of parameters: ``a = d a + (1 - d) p`` at update t = 0, 1, ..., with ``d = min(decay, t / (t + 10))``.
+    """A running mean of parameters: ``a = d a + (1 - d) p`` at update t from 0, ``d = min(decay, t / (t + 10))``.
 
     The first updates weigh more than the decay says, so that early parameters are soon forgotten; the initial ones do
     not count at all.
