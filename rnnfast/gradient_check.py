@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -50,6 +51,7 @@ def gradcheck(
     rtol: float = 1e-6,
     directions: int = 2,
     seed: int = 0,
+    options: Mapping[str, Any] | None = None,
 ) -> GradcheckResult:
     """Compare a layer's pullback with central differences in float64.
 
@@ -76,6 +78,8 @@ def gradcheck(
         Number of random directions for each array.
     seed : int, default 0
         Of the directions, and of the layer's dropout, which is the same in every evaluation.
+    options : mapping, optional
+        Further arguments of the layer's ``forward``, such as ``{"target": y, "teacher": 0.5}``.
 
     Returns
     -------
@@ -98,7 +102,7 @@ def gradcheck(
         x = x.astype(np.float64)
 
     def run() -> tuple[Any, Any]:
-        extra = {"state": state} if layer.stateful else {}
+        extra = {**(options or {}), **({"state": state} if layer.stateful else {})}
         return layer.forward(x, lengths=lengths, rng=np.random.default_rng(seed), **extra)
 
     out, pullback = run()

@@ -16,6 +16,7 @@ from rnnfast.io import ModelFileError, load_model, save_model, spec
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.feedback import Jordan
 from rnnfast.layers.pooling import Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
@@ -33,6 +34,7 @@ MAKERS = {
     "Last": lambda dtype: Last(),
     "MeanPool": lambda dtype: MeanPool(),
     "MaxPool": lambda dtype: MaxPool(),
+    "Jordan": lambda dtype: Jordan(3, 4, 2, "relu", "sigmoid", "softmax", bias=False, dtype=dtype),
 }
 
 

@@ -10,6 +10,7 @@ from rnnfast.layers.chunks import checkpointed
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.feedback import Jordan, OutputFeedback
 from rnnfast.layers.pooling import Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
@@ -23,10 +24,12 @@ __all__ = [
     "Dense",
     "Dropout",
     "Embedding",
+    "Jordan",
     "Last",
     "Layer",
     "MaxPool",
     "MeanPool",
+    "OutputFeedback",
     "Sequential",
     "checkpointed",
 ]

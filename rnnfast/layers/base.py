@@ -33,12 +33,9 @@ class Layer:
         This layer's own arrays, by torch's names.
     stateful : bool
         Whether calls take and return a state.
-    takes_target : bool
-        Whether ``forward`` takes ``target=`` and ``teacher=``: what should come out may be fed back in training.
     """
 
     stateful: ClassVar[bool] = False
-    takes_target: ClassVar[bool] = False
 
     params: Parameters
 
@@ -48,6 +45,11 @@ class Layer:
     @property
     def pools(self) -> bool:
         """Whether the result has no time axis any more, so that lengths mean nothing to what follows."""
+        return False
+
+    @property
+    def takes_target(self) -> bool:
+        """Whether ``forward`` takes ``target=`` and ``teacher=``: what should come out may be fed back in training."""
         return False
 
     def __call__(self, x: Any, *, lengths: Any = None) -> Any:

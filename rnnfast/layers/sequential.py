@@ -56,6 +56,11 @@ class Sequential(Layer):
         """Whether one of the layers takes away the time axis."""
         return any(layer.pools for layer in self.layers)
 
+    @property
+    def takes_target(self) -> bool:
+        """Whether one of the layers may be fed with the target."""
+        return any(layer.takes_target for layer in self.layers)
+
     def __len__(self) -> int:
         return len(self.layers)
 
@@ -91,7 +96,14 @@ class Sequential(Layer):
         return x, tuple(states)
 
     def forward(
-        self, x: Any, state: Any = None, *, lengths: Any = None, rng: np.random.Generator | None = None
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        rng: np.random.Generator | None = None,
+        target: Any = None,
+        teacher: float = 1.0,
     ) -> tuple[Any, Pullback]:
         """Return ``((y, state), pullback)``.
 
@@ -105,6 +117,8 @@ class Sequential(Layer):
             Valid steps of each sequence.
         rng : numpy.random.Generator, optional
             For dropout; fresh entropy if None.
+        target, teacher : optional
+            For layers that are fed with their outputs; see `OutputFeedback`.
 
         Returns
         -------
@@ -129,7 +143,8 @@ class Sequential(Layer):
         for k, (layer, own) in enumerate(zip(self.layers, self.split_state("state", state), strict=True)):
             try:
                 if layer.stateful:
-                    (x, own), pullback = layer.forward(x, own, lengths=lengths, rng=rng)  # type: ignore[misc]
+                    more = {"target": target, "teacher": teacher} if layer.takes_target else {}
+                    (x, own), pullback = layer.forward(x, own, lengths=lengths, rng=rng, **more)  # type: ignore[misc]
                 elif self._feeds_recurrent(k):
                     x, pullback = layer.forward_lookup(x)  # type: ignore[attr-defined]
                 else:
