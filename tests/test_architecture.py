@@ -18,6 +18,7 @@ FLOORS = (
     ("layers",),
     ("stream",),
     ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradient_check"),
+    ("diagnostics",),
     ("io",),
     ("callbacks", "training", "trainer"),
     ("plotting",),
