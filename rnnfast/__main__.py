@@ -12,6 +12,10 @@ DEMOS = {
     "text": "a character LSTM learns a text and writes its like (the default)",
     "forecast": "an LSTM forecasts a time series, against persistence",
     "digits": "an LSTM reads images of digits row by row",
+    "adding": "plain network, LSTM and GRU add two numbers over a hundred steps, side by side",
+    "memory": "the same recall symbols after a pause",
+    "reviews": "a bidirectional LSTM tells praise from panning, against word counts",
+    "pollution": "an LSTM forecasts air pollution from weather with gaps, against ridge regression",
 }
 
 
@@ -86,7 +90,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         epilog="Without a name it is 'text'. 'python -m rnnfast demo NAME --help' lists the options.",
     )
     commands.add_parser("info", help="version, instruction set, threads, backend")
-    names = demo.add_subparsers(dest="demo", required=True, metavar="{text,forecast,digits}")
+    names = demo.add_subparsers(dest="demo", required=True, metavar="{" + ",".join(DEMOS) + "}")
     for name, summary in DEMOS.items():
         sub = names.add_parser(
             name,
