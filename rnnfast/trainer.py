@@ -122,7 +122,7 @@ class Trainer:
         self.seed = check_size("seed", seed, 0)
         self.accumulate = check_size("accumulate", accumulate)
         self.average = None if ema is None else Average(model, ema)
-        self.teacher = _check_teacher(teacher)
+        self.teacher = _check_teacher(model, teacher)
         manner = Manner(_check_checkpoint(model, checkpoint), self.teacher(0))
         self.one = Step(model, loss, optimizer, self.clip_norm, self.clip_value, self.accumulate, self.average, manner)
         self.epoch = 0
@@ -292,6 +292,8 @@ class Trainer:
             raise ValueError(f"back must be at least steps, {steps}; got {back}")
         feed = self._stream(inputs, targets, streams, steps, check_size("epochs", epochs) == 1)
         if back is not None:
+            if not self.model.stateful:
+                raise ValueError(f"back needs a model with a state that gradients go back through; got {self.model!r}")
             feed = LookBack(feed, back)
         measured = None
         if validation_data is not None:
@@ -470,11 +472,13 @@ class Trainer:
         return ChunkFeed(inputs, once, names[0])
 
 
-def _check_teacher(teacher: Any) -> Callable[[int], float]:
+def _check_teacher(model: Layer, teacher: Any) -> Callable[[int], float]:
     """Return the teacher's share as a function of the updates done, or raise."""
+    share = 0.0 if isinstance(teacher, ScheduledSampling) else check_number("teacher", teacher, 0, 1)
+    if share < 1 and not model.takes_target:
+        raise ValueError(f"teacher is for models that are fed with their outputs; got {model!r}")
     if isinstance(teacher, ScheduledSampling):
         return teacher
-    share = check_number("teacher", teacher, 0, 1)
     return lambda step: share
 
 

@@ -103,16 +103,19 @@ def test_bad_lengths_of_truncation():
         trainer.fit_stream(symbols, streams=1, steps=8, back=4, progress=False)
     with pytest.raises(ValueError, match="back must be at least 1"):
         trainer.fit_stream(symbols, streams=1, steps=8, back=0, progress=False)
+    with pytest.raises(ValueError, match="back needs a model with a state"):
+        Trainer(Dense(2, 2), MeanSquared(), SGD(0.1)).fit_stream(np.ones((9, 2)), streams=1, back=64, progress=False)
     with pytest.raises(ValueError, match="at least the 9 steps of a chunk; got 8"):
         trainer.fit_stream([(np.zeros((1, 9), int), np.zeros((1, 9), int))], back=8, progress=False)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_fault_within_a_window_is_found():
+@pytest.mark.parametrize("checkpoint", [False, 2])
+def test_a_fault_within_a_window_is_found(checkpoint):
     model = reader()
     model.layers[1].weight_hh_l0 = np.full((16, 4), np.inf)
     with pytest.raises(TrainingError, match=r"layer 1 \(LSTM\), whose parameter weight_hh_l0"):
-        Trainer(model, SoftmaxCrossEntropy(), SGD(0.1)).fit_stream(
+        Trainer(model, SoftmaxCrossEntropy(), SGD(0.1), checkpoint=checkpoint).fit_stream(
             np.arange(40) % SYMBOLS, streams=1, steps=4, back=9, progress=False
         )
 
@@ -313,7 +316,8 @@ def test_the_share_of_the_teacher():
         (lambda: ScheduledSampling("linear", 1, least=2), ValueError, "least must lie"),
         (lambda: Trainer(reader(), MeanSquared(), SGD(0.1), accumulate=0), ValueError, "accumulate"),
         (lambda: Trainer(reader(), MeanSquared(), SGD(0.1), ema=1.0), ValueError, "ema"),
-        (lambda: Trainer(reader(), MeanSquared(), SGD(0.1), teacher=1.1), ValueError, "teacher"),
+        (lambda: Trainer(reader(), MeanSquared(), SGD(0.1), teacher=1.1), ValueError, "teacher must lie"),
+        (lambda: Trainer(reader(), MeanSquared(), SGD(0.1), teacher=0.5), ValueError, "fed with their outputs"),
         (lambda: Trainer(reader(), MeanSquared(), SGD(0.1), checkpoint=0), ValueError, "checkpoint"),
         (lambda: Trainer(Dense(2, 2), MeanSquared(), SGD(0.1), checkpoint=5), TypeError, "checkpoint does not suit"),
     ],

@@ -62,7 +62,8 @@ def find_fault(
     for name, layer in leaves(model):
         _watch(layer, f"layer {name} ({type(layer).__name__})" if name else type(layer).__name__, found)
     with np.errstate(all="ignore"):
-        pred, _, pullback = forward(model, batch, state, rng, manner)
+        # In one piece: chunks of gradient checkpointing are done in inference, where nothing watches.
+        pred, _, pullback = forward(model, batch, state, rng, manner._replace(chunk=None))
         if found:
             return found[0]
         value, loss_pullback = loss.forward(pred, batch.target, mask=batch.mask, lengths=batch.loss_lengths)
