@@ -17,6 +17,10 @@ DEMOS = {
     "captions": "an LSTM spells the names of digits from their images, with attention",
     "poems": "an LSTM learns Chinese quatrains and their form",
     "translate": "an encoder and a decoder with attention learn to translate sentences",
+    "adding": "plain network, LSTM and GRU add two numbers over a hundred steps, side by side",
+    "memory": "the same recall symbols after a pause",
+    "reviews": "a bidirectional LSTM tells praise from panning, against word counts",
+    "pollution": "an LSTM forecasts air pollution from weather with gaps, against ridge regression",
 }
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from rnnfast.checks import FloatArray, check_number, check_size
 from rnnfast.layers.base import Gradients, Layer
+from rnnfast.layers.states import map_state, state_leaves
 
 
 class GradcheckResult:
@@ -49,6 +51,7 @@ def gradcheck(
     rtol: float = 1e-6,
     directions: int = 2,
     seed: int = 0,
+    options: Mapping[str, Any] | None = None,
 ) -> GradcheckResult:
     """Compare a layer's pullback with central differences in float64.
 
@@ -75,6 +78,8 @@ def gradcheck(
         Number of random directions for each array.
     seed : int, default 0
         Of the directions, and of the layer's dropout, which is the same in every evaluation.
+    options : mapping, optional
+        Further arguments of the layer's ``forward``, such as ``{"target": y, "teacher": 0.5}``.
 
     Returns
     -------
@@ -95,18 +100,18 @@ def gradcheck(
     x = tuple(map(_floating, x)) if layer.inputs > 1 else _floating(x)
 
     def run() -> tuple[Any, Any]:
-        extra = {"state": state} if layer.stateful else {}
+        extra = {**(options or {}), **({"state": state} if layer.stateful else {})}
         return layer.forward(x, lengths=lengths, rng=np.random.default_rng(seed), **extra)
 
     out, pullback = run()
     if layer.stateful and state is None:
-        state = _map(np.zeros_like, out[1])
+        state = map_state(np.zeros_like, out[1])
     elif layer.stateful:
-        state = _map(lambda s: np.array(s, np.float64), state)
-    weights = _map(lambda y: rng.standard_normal(np.shape(y)), out)
+        state = map_state(lambda s: np.array(s, np.float64), state)
+    weights = map_state(lambda y: rng.standard_normal(np.shape(y)), out)
 
     def value() -> float:
-        pairs = zip(_leaves(run()[0]), _leaves(weights), strict=True)
+        pairs = zip(state_leaves(run()[0]), state_leaves(weights), strict=True)
         return float(sum(np.vdot(y, u) for (_, y), (_, u) in pairs))
 
     grads: Gradients = {}
@@ -117,10 +122,11 @@ def gradcheck(
     scale = 1e-4 * (1.0 + abs(value()))
 
     errors = {}
-    for (name, part), (_, gradient) in zip(_leaves(x, "x"), _leaves(dx, skip=False), strict=True):
+    # A layer of several inputs gives a gradient, or None, for each; one of a single input gives its own.
+    for (name, part), gradient in zip(state_leaves(x, "x"), dx if isinstance(x, tuple) else (dx,), strict=True):
         if part.dtype.kind == "f":
             errors[name] = _compare(part, gradient, value, rng, eps, directions, scale)
-    for (name, part), (_, gradient) in zip(_leaves(state, "state"), _leaves(dstate), strict=True):
+    for (name, part), (_, gradient) in zip(state_leaves(state, "state"), state_leaves(dstate), strict=True):
         errors[name] = _compare(part, gradient, value, rng, eps, directions, scale)
     for name in layer.parameters():
         with layer.update() as arrays:
@@ -157,20 +163,6 @@ def _compare(
         array[...] = original
     difference, one, other = (float(np.linalg.norm(a)) for a in (found - expected, found, expected))
     return difference / max(one, other, scale)
-
-
-def _map(f: Any, tree: Any) -> Any:
-    """Return nested tuples with f of every array in them; None stays."""
-    if isinstance(tree, tuple):
-        return tuple(_map(f, branch) for branch in tree)
-    return None if tree is None else f(tree)
-
-
-def _leaves(tree: Any, name: str = "", skip: bool = True) -> list[tuple[str, Any]]:
-    """Return the arrays of nested tuples with their names, without (``skip``) or with what is None."""
-    if isinstance(tree, tuple):
-        return [leaf for k, branch in enumerate(tree) for leaf in _leaves(branch, f"{name}[{k}]", skip)]
-    return [] if tree is None and skip else [(name, tree)]
 
 
 def _floating(x: Any) -> Any:

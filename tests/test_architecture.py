@@ -30,6 +30,7 @@ FLOORS = (
         "gradient_check",
     ),
     ("crf_loss", "ctc", "ctc_decoding"),
+    ("diagnostics",),
     ("io",),
     ("callbacks", "training", "trainer"),
     ("plotting",),

@@ -18,6 +18,7 @@ from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.feedback import Jordan
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
@@ -47,6 +48,7 @@ MAKERS = {
     "EncoderDecoder": lambda dtype: EncoderDecoder(
         9, 8, 4, 6, "gru", 5, 2, 2, False, "additive", 7, "context", dropout=0.25, dtype=dtype
     ),
+    "Jordan": lambda dtype: Jordan(3, 4, 2, "relu", "sigmoid", "softmax", bias=False, dtype=dtype),
 }
 
 

@@ -402,6 +402,16 @@ def test_the_last_part_of_pairs_is_split_off():
     assert sorted(batch.x[0][:, 0]) == list(range(17, 23)) == sorted(batch.x[1][:, 0])
 
 
+def test_weights_of_pairs_stay_with_them():
+    samples = pairs("lists")
+    own = np.arange(23.0)
+    weighted = samples_of(READER, (samples.given, samples.x), samples.y, None, None, weight=own)
+    for batch in BatchFeed(weighted, 4).batches(np.random.default_rng(0)):
+        assert np.array_equal(batch.mask[:, 0], batch.rows)
+        assert batch.weight == (batch.rows * samples.lengths[batch.rows]).sum()
+    assert np.array_equal(weighted.split(0.25)[1].weight, own[17:])
+
+
 def test_models_tell_what_they_take():
     assert isinstance(samples_of(READER, ([[1, 2]], [[3]]), [[4]], None, None), Pairs)
     assert type(samples_of(STEPWISE, np.zeros((1, 2, 2)), None, None, None)) is Samples

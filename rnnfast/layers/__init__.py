@@ -8,10 +8,13 @@ import rnnfast._native.ops
 import rnnfast._native.recurrent
 from rnnfast.layers.attention import Attention
 from rnnfast.layers.base import Layer
+from rnnfast.layers.cell import Cell, CellLayer
+from rnnfast.layers.chunks import checkpointed
 from rnnfast.layers.crf import CRF, Chain
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.feedback import Jordan, OutputFeedback
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
@@ -22,14 +25,19 @@ __all__ = [
     "LSTM",
     "RNN",
     "Attention",
+    "Cell",
+    "CellLayer",
     "Chain",
     "Dense",
     "Dropout",
     "Embedding",
     "Ends",
+    "Jordan",
     "Last",
     "Layer",
     "MaxPool",
     "MeanPool",
+    "OutputFeedback",
     "Sequential",
+    "checkpointed",
 ]

@@ -22,8 +22,8 @@ class Pairs(Samples):
         Takes two inputs; tried on one step of each.
     x, y, lengths, mask
         As in ``Trainer.fit``; y None where only predictions are wanted.
-    names : tuple of str
-        What the user calls x and y.
+    names, aligned, weight
+        As in `Samples`.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Pairs(Samples):
         mask: Any,
         names: tuple[str, str] = ("x", "y"),
         aligned: bool = True,
+        weight: Any = None,
     ) -> None:
         name_x, name_y = names
         given, target = _both(name_x, x, f"the inputs of {type(model).__name__}")
@@ -44,7 +45,7 @@ class Pairs(Samples):
         part = part_of(self.given, self.given_lengths, self._given_timed)
         with told_of(f"{name_x}[0], {shown(self.given)}, does not suit the model, here tried on a part"):
             model((part, np.zeros((1, 1), np.int64)))
-        super().__init__(_Given(model, part), target, y, own[1], mask, (f"{name_x}[1]", name_y), aligned)
+        super().__init__(_Given(model, part), target, y, own[1], mask, (f"{name_x}[1]", name_y), aligned, weight)
         if len(self.given) != len(self.x):
             raise ValueError(
                 f"{name_x} must have as many entries in both of its parts; got {len(self.given)} and {len(self.x)}"
@@ -89,11 +90,18 @@ class _Given:
 
 
 def samples_of(
-    model: Layer, x: Any, y: Any, lengths: Any, mask: Any, names: tuple[str, str] = ("x", "y"), aligned: bool = True
+    model: Layer,
+    x: Any,
+    y: Any,
+    lengths: Any,
+    mask: Any,
+    names: tuple[str, str] = ("x", "y"),
+    aligned: bool = True,
+    weight: Any = None,
 ) -> Samples:
     """Return the samples for a model of one input or of two."""
     kind = Pairs if model.inputs == 2 else Samples
-    return kind(model, x, y, lengths, mask, names, aligned)
+    return kind(model, x, y, lengths, mask, names, aligned, weight)
 
 
 def _both(name: str, value: Any, what: str) -> tuple[Any, Any]:
