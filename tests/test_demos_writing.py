@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import argparse
 import gzip
+import math
+import os
 import re
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,16 @@ from rnnfast.demos import captions, poems, quatrains, sentences, translate
 from rnnfast.demos.word_by_word import WordByWord
 from rnnfast.io import load_model
 from rnnfast.models import EncoderDecoder, LanguageModel, VectorToSequence
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("RNNFAST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def data(name):
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there; set RNNFAST_DATA to the folder that has it")
+    return path
 
 
 def run(capsys, *arguments):
@@ -197,3 +210,69 @@ def test_teacher_forcing():
     ):
         with pytest.raises(error, match=match):
             teacher_forcing(sequences, **{"start": 1, "end": 0, **options})
+
+
+def number(pattern, text):
+    found = re.search(pattern, text)
+    assert found, text
+    return float(found[1].replace(",", ""))
+
+
+def first_lines(path, count):
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [next(file).rstrip("\n") for _ in range(count)]
+
+
+def test_translate_a_part_of_the_real_sentences(tmp_path, capsys):
+    sides = {"source": "train.de", "target": "train.en", "test_source": "val.de", "test_target": "val.en"}
+    lines = {
+        side: first_lines(data(f"multi30k-{name}.gz"), 300 if "test" not in side else 20)
+        for side, name in sides.items()
+    }
+    options = ["--epochs", 3, "--hidden", 24, "--save", tmp_path / "m.npz"]
+    code, out, _ = run(capsys, "demo", "translate", *files(tmp_path, **lines), *options)
+    assert code == 0 and "300 and 20 for the test" in out and "as they should be: beam of 5" in out
+    # All words alike would be the logarithm of their number.
+    assert number(r"test: ([\d.]+) nats", out) < math.log(number(r"words: [\d,]+ and ([\d,]+)", out))
+
+
+def test_poems_of_the_real_file(tmp_path, capsys):
+    poems = quatrains.from_file(data("tang-quatrains.tsv"))
+    assert (len(poems.train), len(poems.test)) == (7200, 800) and all(map(quatrains.keeps_form, poems.train))
+    (tmp_path / "p.txt").write_text("\n".join(poems.train[:300]), encoding="utf-8")
+    options = [
+        "--poems",
+        tmp_path / "p.txt",
+        "--epochs",
+        6,
+        "--hidden",
+        32,
+        "--samples",
+        4,
+        "--begin",
+        poems.train[0][:2],
+    ]
+    code, out, _ = run(capsys, "demo", "poems", *options, "--save", tmp_path / "m.npz")
+    assert code == 0 and "270 and 30 for the test" in out and poems.train[0][:2] in out.partition("what it writes")[2]
+    assert number(r"test: ([\d.]+) nats", out) < math.log(number(r"([\d,]+) characters,", out))
+
+
+def test_captions_of_real_digits(tmp_path, capsys):
+    for kind, head, size in (("images", 16, 784), ("labels", 8, 1)):
+        with gzip.open(data(f"mnist-10k-{kind}-idx{3 if kind == 'images' else 1}-ubyte.gz")) as file:
+            whole = file.read(head + 1000 * size)
+        (tmp_path / kind).write_bytes(whole[:4] + (1000).to_bytes(4, "big") + whole[8:])
+    options = [
+        "--images",
+        tmp_path / "images",
+        "--labels",
+        tmp_path / "labels",
+        "--epochs",
+        6,
+        "--model",
+        "vector",
+        "--hidden",
+        40,
+    ]
+    code, out, _ = run(capsys, "demo", "captions", *options, "--save", tmp_path / "m.npz")
+    assert code == 0 and number(r"test: ([\d.]+)% of 200 named rightly", out) > 3 * number(r"same name: ([\d.]+)%", out)
