@@ -268,11 +268,11 @@ def test_captions_of_real_digits(tmp_path, capsys):
         "--labels",
         tmp_path / "labels",
         "--epochs",
-        6,
+        8,
         "--model",
         "vector",
         "--hidden",
-        40,
+        64,
     ]
     code, out, _ = run(capsys, "demo", "captions", *options, "--save", tmp_path / "m.npz")
     assert code == 0 and number(r"test: ([\d.]+)% of 200 named rightly", out) > 3 * number(r"same name: ([\d.]+)%", out)
