@@ -42,7 +42,7 @@ examples:
 
 EPOCHS = 5
 SECONDS = 600.0
-BATCH = 64
+BATCH = 32
 MADE_UP, HELD_OUT = 3000, 300
 UNKNOWN, START, END = "<unk>", "<s>", "</s>"
 Numbers = list[NDArray[np.int64]]
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace) -> int:
 
     model = build(args, languages, seeds[1])
     kind = f"{args.attention} attention" + ("" if args.feeding == "none" else f" feeding its {args.feeding}")
-    print(f"network: BiLSTM, LSTM {args.hidden}, {kind}, {model.num_parameters():,} parameters")
+    print(f"network: BiLSTM, LSTM {args.hidden}, {kind}, tied embedding, {model.num_parameters():,} parameters")
     fit(model, args, languages, train, test)
 
     sources, _ = pad_sequences(test[0][:20])
@@ -155,6 +155,7 @@ def build(args: argparse.Namespace, languages: Languages, seed: int) -> EncoderD
         encoder_hidden_size=-(-args.hidden // 2),
         attention=args.attention,
         feeding=None if args.feeding == "none" else args.feeding,
+        tied=True,
         dropout=dropout,
         seed=seed,
     )
