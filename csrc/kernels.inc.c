@@ -9,6 +9,7 @@
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"
 #include "cells/rnn.inc.c"
+#include "scan.inc.c"
 
 static const rf_cell *const cells[] = {&rnn_tanh, &rnn_relu, &rnn_sigmoid, &lstm, &gru, &gru_reset_before, NULL};
 
@@ -18,6 +19,7 @@ const rf_ops RF(ops) = {
     .itemsize = sizeof(real),
     .width = W,
     .cells = cells,
+    .scans = scans,
 
     .product = RF(product),
     .outer_scratch = RF(outer_scratch),
@@ -29,6 +31,8 @@ const rf_ops RF(ops) = {
     .pack_rows = RF(pack_rows),
     .unpack_add = RF(unpack_add),
     .fill_slots = RF(fill_slots),
+
+    .hold = RF(hold),
 
     .softmax_xent = RF(softmax_xent),
     .sigmoid_xent = RF(sigmoid_xent),
