@@ -3,7 +3,8 @@
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport Run, split
 from rnnfast._native.rows cimport Lengths
-from rnnfast._native.unroll cimport backward_sizes, forward_sizes, set_forward
+from rnnfast._native.unroll cimport forward_sizes, set_forward
+from rnnfast._native.unroll_backward cimport backward_sizes
 
 
 cdef Py_ssize_t panels_size(Packed packed, int which, bint backward) noexcept:
