@@ -12,8 +12,8 @@ PACKAGE = ROOT / "rnnfast"
 
 # From the ground up; a name stands for a module or for a folder with all it holds.
 FLOORS = (
-    ("backend", "checks", "interrupts", "threads", "parameters", "rows"),
-    ("_native", "cells", "reference"),
+    ("backend", "checks", "interrupts", "threads", "parameters", "rows", "window"),
+    ("_native", "cells", "scans", "reference"),
     ("engine", "initializers"),
     ("layers",),
     ("stream",),
@@ -26,7 +26,7 @@ FLOORS = (
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
 # The reference path is read beside a textbook: nothing stands between it and NumPy.
-REFERENCE_MAY_IMPORT = {"numpy", "rnnfast.cells", "rnnfast.checks", "rnnfast.reference"}
+REFERENCE_MAY_IMPORT = {"numpy", "rnnfast.cells", "rnnfast.checks", "rnnfast.reference", "rnnfast.window"}
 # Imported within the function that needs them, so that `import rnnfast` stays cheap and they stay optional.
 ON_USE_ONLY = {"matplotlib", "onnx", "onnxruntime", "safetensors", "scipy", "sklearn", "torch", "tqdm"}
 

@@ -274,7 +274,7 @@ cdef class Saved:
 
 
 cdef char* data_of(cnp.ndarray array) noexcept:
-    return cnp.PyArray_BYTES(array)
+    return <char*> cnp.PyArray_DATA(array)
 
 
 cdef bint plain(cnp.ndarray array) noexcept:
@@ -304,9 +304,9 @@ cdef object padded(object values, Py_ssize_t rows, Py_ssize_t columns, object dt
     return out
 
 
-def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save, noise=None):
+def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save):
     """Run one direction of one layer over a batch; see rnnfast.reference.scan for what everything is."""
-    cdef ScanPacked packed = scan_packed(cell, weights)
+    cdef ScanPacked packed = scan_packed(weights)
     cdef Saved saved = Saved()
     cdef Job* job = &saved.job
     cdef Memory scratch = Memory()
@@ -314,6 +314,7 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
     cdef double work
     cdef cnp.ndarray y = out if plain(out) else np.empty((<object> out).shape, out.dtype)
     cdef Py_ssize_t own
+    noise = weights["noise"]
     memset(job, 0, sizeof(Job))
     saved.packed, saved.memory, saved.reverse, saved.keep = packed, Memory(), reverse, []
     set_job(job, packed, cnp.PyArray_DIM(out, 0), cnp.PyArray_DIM(out, 1), lengths, saved)
@@ -332,7 +333,7 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
     else:
         set_input(saved, x)
     job.save, job.descending, job.bias, job.v = save, reverse, packed.bias, packed.vectors
-    job.scale = cell.scale if noise is None or save else 1 - noise[0]
+    job.scale = weights["cell"].scale if noise is None or save else 1 - noise[0]
     job.product = packed.product[0]
     job.product.lda, job.product.ld_init = job.ld_x, 0
     job.y, job.y_row, job.y_step = data_of(y), cnp.PyArray_STRIDE(y, 0), cnp.PyArray_STRIDE(y, 1)

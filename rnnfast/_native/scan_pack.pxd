@@ -19,4 +19,4 @@ cdef class ScanPacked:
     cdef int make_product(self, int backward) except -1
 
 
-cdef ScanPacked scan_packed(object cell, object weights)
+cdef ScanPacked scan_packed(object weights)

@@ -113,11 +113,11 @@ cdef class ScanPacked:
         return 0
 
 
-cdef ScanPacked scan_packed(object cell, object weights):
+cdef ScanPacked scan_packed(object weights):
     """Return the packed form of `weights`, from its cache where the instruction set is still the same."""
     w_ih = weights["w_ih"]
     cdef dict cache = weights.cache
     found = cache.get("packed")
     if found is None or (<ScanPacked> found).ops != ops(w_ih.itemsize):
-        found = cache["packed"] = ScanPacked(cell, w_ih, weights["w_c"], weights["b_ih"])
+        found = cache["packed"] = ScanPacked(weights["cell"], w_ih, weights["w_c"], weights["b_ih"])
     return <ScanPacked> found

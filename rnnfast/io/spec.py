@@ -19,6 +19,7 @@ from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.pooling import Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
 
 Config = Mapping[str, Any]
@@ -47,6 +48,16 @@ def _recurrent(gates: int) -> Callable[[Config], int]:
     return least
 
 
+def _scan(gates: int) -> Callable[[Config], int]:
+    def least(config: Config) -> int:
+        hidden, above = _size(config, "hidden_size"), _size(config, "num_layers", 1) - 1
+        directions = 2 if config.get("bidirectional") else 1
+        columns = _size(config, "window", 1) * (_size(config, "input_size") + above * directions * hidden)
+        return gates * hidden * directions * columns
+
+    return least
+
+
 def _product(*names: str) -> Callable[[Config], int]:
     def least(config: Config) -> int:
         total = 1
@@ -65,6 +76,11 @@ LAYERS: dict[str, Entry] = {
     "RNN": Entry(RNN, _recurrent(1)),
     "LSTM": Entry(LSTM, _recurrent(4)),
     "GRU": Entry(GRU, _recurrent(3)),
+    "SRU": Entry(SRU, _scan(3)),
+    "QRNN": Entry(QRNN, _scan(2)),
+    "MinGRU": Entry(MinGRU, _scan(2)),
+    "MinLSTM": Entry(MinLSTM, _scan(3)),
+    "IndRNN": Entry(IndRNN, _scan(1)),
     "Dense": Entry(Dense, _product("in_features", "out_features")),
     "Embedding": Entry(Embedding, _product("num_embeddings", "embedding_dim")),
     "Dropout": Entry(Dropout, _nothing),

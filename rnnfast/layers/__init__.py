@@ -4,24 +4,31 @@
 import rnnfast._native.dense
 import rnnfast._native.ops
 import rnnfast._native.recurrent
+import rnnfast._native.scan
 from rnnfast.layers.base import Layer
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.pooling import Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
 
 __all__ = [
     "GRU",
     "LSTM",
+    "QRNN",
     "RNN",
+    "SRU",
     "Dense",
     "Dropout",
     "Embedding",
+    "IndRNN",
     "Last",
     "Layer",
     "MaxPool",
     "MeanPool",
+    "MinGRU",
+    "MinLSTM",
     "Sequential",
 ]
