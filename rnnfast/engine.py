@@ -156,13 +156,13 @@ def forward(
 
 
 def infer(
-    cell: CellSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool
+    cell: CellSpec | ScanSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool
 ) -> tuple[Any, Any] | None:
     """Run a stack of one-directional layers at once, where the backend can and the arguments need no conversion.
 
     Parameters
     ----------
-    cell : CellSpec
+    cell : CellSpec or ScanSpec
     weights : L lists of one `Weights`
     x, state
         As the user gave them to the layer.
@@ -173,7 +173,7 @@ def infer(
     -------
     (y, state), as the layer returns them, or None: then `forward` has to do it.
     """
-    if get_backend() != "native":
+    if get_backend() != "native" or isinstance(cell, ScanSpec):
         return None
     found: tuple[Any, Any] | None = backend("native infer").infer(cell.name, weights, x, state, batch_first)
     return found

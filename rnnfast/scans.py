@@ -56,11 +56,8 @@ class ScanSpec(NamedTuple):
 
 
 def _sru(name: str, projected: bool) -> ScanSpec:
-    order = "xfrs" if projected else "xfr"
-    return ScanSpec(
-        name, len(order), order, ("c",), (1, 2), 2, not projected, None, None,
-        partial(sru.forward, projected), partial(sru.backward, projected),
-    )  # fmt: skip
+    order, steps = "xfrs" if projected else "xfr", (partial(sru.forward, projected), partial(sru.backward, projected))
+    return ScanSpec(name, len(order), order, ("c",), (1, 2), 2, not projected, None, None, *steps)
 
 
 def _qrnn(name: str, order: str) -> ScanSpec:

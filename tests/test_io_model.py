@@ -18,6 +18,7 @@ from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.pooling import Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
 
 SUFFIXES = [".npz", ".safetensors"]
@@ -27,6 +28,11 @@ MAKERS = {
     "RNN": lambda dtype: RNN(3, 4, nonlinearity="relu", bias=False, dtype=dtype),
     "LSTM": lambda dtype: LSTM(3, 4, num_layers=2, dropout=0.25, bidirectional=True, dtype=dtype),
     "GRU": lambda dtype: GRU(3, 4, reset_after=False, batch_first=False, dtype=dtype),
+    "SRU": lambda dtype: SRU(3, 5, 2, bidirectional=True, rescale=True, dtype=dtype),
+    "QRNN": lambda dtype: QRNN(3, 5, 2, window=2, zoneout=0.1, dtype=dtype),
+    "MinGRU": lambda dtype: MinGRU(3, 5, activation="tanh", dtype=dtype),
+    "MinLSTM": lambda dtype: MinLSTM(3, 5, bias=False, dtype=dtype),
+    "IndRNN": lambda dtype: IndRNN(3, 5, recurrent_bounds=(0.5, 1.0), dtype=dtype),
     "Dense": lambda dtype: Dense(3, 5, dtype=dtype),
     "Embedding": lambda dtype: Embedding(7, 3, dtype=dtype),
     "Dropout": lambda dtype: Dropout(0.5),

@@ -6,7 +6,7 @@ INLINE V qrnn_gated(const int output, const int save, real *a, V c, real scale, 
 {
     const V z = v_tanh(v_load(a));
     const V f = v_fma(v_set1(scale), v_sigmoid(v_load(a + W)), v_set1(1 - scale));
-    c = v_fma(f, c - z, z);
+    c = v_fma(f, c, v_fnma(f, z, z)); /* c itself where f is 1 */
     if (save) {
         v_store(a, z);
         v_store(a + W, f);
@@ -28,7 +28,7 @@ INLINE V qrnn_gated_back(const int output, real *a, V c, V dh, V dc)
     if (output) {
         const V o = v_load(a + 2 * W);
         d = v_fma(dh, o, dc);
-        v_store(a + 2 * W, dh * v_fma(f, c - z, z) * v_fnma(o, o, o));
+        v_store(a + 2 * W, dh * v_fma(f, c, v_fnma(f, z, z)) * v_fnma(o, o, o));
     }
     v_store(a, v_fnma(f, d, d) * v_fnma(z, z, v_set1(1)));
     v_store(a + W, d * (c - z) * v_fnma(f, f, f));

@@ -1,6 +1,9 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
+cimport numpy as cnp
+
 from rnnfast._native.kernels cimport rf_ops, rf_outer, rf_product, rf_scan, rf_scan_cell
+from rnnfast._native.scan_pack cimport ScanPacked
 
 cdef enum:
     GROUP = 4     # unit panels that are swept together: SCAN_PANELS of csrc/scan.inc.c
@@ -45,3 +48,25 @@ ctypedef struct Job:
     # what one round goes through
     int phase
     Py_ssize_t round, rounds
+
+
+cdef class Memory:
+    cdef list blocks
+
+    cdef char* take(self, Py_ssize_t size) except NULL
+
+
+cdef class ScanStep:
+    cdef Job job
+    cdef ScanPacked packed
+    cdef Memory memory
+    cdef cnp.ndarray first, states, window
+    cdef readonly Py_ssize_t inputs   # features of a step; the product reads those of the whole window
+    cdef readonly double work
+    cdef int most
+    cdef tuple past                   # shape of the inputs before a step, or None
+
+    cdef int threads(self) except -1
+
+
+cdef void scan_step(Job* job, Py_ssize_t inputs, int threads, const char* x, char* y) noexcept nogil

@@ -12,7 +12,7 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memmove, memset
 
 from rnnfast._native.kernels cimport alloc, parallel, release
 from rnnfast._native.scan_pack cimport ScanPacked, scan_packed
@@ -242,8 +242,6 @@ cdef int worth(double work) except -1:
 cdef class Memory:
     """Blocks that live as long as this does."""
 
-    cdef list blocks
-
     def __cinit__(self):
         self.blocks = []
 
@@ -265,7 +263,7 @@ cdef class Saved:
     cdef Job job
     cdef ScanPacked packed
     cdef Memory memory
-    cdef object keep          # arrays that the job points into
+    cdef list keep            # arrays that the job points into
     cdef object valid         # (N, T) bool, or None where all steps are
     cdef cnp.ndarray table, index  # where the input was rows of a table
     cdef object past          # shape of the inputs before the first, or None
@@ -394,7 +392,7 @@ cdef int set_input(Saved saved, object x) except -1:
     return 0
 
 
-cdef int set_table(Saved saved, tuple x) except -1:
+cdef int set_table(Saved saved, object x) except -1:
     """Keep a table and the indices of the valid steps."""
     saved.table = np.ascontiguousarray(x[0])
     saved.index = np.ascontiguousarray(x[1].reshape(-1) if saved.valid is None else x[1][saved.valid], dtype=np.int64)
@@ -519,3 +517,138 @@ cdef tuple spread(Saved saved, object found, object dx, object dpast):
     elif dx is not None and dx is not found:
         dx[...] = found
     return earlier
+
+
+def explain_direction(str cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths, bint training, bint gather) -> dict:
+    """Return what `rnnfast.layers.explain.Plan` holds of one direction, by name.
+
+    Parameters
+    ----------
+    cell : str
+        Not used: the weights know theirs.
+    weights : Weights
+    batch, steps : int
+    lengths : (N,) int64 or None
+    training : bool
+        Whether gradients follow.
+    gather : bool
+        Not used: memory of a batch (N, T, C) is read as it is, and that of a ragged one collected.
+    """
+    cdef ScanPacked packed = scan_packed(weights)
+    cdef Saved saved = Saved()
+    cdef Job* job = &saved.job
+    cdef int threads
+    cdef Py_ssize_t group0, group1, row0, row1, kept, scratch, most
+    saved.keep = []
+    set_job(job, packed, batch, steps, lengths, saved)
+    threads = worth((4.0 if training else 2.0) * job.R * job.ld_gates * job.X)
+    divide(job, 0, threads, &group0, &group1, &row0, &row1)
+    shared, reason = "one thread", "one thread is all that is allowed"
+    if threads > 1 and row1 == job.R:
+        shared, reason = "units", "every thread takes groups of units through all steps, with no barrier between them"
+    elif threads > 1:
+        shared, reason = "rows", "every thread takes sequences through all steps, for units divide less evenly"
+    elif get_num_threads() > 1:
+        reason = "too little work for two threads"
+    kept = job.R * (job.ld_gates + job.ld) * job.size
+    scratch = threads * PIECE * GROUP * job.cell.slots * job.W * job.size
+    if training:
+        most = max(job.ops.outer_scratch(job.X), PIECE * job.X)
+        scratch = (threads * most + packed.columns * job.X + (job.R * job.ld if job.cell.highway else 0)) * job.size
+    return {
+        "threads": threads, "shared": shared, "reason": reason, "isa": job.ops.isa.decode(), "width": job.W,
+        "chunk": min(PIECE, max(job.R, 1)), "input_bytes": packed.columns * job.X * job.size, "recurrent_bytes": 0,
+        "backward_bytes": (job.X + job.W - 1) // job.W * job.W * packed.columns * job.size,
+        "workspace_bytes": scratch + (kept if training else 0),
+        "bytes_per_step": <double> kept / job.R if training and job.R else 0.0,
+    }
+
+
+# One step at a time
+
+
+cdef class ScanStep:
+    """One layer fed a step at a time, its state and all buffers kept between calls.
+
+    Parameters
+    ----------
+    weights : Weights
+    batch : int
+    past : tuple of int or None
+        Shape of the inputs before a step, (N, K-1, F), where the gates see K of them.
+    """
+
+    def __cinit__(self):
+        memset(&self.job, 0, sizeof(Job))
+
+    def __init__(self, weights, Py_ssize_t batch, tuple past):
+        cdef ScanPacked packed = scan_packed(weights)
+        cdef Job* job = &self.job
+        cdef Py_ssize_t own
+        saved = Saved()
+        saved.keep = []
+        set_job(job, packed, batch, 1, None, saved)
+        self.packed, self.memory, self.past, self.first = packed, Memory(), past, saved.keep[0]
+        self.inputs = packed.inputs // (1 if past is None else past[1] + 1)
+        dtype = packed.w_ih.dtype
+        self.states, self.window = np.zeros((batch, job.ld), dtype), np.zeros((batch, packed.inputs), dtype)
+        job.state = data_of(self.states)
+        job.xs, job.ld_x = data_of(self.window), packed.inputs
+        job.bias, job.v = packed.bias, packed.vectors
+        noise = weights["noise"]
+        job.scale = weights["cell"].scale if noise is None else 1 - noise[0]
+        job.product = packed.product[0]
+        job.product.lda, job.product.ld_init = job.ld_x, 0
+        job.y_row = job.y_step = job.H * job.size
+        job.phase, job.rounds = FORWARD, 1
+        self.work = 2.0 * batch * job.ld_gates * job.X
+        self.most = worth(self.work)
+        own = GROUP * job.cell.slots * job.W * job.size
+        job.scratch_size = (PIECE * own + 63) // 64 * 64
+        job.scratch = self.memory.take(self.most * job.scratch_size)
+
+    cdef int threads(self) except -1:
+        return min(self.most, worth(self.work))
+
+    def get(self) -> tuple:
+        """Return copies of the states."""
+        h = np.ascontiguousarray(self.states[:, :self.job.H])
+        if self.past is None:
+            return (h,)
+        past = np.zeros(self.past, self.states.dtype)
+        past[:, :, :self.inputs] = self.window[:, self.inputs:].reshape(len(h), -1, self.inputs)
+        return h, past
+
+    def put(self, tuple states) -> None:
+        """Copy states in."""
+        self.states[:, :self.job.H] = states[0]
+        if self.past is not None:
+            self.window[:, self.inputs:] = states[1][:, :, :self.inputs].reshape(len(self.window), -1)
+
+    def clear(self, rows) -> None:
+        """Set the states of those rows to zero."""
+        self.states[rows] = 0
+        self.window[rows] = 0
+
+    def buffers(self) -> list:
+        """Return the addresses of all that a step works in."""
+        return [<size_t> self.job.state, <size_t> data_of(self.window), <size_t> self.job.scratch]
+
+
+cdef void scan_step(Job* job, Py_ssize_t inputs, int threads, const char* x, char* y) noexcept nogil:
+    """Take a step from x (N, inputs) to y (N, H), both contiguous."""
+    cdef Py_ssize_t j, line = inputs * job.size, wide = job.X * job.size
+    cdef char* window = <char*> job.xs
+    job.y = y
+    if wide > line:
+        for j in range(job.B):
+            memmove(window, window + line, wide - line)
+            memcpy(window + wide - line, x, line)
+            window += wide
+            x += line
+    else:
+        job.xs = x
+    if threads == 1:
+        task(job, 0, 1)
+    else:
+        parallel(task, job, threads)

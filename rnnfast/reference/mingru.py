@@ -4,10 +4,11 @@ Feng, Tung, Ahmed, Bengio and Hajimirsadeghi 2024, "Were RNNs all we needed?", i
 
     z = sigmoid(a_z)       n = f(a_n)       h' = (1 - z) * h + z * n
 
-f is the identity (section 3.1 of the paper), tanh, or "positive", the g of its appendix B: a + 1/2 where a is 0 or more,
-else sigmoid(a), which keeps h positive.
+f is the identity (section 3.1 of the paper), tanh, or "positive", the g of its appendix B: a + 1/2 where a is 0 or
+more, else sigmoid(a), which keeps h positive.
 
-Arguments, results and shapes are those of `rnnfast.reference.sru`, but that the state is h; a holds z n, there is no v.
+Arguments, results and shapes are those of `rnnfast.reference.sru`, but that the state is h; a holds z n, and there is
+no v.
 """
 
 from __future__ import annotations

@@ -1,13 +1,14 @@
 """Minimal LSTM, one step forward and backward.
 
-Feng, Tung, Ahmed, Bengio and Hajimirsadeghi 2024, "Were RNNs all we needed?", in its sequential form, the two gates made
-to sum to 1::
+Feng, Tung, Ahmed, Bengio and Hajimirsadeghi 2024, "Were RNNs all we needed?", in its sequential form, the two gates
+made to sum to 1::
 
     f, i = sigmoid(a_f), sigmoid(a_i)      n = g(a_n)      h' = f / (f + i) * h + i / (f + i) * n
 
 g is the identity, tanh or "positive", as in `rnnfast.reference.mingru`.
 
-Arguments, results and shapes are those of `rnnfast.reference.sru`, but that the state is h; a holds f i n, there is no v.
+Arguments, results and shapes are those of `rnnfast.reference.sru`, but that the state is h; a holds f i n, and there
+is no v.
 """
 
 from __future__ import annotations

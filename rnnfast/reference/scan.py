@@ -9,7 +9,7 @@ all steps (valid ones with lengths).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,14 +22,18 @@ Array = NDArray[Any]
 States = tuple[Array, ...]
 
 
-class Saved:
+class Saved(NamedTuple):
     """What the forward pass of one direction leaves for its backward pass."""
 
-    __slots__ = ("indices", "lengths", "past", "reverse", "rows", "shape", "steps", "valid", "weights")
-
-    def __init__(self, **fields: Any) -> None:
-        for name, value in fields.items():
-            setattr(self, name, value)
+    weights: Mapping[str, Any]
+    shape: tuple[int, int, int]  # N, T, I
+    reverse: bool
+    rows: Array  # (R, K*I) what the input product read, time-major
+    indices: Array | None  # (R,) where its rows stand in the table they come from, or None
+    lengths: NDArray[np.int64] | None
+    valid: Array | None  # (T, N) bool, or None where all steps are
+    steps: list[Any]  # what the cell saved, in the order of the sweep
+    past: tuple[int, ...] | None  # shape of the inputs before the first, or None
 
 
 def direction_forward(
@@ -111,10 +115,7 @@ def direction_forward(
         return final, None
     where = None if table is None else _rows(table[1].T[:, :, None], valid)[:, 0]
     past = state[1].shape if more else None
-    return final, Saved(
-        weights=weights, shape=shape, reverse=reverse, rows=rows, indices=where, valid=valid, lengths=lengths,
-        steps=saved, past=past,
-    )  # fmt: skip
+    return final, Saved(weights, shape, reverse, rows, where, lengths, valid, saved, past)
 
 
 def direction_backward(

@@ -1,7 +1,7 @@
 """Recurrent layers whose recurrence is elementwise: what all share in `base`, then one file a layer.
 
-Their steps wait for no matrix product, so that long sequences take little more than their input product. The mathematics
-is in ``reference/`` (one file a cell); they are used as any other recurrent layer is.
+Their steps wait for no matrix product, so that long sequences take little more than their input product. The
+mathematics is in ``reference/`` (one file a cell); they are used as any other recurrent layer is.
 """
 
 from rnnfast.layers.scan.base import Scan

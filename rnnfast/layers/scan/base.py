@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -74,12 +74,6 @@ class Scan(Recurrent):
         """Return its cell."""
         return self.cell
 
-    def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
-        """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
-        x, initial, valid = self._checked(x, state, lengths)
-        y, final, _ = engine.forward(self.cell, self._packed(), x, initial, valid, False, not self.batch_first)
-        return (y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])
-
     def _packed(self) -> list[list[engine.Weights]]:
         """Return the weights by layer and direction; they, and packed copies in them, live while the version does."""
         version, weights = self._weights
@@ -87,9 +81,9 @@ class Scan(Recurrent):
             version = self.params.version
             flat = []
             for k, names in enumerate(self._names):
-                own = engine.Weights(**{
-                    kind: self.params[names[kind]] if kind in names else None for kind in ("w_ih", "w_c", "b_ih")
-                })
+                own = engine.Weights(
+                    **{kind: self.params[names[kind]] if kind in names else None for kind in ("w_ih", "w_c", "b_ih")}
+                )
                 own.update(cell=self._cell(k), noise=self._noise())
                 flat.append(own)
             weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]

@@ -33,8 +33,8 @@ class IndRNN(Scan):
         f. Keyword only.
     recurrent_bounds : pair of float, default (0.0, 1.0)
         The least and the largest u to begin with. What a relu unit holds is multiplied by u at each of T steps: bounds
-        near 1, as (e ** (1 / T), g ** (1 / T)) with e below and g above 1, keep it for T steps (section 3.1 of the paper).
-        Keyword only.
+        near 1, as (e ** (1 / T), g ** (1 / T)) with e below and g above 1, keep it for T steps (section 3.1 of the
+        paper). Keyword only.
 
     Examples
     --------
@@ -73,7 +73,11 @@ class IndRNN(Scan):
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values, the seed apart."""
-        return {**super().config(), "nonlinearity": self.cell.nonlinearity, "recurrent_bounds": list(self.recurrent_bounds)}
+        return {
+            **super().config(),
+            "nonlinearity": self.cell.nonlinearity,
+            "recurrent_bounds": list(self.recurrent_bounds),
+        }
 
     def _start(self, kind: str, shape: tuple[int, ...], cell: ScanSpec, rng: np.random.Generator) -> FloatArray:
         if kind == "w_c" and self.init == "default":

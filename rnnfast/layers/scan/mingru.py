@@ -16,8 +16,9 @@ from rnnfast.scans import SCANS
 class MinGRU(Scan):
     """Minimal gated recurrent units; gates z n, whose values depend on the input alone.
 
-    ``h' = (1 - z) * h + z * n`` with z the sigmoid and n a function f of W_ih x + b_ih, each its own block of rows. Feng,
-    Tung, Ahmed, Bengio and Hajimirsadeghi 2024, "Were RNNs all we needed?", in its sequential form. The state is h.
+    ``h' = (1 - z) * h + z * n`` with z the sigmoid and n a function f of W_ih x + b_ih, each its own block of rows.
+    Feng, Tung, Ahmed, Bengio and Hajimirsadeghi 2024, "Were RNNs all we needed?", in its sequential form. The state is
+    h.
 
     Parameters
     ----------

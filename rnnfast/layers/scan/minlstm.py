@@ -16,9 +16,9 @@ from rnnfast.scans import SCANS
 class MinLSTM(Scan):
     """Minimal long short-term memory; gates f i n, whose values depend on the input alone.
 
-    ``h' = (f * h + i * n) / (f + i)`` with f and i sigmoids and n a function g of W_ih x + b_ih, each its own block of rows.
-    Feng, Tung, Ahmed, Bengio and Hajimirsadeghi 2024, "Were RNNs all we needed?", in its sequential form, the gates
-    made to sum to 1. The state is h.
+    ``h' = (f * h + i * n) / (f + i)`` with f and i sigmoids and n a function g of W_ih x + b_ih, each its own block of
+    rows. Feng, Tung, Ahmed, Bengio and Hajimirsadeghi 2024, "Were RNNs all we needed?", in its sequential form, the
+    gates made to sum to 1. The state is h.
 
     Parameters
     ----------

@@ -17,13 +17,13 @@ from rnnfast.scans import SCANS
 class QRNN(Scan):
     """Quasi-recurrent network; gates z f o from the inputs of the last few steps.
 
-    ``c' = f * c + (1 - f) * z`` and ``h' = o * c'`` with z the tanh and f and o the sigmoids of W_ih x + b_ih, each with its
-    own block of rows, x being the inputs of ``window`` steps side by side, oldest first. Bradbury, Merity, Xiong and Socher
-    2016, "Quasi-recurrent neural networks".
+    ``c' = f * c + (1 - f) * z`` and ``h' = o * c'`` with z the tanh and f and o the sigmoids of W_ih x + b_ih, each
+    with its own block of rows, x being the inputs of ``window`` steps side by side, oldest first. Bradbury, Merity,
+    Xiong and Socher 2016, "Quasi-recurrent neural networks".
 
     The state is c, and with a window of more than 1 the pair (c, past): ``past`` holds the inputs before the first,
-    (layers * directions, N, window - 1, F), oldest first, where F is the most features that a layer reads; a layer that reads
-    fewer has zeros there, which mean nothing.
+    (layers * directions, N, window - 1, F), oldest first, where F is the most features that a layer reads; a layer
+    that reads fewer has zeros there, which mean nothing.
 
     Parameters
     ----------
@@ -37,8 +37,8 @@ class QRNN(Scan):
     output_gate : bool, default True
         Whether there is o ("fo-pooling"); without, ``h' = c'`` ("f-pooling"). Keyword only.
     zoneout : float, default 0.0
-        Chance, 0 or more and less than 1, of a unit to keep its state for a step in ``forward``. Calling the layer takes the
-        mean instead: 1 - f is multiplied by 1 - zoneout. Keyword only.
+        Chance, 0 or more and less than 1, of a unit to keep its state for a step in ``forward``. Calling the layer
+        takes the mean instead: 1 - f is multiplied by 1 - zoneout. Keyword only.
 
     Examples
     --------

@@ -20,8 +20,8 @@ class SRU(Scan):
 
     ``c' = f * c + (1 - f) * x~`` and ``h' = r * c' + (1 - r) * a * s`` with x~ = W x, f and r the sigmoids of
     W x + v * c + b, each with its own block of rows. The highway s is x itself in layers that read as many features as
-    there are units, else one more product of x. Lei, Zhang, Wang, Dai and Artzi 2018, "Simple recurrent units for highly
-    parallelizable recurrence". The state is c.
+    there are units, else one more product of x. Lei, Zhang, Wang, Dai and Artzi 2018, "Simple recurrent units for
+    highly parallelizable recurrence". The state is c.
 
     ``weight_ih_l0`` is (3 * hidden_size, input_size), or four blocks with the highway's product; ``weight_c_l0``
     (2 * hidden_size,) holds v, ``bias_ih_l0`` (2 * hidden_size,) b, both f before r.
@@ -36,8 +36,8 @@ class SRU(Scan):
     highway_bias : float, default 0.0
         What the bias of r begins with; below 0, the input is carried on more at first. Keyword only.
     rescale : bool, default False
-        Whether a is sqrt(1 + 2 exp(highway_bias)), which keeps the variance of a deep stack's activations alike (section
-        3.2 of the paper), instead of 1. Keyword only.
+        Whether a is sqrt(1 + 2 exp(highway_bias)), which keeps the variance of a deep stack's activations alike
+        (section 3.2 of the paper), instead of 1. Keyword only.
 
     Examples
     --------
