@@ -10,6 +10,7 @@
 #include "cells/lstm.inc.c"
 #include "cells/rnn.inc.c"
 #include "scan.inc.c"
+#include "tree.inc.c"
 
 static const rf_cell *const cells[] = {&rnn_tanh, &rnn_relu, &rnn_sigmoid, &lstm, &gru, &gru_reset_before, NULL};
 
@@ -33,6 +34,9 @@ const rf_ops RF(ops) = {
     .fill_slots = RF(fill_slots),
 
     .hold = RF(hold),
+
+    .tree_forward = RF(tree_forward),
+    .tree_backward = RF(tree_backward),
 
     .softmax_xent = RF(softmax_xent),
     .sigmoid_xent = RF(sigmoid_xent),

@@ -117,6 +117,24 @@ typedef struct rf_scan_cell {
     rf_sweep forward, infer, backward;
 } rf_scan_cell;
 
+/* Nodes of trees that stand on one level (tree.inc.c). An edge leads from a node to one of its children; the edges of node r
+ * are first[r]..first[r+1]-1. */
+typedef struct rf_tree {
+    ptrdiff_t hidden;       /* H */
+    const ptrdiff_t *first; /* (rows+1) */
+    const ptrdiff_t *child; /* (edges) row of h and c */
+    const ptrdiff_t *slot;  /* (edges) row of f */
+    void *a;                /* (rows,4H) i o u f. forward: IN pre-activations from the input, OUT i o u; backward: IN that, OUT
+                               gradients of the pre-activations */
+    const void *g;          /* (rows,3H) IN i o u from the children; NULL where there are none */
+    void *f;                /* (...,H) forward: IN pre-activations from the child, OUT f; backward: OUT gradients */
+    void *h, *c;            /* (rows,H) OUT in forward, IN in backward */
+    const void *c_all;      /* (nodes,H) of all nodes */
+    const void *dh;         /* (rows,H) IN */
+    void *dc;               /* (rows,H) IN */
+    void *dc_all;           /* (nodes,H) of all nodes, added to */
+} rf_tree;
+
 typedef struct rf_ops {
     const char *isa; /* name, as in RNNFAST_ISA */
     int itemsize;    /* bytes of a real: 4 or 8 */
@@ -144,6 +162,10 @@ typedef struct rf_ops {
 
     /* scan.inc.c */
     void (*hold)(ptrdiff_t n, const void *kept, int slots, void *gates);
+
+    /* tree.inc.c */
+    void (*tree_forward)(const rf_tree *s, ptrdiff_t row0, ptrdiff_t row1);
+    void (*tree_backward)(const rf_tree *s, ptrdiff_t row0, ptrdiff_t row1);
 
     /* ops.inc.c */
     void (*softmax_xent)(ptrdiff_t rows, ptrdiff_t n, const void *x, const int64_t *targets, const void *weights,

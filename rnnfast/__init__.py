@@ -41,6 +41,8 @@ _HOMES = {
         "MinGRU",
         "MinLSTM",
         "Sequential",
+        "TreeEncoder",
+        "TreeLSTM",
     ),
     "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
@@ -105,6 +107,8 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         MinGRU as MinGRU,
         MinLSTM as MinLSTM,
         Sequential as Sequential,
+        TreeEncoder as TreeEncoder,
+        TreeLSTM as TreeLSTM,
     )
     from rnnfast.losses import (
         Huber as Huber,

@@ -20,6 +20,7 @@ from rnnfast.layers.pooling import Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
+from rnnfast.layers.tree import TreeEncoder, TreeLSTM
 
 SUFFIXES = [".npz", ".safetensors"]
 
@@ -35,6 +36,8 @@ MAKERS = {
     "IndRNN": lambda dtype: IndRNN(3, 5, recurrent_bounds=(0.5, 1.0), dtype=dtype),
     "Dense": lambda dtype: Dense(3, 5, dtype=dtype),
     "Embedding": lambda dtype: Embedding(7, 3, dtype=dtype),
+    "TreeLSTM": lambda dtype: TreeLSTM(3, 5, bias=False, dtype=dtype),
+    "TreeEncoder": lambda dtype: TreeEncoder(7, 3, 5, "binary", output="nodes", dtype=dtype),
     "Dropout": lambda dtype: Dropout(0.5),
     "Last": lambda dtype: Last(),
     "MeanPool": lambda dtype: MeanPool(),

@@ -1,4 +1,5 @@
-"""Layers with an elementwise recurrence as objects: parameters, files, training, errors, what they say of themselves."""
+"""Layers with an elementwise recurrence as objects: parameters, files, training, errors, what they say of
+themselves."""
 
 import pickle
 

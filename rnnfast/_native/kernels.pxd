@@ -94,6 +94,21 @@ cdef extern from "rnnfast.h" nogil:
         int highway
         rf_sweep forward, infer, backward
 
+    ctypedef struct rf_tree:
+        Py_ssize_t hidden
+        const Py_ssize_t* first
+        const Py_ssize_t* child
+        const Py_ssize_t* slot
+        void* a
+        const void* g
+        void* f
+        void* h
+        void* c
+        const void* c_all
+        const void* dh
+        void* dc
+        void* dc_all
+
     ctypedef struct rf_ops:
         const char* isa
         int itemsize
@@ -121,6 +136,10 @@ cdef extern from "rnnfast.h" nogil:
 
         # scan.inc.c
         void (*hold)(Py_ssize_t n, const void* kept, int slots, void* gates) noexcept nogil
+
+        # tree.inc.c
+        void (*tree_forward)(const rf_tree* s, Py_ssize_t row0, Py_ssize_t row1) noexcept nogil
+        void (*tree_backward)(const rf_tree* s, Py_ssize_t row0, Py_ssize_t row1) noexcept nogil
 
         # elementwise.inc.c
         # ops.inc.c

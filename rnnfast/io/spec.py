@@ -21,6 +21,7 @@ from rnnfast.layers.pooling import Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
+from rnnfast.layers.tree import TreeEncoder, TreeLSTM
 
 Config = Mapping[str, Any]
 
@@ -68,6 +69,16 @@ def _product(*names: str) -> Callable[[Config], int]:
     return least
 
 
+def _tree(config: Config) -> int:
+    hidden = _size(config, "hidden_size")
+    return 4 * hidden * (_size(config, "input_size") + hidden)
+
+
+def _tree_encoder(config: Config) -> int:
+    features = _size(config, "embedding_dim")
+    return _size(config, "num_embeddings") * features + _tree({**config, "input_size": features})
+
+
 def _nothing(config: Config) -> int:
     return 0
 
@@ -83,6 +94,8 @@ LAYERS: dict[str, Entry] = {
     "IndRNN": Entry(IndRNN, _scan(1)),
     "Dense": Entry(Dense, _product("in_features", "out_features")),
     "Embedding": Entry(Embedding, _product("num_embeddings", "embedding_dim")),
+    "TreeLSTM": Entry(TreeLSTM, _tree),
+    "TreeEncoder": Entry(TreeEncoder, _tree_encoder),
     "Dropout": Entry(Dropout, _nothing),
     "Last": Entry(Last, _nothing),
     "MeanPool": Entry(MeanPool, _nothing),

@@ -5,6 +5,7 @@ import rnnfast._native.dense
 import rnnfast._native.ops
 import rnnfast._native.recurrent
 import rnnfast._native.scan
+import rnnfast._native.tree
 from rnnfast.layers.base import Layer
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
@@ -13,6 +14,7 @@ from rnnfast.layers.pooling import Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
+from rnnfast.layers.tree import TreeEncoder, TreeLSTM
 
 __all__ = [
     "GRU",
@@ -31,4 +33,6 @@ __all__ = [
     "MinGRU",
     "MinLSTM",
     "Sequential",
+    "TreeEncoder",
+    "TreeLSTM",
 ]
