@@ -45,7 +45,7 @@ def explain_direction(str cell, weights, Py_ssize_t batch, Py_ssize_t steps, len
     cdef Lengths rows = Lengths(batch, steps, lengths)
     cdef Run run
     cdef size_t forward[6]
-    cdef size_t backward[9]
+    cdef size_t backward[6]
     cdef size_t kept = 0, swept = 0
     cdef int i
     set_forward(&run, packed, rows, training)
