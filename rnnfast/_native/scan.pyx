@@ -185,12 +185,12 @@ cdef void gradients_task(const Job* job, int thread, int threads) noexcept nogil
     if job.dx != NULL:
         share(row1 - row0, thread, threads, &a, &b)
         input_gradient(job, row0 + a, row0 + b, scratch)
-    share(outer.panels, thread, threads, &a, &b)
+    share((outer.m + 47) // 48, thread, threads, &a, &b)  # whole tiles, 48 being a multiple of their height
     if b > a:
-        outer.k, outer.accumulate = row1 - row0, job.round > 0
+        outer.k = row1 - row0
         outer.a = <const char*> outer.a + row0 * outer.lda * job.size
-        outer.b = <const char*> outer.b + row0 * outer.ldb * job.size
-        job.ops.outer(&outer, a, b, scratch)
+        outer.part[0].b = <const char*> outer.part[0].b + row0 * outer.part[0].ldb * job.size
+        job.ops.outer(&outer, a * 48, min(outer.m, b * 48), scratch)
     share(job.ld_gates // job.W, thread, threads, &a, &b)
     if job.bias_sums != NULL and b > a:
         job.ops.column_sums(row1 - row0, (b - a) * job.W, job.gates + (row0 * job.ld_gates + a * job.W) * job.size,
@@ -435,9 +435,9 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         job.dinit = job.dskip
     threads = worth(4.0 * job.R * job.ld_gates * job.X)
     run(job, BACKWARD, 100.0 * job.R * job.ld_gates, threads)
+    dpast = input_and_weights(saved, dx, grads, scratch, threads, dstate[1] if saved.past is not None else None)
     if job.cell.vectors:
         grads["w_c"] += packed.from_panels(dv.sum(axis=0)).reshape(-1)
-    dpast = input_and_weights(saved, dx, grads, scratch, threads, dstate[1] if saved.past is not None else None)
     saved.memory = None
     return (np.ascontiguousarray(dstates[:, :job.H]), *dpast)
 
@@ -446,8 +446,10 @@ cdef tuple input_and_weights(Saved saved, object dx, object grads, Memory scratc
     """Add the gradients of weights and biases and fill or add to dx; return that of the inputs before the first."""
     cdef Job* job = &saved.job
     cdef ScanPacked packed = saved.packed
-    cdef cnp.ndarray sums, target, found = None
+    cdef cnp.ndarray target, found = None
     cdef rf_outer* outer = &job.outer
+    cdef double work
+    cdef bint direct
     dtype = packed.w_ih.dtype
     by_table = job.index != NULL
     job.product = packed.product[1]
@@ -467,21 +469,23 @@ cdef tuple input_and_weights(Saved saved, object dx, object grads, Memory scratc
         job.dx = data_of(found)
         job.dx_row = 0 if by_table else cnp.PyArray_STRIDE(found, 0)
         job.dx_step = cnp.PyArray_STRIDE(found, 0 if by_table else 1)
-    outer.m, outer.a, outer.lda, outer.rows_a = job.X, job.xs, job.ld_x, NULL
-    outer.b, outer.ldb = job.gates, job.ld_gates
-    outer.panels, outer.panel_stride = packed.product[0].panels, packed.product[0].panel_stride
-    outer.vectors, outer.last, outer.tail = 4, packed.product[0].last, packed.product[0].tail
-    outer.c = scratch.take(packed.columns * job.X * job.size)
+    work = 4.0 * job.R * job.ld_gates * job.X
+    # a pass of several rounds may be interrupted between them, and then the caller's gradients are to be as they were
+    direct = work < 1e9 and grads["w_ih"].flags.c_contiguous
+    target = grads["w_ih"] if direct else np.zeros_like(grads["w_ih"], order="C")
+    outer.m = outer.a_run = packed.columns
+    outer.a, outer.lda, outer.rows_c = job.gates, job.ld_gates, packed.list_rows()
+    outer.parts = 1
+    outer.part[0].n, outer.part[0].b, outer.part[0].ldb = job.X, job.xs, job.ld_x
+    outer.part[0].c = data_of(target)
     bias_sums = np.zeros(packed.columns, dtype)
     if packed.has_bias:
         job.bias_sums = data_of(bias_sums)
-    job.scratch_size = (max(job.ops.outer_scratch(job.X), PIECE * job.X) * job.size + 63) // 64 * 64
+    job.scratch_size = (max(job.ops.outer_scratch(packed.columns, job.X), PIECE * job.X) * job.size + 63) // 64 * 64
     job.scratch = scratch.take(threads * job.scratch_size)
-    run(job, GRADIENTS, 4.0 * job.R * job.ld_gates * job.X, threads)
-    target = grads["w_ih"] if grads["w_ih"].flags.c_contiguous else np.ascontiguousarray(grads["w_ih"])
-    job.ops.unpack_add(outer.c, job.X, packed.list_rows(), packed.columns, 4 * job.W, data_of(target), 0, outer.panels)
-    if target is not grads["w_ih"]:
-        grads["w_ih"][...] = target
+    run(job, GRADIENTS, work, threads)
+    if not direct:
+        grads["w_ih"] += target
     if packed.has_bias:
         by_slot = packed.from_panels(bias_sums.reshape(job.P, job.cell.slots, job.W))
         grads["b_ih"] += by_slot[list(packed.biased)].reshape(-1)
@@ -553,8 +557,8 @@ def explain_direction(str cell, weights, Py_ssize_t batch, Py_ssize_t steps, len
     kept = job.R * (job.ld_gates + job.ld) * job.size
     scratch = threads * PIECE * GROUP * job.cell.slots * job.W * job.size
     if training:
-        most = max(job.ops.outer_scratch(job.X), PIECE * job.X)
-        scratch = (threads * most + packed.columns * job.X + (job.R * job.ld if job.cell.highway else 0)) * job.size
+        most = max(job.ops.outer_scratch(packed.columns, job.X), PIECE * job.X)
+        scratch = (threads * most + (job.R * job.ld if job.cell.highway else 0)) * job.size
     return {
         "threads": threads, "shared": shared, "reason": reason, "isa": job.ops.isa.decode(), "width": job.W,
         "chunk": min(PIECE, max(job.R, 1)), "input_bytes": packed.columns * job.X * job.size, "recurrent_bytes": 0,
