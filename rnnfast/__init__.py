@@ -21,18 +21,24 @@ _HOMES = {
     "backend": ("get_backend", "use_backend"),
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
+    "crf_loss": ("CRFLoss",),
+    "ctc": ("CTCLoss",),
+    "ctc_decoding": ("LabelErrorRate", "Labelling", "ctc_beam_search", "ctc_greedy"),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
     "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
     "layers": (
+        "CRF",
         "GRU",
         "LSTM",
         "QRNN",
         "RNN",
         "SRU",
+        "Chain",
         "Dense",
         "Dropout",
         "Embedding",
+        "Ends",
         "IndRNN",
         "Last",
         "Layer",
@@ -45,6 +51,7 @@ _HOMES = {
         "TreeLSTM",
     ),
     "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
+    "models": ("Tagger",),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
     "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
@@ -81,6 +88,14 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         clip_by_value as clip_by_value,
         global_norm as global_norm,
     )
+    from rnnfast.crf_loss import CRFLoss as CRFLoss
+    from rnnfast.ctc import CTCLoss as CTCLoss
+    from rnnfast.ctc_decoding import (
+        LabelErrorRate as LabelErrorRate,
+        Labelling as Labelling,
+        ctc_beam_search as ctc_beam_search,
+        ctc_greedy as ctc_greedy,
+    )
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
     from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
     from rnnfast.io import (
@@ -91,14 +106,17 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         save_model as save_model,
     )
     from rnnfast.layers import (
+        CRF as CRF,
         GRU as GRU,
         LSTM as LSTM,
         QRNN as QRNN,
         RNN as RNN,
         SRU as SRU,
+        Chain as Chain,
         Dense as Dense,
         Dropout as Dropout,
         Embedding as Embedding,
+        Ends as Ends,
         IndRNN as IndRNN,
         Last as Last,
         Layer as Layer,
@@ -117,6 +135,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         SigmoidCrossEntropy as SigmoidCrossEntropy,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy,
     )
+    from rnnfast.models import Tagger as Tagger
     from rnnfast.metrics import (
         MAE as MAE,
         MSE as MSE,

@@ -13,6 +13,8 @@ DEMOS = {
     "forecast": "an LSTM forecasts a time series, against persistence",
     "digits": "an LSTM reads images of digits row by row",
     "tree": "a Tree-LSTM works out formulas, beside an LSTM over their letters",
+    "tagging": "a tagger learns the parts of speech, of words it never saw too",
+    "speech": "a bidirectional LSTM hears spoken digits, one by one or joined",
 }
 
 

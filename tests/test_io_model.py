@@ -13,14 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnfast.io import ModelFileError, load_model, save_model, spec
+from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
-from rnnfast.layers.pooling import Last, MaxPool, MeanPool
+from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.tree import TreeEncoder, TreeLSTM
+from rnnfast.models import Tagger
 
 SUFFIXES = [".npz", ".safetensors"]
 
@@ -34,12 +36,17 @@ MAKERS = {
     "MinGRU": lambda dtype: MinGRU(3, 5, activation="tanh", dtype=dtype),
     "MinLSTM": lambda dtype: MinLSTM(3, 5, bias=False, dtype=dtype),
     "IndRNN": lambda dtype: IndRNN(3, 5, recurrent_bounds=(0.5, 1.0), dtype=dtype),
+    "CRF": lambda dtype: CRF(5, dtype=dtype),
     "Dense": lambda dtype: Dense(3, 5, dtype=dtype),
     "Embedding": lambda dtype: Embedding(7, 3, dtype=dtype),
     "TreeLSTM": lambda dtype: TreeLSTM(3, 5, bias=False, dtype=dtype),
     "TreeEncoder": lambda dtype: TreeEncoder(7, 3, 5, "binary", output="nodes", dtype=dtype),
     "Dropout": lambda dtype: Dropout(0.5),
+    "Ends": lambda dtype: Ends(),
     "Last": lambda dtype: Last(),
+    "Tagger": lambda dtype: Tagger(
+        9, 4, 7, word_dim=3, character_dim=2, character_hidden=2, hidden_size=5, num_layers=2, crf=True, dtype=dtype
+    ),
     "MeanPool": lambda dtype: MeanPool(),
     "MaxPool": lambda dtype: MaxPool(),
 }

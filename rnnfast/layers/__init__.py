@@ -1,30 +1,35 @@
 """Layers: holders of parameters whose forward pass returns its own pullback; see `rnnfast.layers.base`."""
 
 # Loaded here, not at the first call: a fork while another thread is importing leaves the child without the lock for it.
+import rnnfast._native.crf
 import rnnfast._native.dense
 import rnnfast._native.ops
 import rnnfast._native.recurrent
 import rnnfast._native.scan
 import rnnfast._native.tree
 from rnnfast.layers.base import Layer
+from rnnfast.layers.crf import CRF, Chain
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
-from rnnfast.layers.pooling import Last, MaxPool, MeanPool
+from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.tree import TreeEncoder, TreeLSTM
 
 __all__ = [
+    "CRF",
     "GRU",
     "LSTM",
     "QRNN",
     "RNN",
     "SRU",
+    "Chain",
     "Dense",
     "Dropout",
     "Embedding",
+    "Ends",
     "IndRNN",
     "Last",
     "Layer",
