@@ -15,6 +15,10 @@ DEMOS = {
     "tree": "a Tree-LSTM works out formulas, beside an LSTM over their letters",
     "tagging": "a tagger learns the parts of speech, of words it never saw too",
     "speech": "a bidirectional LSTM hears spoken digits, one by one or joined",
+    "adding": "plain network, LSTM and GRU add two numbers over a hundred steps, side by side",
+    "memory": "the same recall symbols after a pause",
+    "reviews": "a bidirectional LSTM tells praise from panning, against word counts",
+    "pollution": "an LSTM forecasts air pollution from weather with gaps, against ridge regression",
 }
 
 

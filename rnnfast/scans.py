@@ -35,6 +35,8 @@ class ScanSpec(NamedTuple):
         The function, for cells that offer a choice.
     forget : str or None
         The gate whose bias starts at 1, so that a new network remembers.
+    activations : int
+        How many sigmoids and tanhs a step of a unit has.
     forward, backward : callable
         The reference steps: see ``reference/sru.py`` for arguments and shapes.
     scale : float
@@ -50,6 +52,7 @@ class ScanSpec(NamedTuple):
     highway: bool
     nonlinearity: str | None
     forget: str | None
+    activations: int
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     scale: float = 1.0
@@ -57,27 +60,27 @@ class ScanSpec(NamedTuple):
 
 def _sru(name: str, projected: bool) -> ScanSpec:
     order, steps = "xfrs" if projected else "xfr", (partial(sru.forward, projected), partial(sru.backward, projected))
-    return ScanSpec(name, len(order), order, ("c",), (1, 2), 2, not projected, None, None, *steps)
+    return ScanSpec(name, len(order), order, ("c",), (1, 2), 2, not projected, None, None, 2, *steps)
 
 
 def _qrnn(name: str, order: str) -> ScanSpec:
-    every = tuple(range(len(order)))
-    return ScanSpec(name, len(order), order, ("c",), every, 0, False, None, "f", qrnn.forward, qrnn.backward)
+    gates, steps = len(order), (qrnn.forward, qrnn.backward)
+    return ScanSpec(name, gates, order, ("c",), tuple(range(gates)), 0, False, None, "f", gates, *steps)
 
 
 def _mingru(f: str) -> ScanSpec:
     steps = partial(mingru.forward, f), partial(mingru.backward, f)
-    return ScanSpec(f"mingru_{f}", 2, "zn", ("h",), (0, 1), 0, False, f, None, *steps)
+    return ScanSpec(f"mingru_{f}", 2, "zn", ("h",), (0, 1), 0, False, f, None, 1 + (f != "identity"), *steps)
 
 
 def _minlstm(f: str) -> ScanSpec:
     steps = partial(minlstm.forward, f), partial(minlstm.backward, f)
-    return ScanSpec(f"minlstm_{f}", 3, "fin", ("h",), (0, 1, 2), 0, False, f, "f", *steps)
+    return ScanSpec(f"minlstm_{f}", 3, "fin", ("h",), (0, 1, 2), 0, False, f, "f", 2 + (f != "identity"), *steps)
 
 
 def _indrnn(f: str) -> ScanSpec:
     steps = partial(indrnn.forward, f), partial(indrnn.backward, f)
-    return ScanSpec(f"indrnn_{f}", 1, "h", ("h",), (0,), 1, False, f, None, *steps)
+    return ScanSpec(f"indrnn_{f}", 1, "h", ("h",), (0,), 1, False, f, None, int(f == "tanh"), *steps)
 
 
 SCANS = {

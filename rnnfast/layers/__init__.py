@@ -8,10 +8,13 @@ import rnnfast._native.recurrent
 import rnnfast._native.scan
 import rnnfast._native.tree
 from rnnfast.layers.base import Layer
+from rnnfast.layers.cell import Cell, CellLayer
+from rnnfast.layers.chunks import checkpointed
 from rnnfast.layers.crf import CRF, Chain
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.feedback import Jordan, OutputFeedback
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
@@ -25,19 +28,24 @@ __all__ = [
     "QRNN",
     "RNN",
     "SRU",
+    "Cell",
+    "CellLayer",
     "Chain",
     "Dense",
     "Dropout",
     "Embedding",
     "Ends",
     "IndRNN",
+    "Jordan",
     "Last",
     "Layer",
     "MaxPool",
     "MeanPool",
     "MinGRU",
     "MinLSTM",
+    "OutputFeedback",
     "Sequential",
     "TreeEncoder",
     "TreeLSTM",
+    "checkpointed",
 ]
