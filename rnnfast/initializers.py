@@ -214,6 +214,37 @@ def orthogonal(
     return out
 
 
+def recurrent_bounds(steps: int, least: float = 0.5, most: float = 2.0) -> tuple[float, float]:
+    """Return bounds of the weights with which units of an `IndRNN` begin, so that they can remember so many steps.
+
+    After ``steps`` steps a relu unit has multiplied what it holds by its weight to the power of ``steps``; within
+    these bounds that is between ``least`` and ``most``. Li, Li, Cook, Zhu and Gao 2018, section 3.1.
+
+    Parameters
+    ----------
+    steps : int
+        T.
+    least, most : float
+        What is left at least and at most of 1 after T steps; above 0, ``most`` not below ``least``.
+
+    Returns
+    -------
+    pair of float
+        For ``IndRNN(..., recurrent_bounds=...)``.
+
+    Examples
+    --------
+    >>> from rnnfast.initializers import recurrent_bounds
+    >>> low, high = recurrent_bounds(100)
+    >>> round(low, 4), round(high, 4)
+    (0.9931, 1.007)
+    """
+    count = check_size("steps", steps)
+    low = check_number("least", least, 0.0, above=True)
+    high = check_number("most", most, low)
+    return low ** (1 / count), high ** (1 / count)
+
+
 def _fans(shape: Sequence[int], gates: int) -> tuple[int, int]:
     """Return the rows of one block and the columns of a weight of that shape."""
     shape = tuple(shape)

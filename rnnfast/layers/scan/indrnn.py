@@ -33,8 +33,8 @@ class IndRNN(Scan):
         f. Keyword only.
     recurrent_bounds : pair of float, default (0.0, 1.0)
         The least and the largest u to begin with. What a relu unit holds is multiplied by u at each of T steps: bounds
-        near 1, as (e ** (1 / T), g ** (1 / T)) with e below and g above 1, keep it for T steps (section 3.1 of the
-        paper). Keyword only.
+        near 1, as `rnnfast.initializers.recurrent_bounds` returns them, keep it for T steps (section 3.1 of the paper).
+        Keyword only.
 
     Examples
     --------
