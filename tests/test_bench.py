@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bench.__main__ as command
-from bench import agree, cases, compare, contenders, grid, plot, regimes, report, results, runner, worker
+from bench import agree, cases, compare, contenders, elementwise, grid, plot, regimes, report, results, runner, worker
 from bench.results import Book, Result
 
 TINY = cases.Case("LSTM", "training", steps=3, batch=2, input_size=4, hidden_size=5)
@@ -390,6 +390,14 @@ def test_elementwise_cells_are_set_beside_the_lstm():
     rows = report.elementwise(book(lstm, result(replace(lstm.case, cell="SRU"), native=[0.25]), result(native=[9.0])))
     assert rows[1:] == [["SRU training T3 B2 H5", "1", "250 ms", "1.00 s", "4.00", "37.5%"]]
     assert "times as fast" in report.whole(book(lstm, result(replace(lstm.case, cell="SRU"), native=[0.25])))
+
+
+@pytest.mark.parametrize("kind", ["vectors", "symbols"])
+def test_elementwise_cells_in_turns_with_the_lstm(kind):
+    for passes in elementwise.calls(kind, 3, 4, 2, 5):
+        found = elementwise.measure(passes, 2)
+        assert list(found) == ["LSTM", *cases.ELEMENTWISE]
+        assert found["LSTM"][1] == 1 and all(seconds > 0 and ratio > 0 for seconds, ratio in found.values())
 
 
 def test_callers_table():

@@ -19,8 +19,8 @@ from rnnfast.schedules import Cosine
 from rnnfast.trainer import Trainer
 
 CELLS: dict[str, Callable[..., Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "indrnn": IndRNN}
-# The plain network does not bear the rate of the others.
-RATES = {"rnn": 1e-3}
+# Those that do not bear the rate of the others.
+RATES = {"rnn": 1e-3, "indrnn": 2e-3}
 BARS = "▁▂▃▄▅▆▇█"
 
 
