@@ -37,6 +37,7 @@ _HOMES = {
         "MeanPool",
         "Sequential",
     ),
+    "loggers": ("JSONLLogger", "TensorBoardLogger"),
     "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
@@ -96,6 +97,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         MeanPool as MeanPool,
         Sequential as Sequential,
     )
+    from rnnfast.loggers import JSONLLogger as JSONLLogger, TensorBoardLogger as TensorBoardLogger
     from rnnfast.losses import (
         Huber as Huber,
         MeanAbsolute as MeanAbsolute,

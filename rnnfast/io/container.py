@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rnnfast.io import npz, safetensors, strict_json
 from rnnfast.io.errors import ModelFileError
+from rnnfast.log import logger
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -57,6 +58,7 @@ def write(path: str | os.PathLike[str], document: dict[str, Any], arrays: Mappin
     text = strict_json.dumps(document, "document")
     plain = {name: _plain(name, array) for name, array in arrays.items()}
     FORMATS[target.suffix].write(target, text, plain)
+    logger.debug("wrote %d arrays to %s", len(plain), target)
     return target
 
 
@@ -84,6 +86,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
             raise ModelFileError("its description is not an object")
     except ModelFileError as error:
         raise ModelFileError(f"{source}: {error}") from None
+    logger.debug("read %d arrays from %s", len(arrays), source)
     return document, arrays
 
 

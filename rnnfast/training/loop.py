@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import time
@@ -12,6 +13,7 @@ import numpy as np
 
 from rnnfast.callbacks import Callback
 from rnnfast.checks import check_flag, check_items, check_number, check_size
+from rnnfast.log import logger
 from rnnfast.schedules import Moment, Schedule
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
@@ -62,6 +64,7 @@ class Loop:
         """Train; whatever ends it is on record in the history."""
         trainer = self.trainer
         trainer.history, trainer.stop_reason = self.history, ""
+        logger.info("training begins: %s epochs of %s batches", self.epochs, len(self.feed) or "so many")
         try:
             for callback in self.callbacks:
                 callback.on_fit_begin(trainer)
@@ -81,6 +84,7 @@ class Loop:
             raise
         finally:
             self.bar.close()
+            logger.info("training ended after %d epochs: %s", self.history.epochs, self.history.reason)
         for callback in self.callbacks:
             callback.on_fit_end(trainer, self.history)
         return self.history
@@ -102,6 +106,8 @@ class Loop:
             raise
         self.history.add(values)
         self.bar.end_epoch(report.summary(values))
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("epoch %d: %s", epoch, report.summary(values))
         if trainer.schedule is not None:
             trainer.schedule.observe(values)
         for callback in self.callbacks:
