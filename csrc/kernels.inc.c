@@ -5,6 +5,7 @@
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"
+#include "cells/steps.inc.c"
 #include "cells/gru.inc.c"
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"
@@ -27,7 +28,7 @@ const rf_ops RF(ops) = {
 
     .pack_columns = RF(pack_columns),
     .pack_rows = RF(pack_rows),
-    .unpack_add = RF(unpack_add),
+    .add_columns = RF(add_columns),
     .fill_slots = RF(fill_slots),
 
     .softmax_xent = RF(softmax_xent),

@@ -3,7 +3,7 @@
 # Loaded here, not at the first call: a fork while another thread is importing leaves the child without the lock for it.
 import rnnfast._native.dense
 import rnnfast._native.ops
-import rnnfast._native.unroll
+import rnnfast._native.recurrent
 from rnnfast.layers.base import Layer
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
