@@ -21,6 +21,7 @@ _HOMES = {
     "backend": ("get_backend", "use_backend"),
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
+    "gates": ("gate_activations",),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
     "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
@@ -75,6 +76,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         clip_by_value as clip_by_value,
         global_norm as global_norm,
     )
+    from rnnfast.gates import gate_activations as gate_activations
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
     from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
     from rnnfast.io import (
