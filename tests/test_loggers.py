@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rnnfast import SGD, Dense, JSONLLogger, MeanSquared, TensorBoardLogger, Trainer, load_model, save_model
+from rnnfast.training.progress import TqdmBar
 
 ROOT = Path(__file__).resolve().parents[1]
 X = np.linspace(0, 1, 12).reshape(12, 1)
@@ -131,3 +132,15 @@ def test_the_library_is_silent_by_default():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == done.stderr == ""
+
+
+def test_bars_of_notebooks_are_drawn_and_not_written():
+    made = []
+
+    class Bar:
+        def __init__(self, **options):
+            made.append(options["bar_format"])
+
+    for width in (0, 12):
+        TqdmBar(Bar, width).begin_epoch("epoch 1/1", 5)
+    assert "|{bar}|" in made[0] and "|{bar:12}|" in made[1]
