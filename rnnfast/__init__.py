@@ -47,7 +47,7 @@ _HOMES = {
     "threads": ("get_num_threads", "limit_threads", "set_num_threads"),
     "trainer": ("Trainer", "TrainingError"),
 }
-_SUBMODULES = ("data", "initializers", "io", "layers", "losses", "metrics", "optimizers", "schedules")
+_SUBMODULES = ("data", "initializers", "io", "layers", "losses", "metrics", "optimizers", "plotting", "schedules")
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
@@ -62,6 +62,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         losses as losses,
         metrics as metrics,
         optimizers as optimizers,
+        plotting as plotting,
         schedules as schedules,
     )
     from rnnfast.backend import get_backend as get_backend, use_backend as use_backend

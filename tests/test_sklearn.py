@@ -187,6 +187,11 @@ def test_warm_start_and_partial_fit(rng):
         model.partial_fit(found[30:], y[30:])
     assert model.score(found, y) > 0.9 and model.n_iter_ == 60
 
+    # A whole fit ends with a rate of next to nothing, which must not be that of what follows.
+    model = RNNClassifier(**{**SMALL, "max_iter": 3}, random_state=0).fit(found, y)
+    before = model.predict_proba(found)
+    assert np.abs(model.partial_fit(found, y).predict_proba(found) - before).max() > 0.01
+
 
 def test_several_outputs_and_losses(rng):
     X = rng.standard_normal((80, 6, 2))

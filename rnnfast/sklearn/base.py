@@ -220,6 +220,7 @@ class RNNEstimator(BaseEstimator):
             held = (_take(x, test), _take(target, test), None, self._mask(weights[test], _take(target, test)))
             x, target, weights = _take(x, train), _take(target, train), weights[train]
         count = length(x)
+        self._optimizer.lr = self.learning_rate  # where the schedule of the last fit ended is no place to start
         trainer = Trainer(
             self.model_,
             self._loss(),
@@ -228,7 +229,6 @@ class RNNEstimator(BaseEstimator):
             schedule=Cosine(warmup=0.05) if whole else None,
             seed=seed,
         )
-        trainer.base_lr = self.learning_rate
         history = trainer.fit(
             x,
             target,
