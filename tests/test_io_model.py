@@ -13,10 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnfast.io import ModelFileError, load_model, save_model, spec
+from rnnfast.layers.activation import Activation
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
-from rnnfast.layers.pooling import Last, MaxPool, MeanPool
+from rnnfast.layers.normalization import LayerNorm
+from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
 
@@ -29,7 +31,10 @@ MAKERS = {
     "GRU": lambda dtype: GRU(3, 4, reset_after=False, batch_first=False, dtype=dtype),
     "Dense": lambda dtype: Dense(3, 5, dtype=dtype),
     "Embedding": lambda dtype: Embedding(7, 3, dtype=dtype),
+    "LayerNorm": lambda dtype: LayerNorm(6, eps=1e-3, bias=False, dtype=dtype),
+    "Activation": lambda dtype: Activation("softmax"),
     "Dropout": lambda dtype: Dropout(0.5),
+    "Ends": lambda dtype: Ends(),
     "Last": lambda dtype: Last(),
     "MeanPool": lambda dtype: MeanPool(),
     "MaxPool": lambda dtype: MaxPool(),

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 from rnnfast.checks import check_size
 from rnnfast.io.errors import ModelFileError
+from rnnfast.layers.activation import Activation
 from rnnfast.layers.base import Layer
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
-from rnnfast.layers.pooling import Last, MaxPool, MeanPool
+from rnnfast.layers.normalization import LayerNorm
+from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
 
@@ -57,6 +59,10 @@ def _product(*names: str) -> Callable[[Config], int]:
     return least
 
 
+def _layer_norm(config: Config) -> int:
+    return _size(config, "normalized_shape") if config.get("elementwise_affine", True) is True else 0
+
+
 def _nothing(config: Config) -> int:
     return 0
 
@@ -67,8 +73,11 @@ LAYERS: dict[str, Entry] = {
     "GRU": Entry(GRU, _recurrent(3)),
     "Dense": Entry(Dense, _product("in_features", "out_features")),
     "Embedding": Entry(Embedding, _product("num_embeddings", "embedding_dim")),
+    "LayerNorm": Entry(LayerNorm, _layer_norm),
+    "Activation": Entry(Activation, _nothing),
     "Dropout": Entry(Dropout, _nothing),
     "Last": Entry(Last, _nothing),
+    "Ends": Entry(Ends, _nothing),
     "MeanPool": Entry(MeanPool, _nothing),
     "MaxPool": Entry(MaxPool, _nothing),
 }
