@@ -20,22 +20,70 @@ from rnnfast.io.atomic import atomic_write
 from rnnfast.io.errors import ModelFileError
 
 DOCUMENT = "rnnfast"
+_MISSING = "reading it needs the package safetensors (pip install 'rnnfast[safetensors]')"
 
 
 def write(path: Path, text: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write the document and the contiguous arrays."""
-    from safetensors.numpy import save
-
-    data = save(dict(arrays), {DOCUMENT: f"{_checksum(text, arrays):08x} {text}"})
+    """Write the document and the arrays."""
+    checksum = _checksum(text, arrays)
+    data = encode(arrays, {DOCUMENT: f"{checksum:08x} {text}"})
     with atomic_write(path) as file:
         file.write(data)
+
+
+def encode(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> bytes:
+    """Return arrays as the bytes of a file, proved by reading them back.
+
+    The package writes the memory as it lies, whatever its strides and byte order, so arrays are made contiguous and
+    little-endian first; and what it made is decoded and compared, for a file must not differ from the model in
+    silence.
+
+    Raises
+    ------
+    RuntimeError
+        If the bytes do not decode to the arrays.
+    """
+    from safetensors.numpy import save
+
+    plain = {name: np.require(array, array.dtype.newbyteorder("<"), "C") for name, array in arrays.items()}
+    data: bytes = save(plain, metadata)
+    decoded = {name: bytes(entry["data"]) for name, entry in _deserialize(data)}
+    for name, array in plain.items():
+        if decoded.get(name) != array.tobytes():
+            raise RuntimeError(f"the package safetensors wrote something else than {name}")
+    return data
+
+
+def read_raw(path: Path) -> list[tuple[str, str, tuple[int, ...], bytes]]:
+    """Return name, dtype, shape and bytes of each tensor of any safetensors file, or raise ``ModelFileError``."""
+    try:
+        _check_header(path)
+        if find_spec("safetensors") is None:
+            raise ModelFileError(_MISSING)
+        from safetensors import SafetensorError
+
+        try:
+            found = _deserialize(path.read_bytes())
+        except (SafetensorError, TypeError, ValueError) as error:
+            raise ModelFileError(f"it is no valid safetensors file: {error}") from None
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    return [(name, str(e["dtype"]), tuple(e["shape"]), bytes(e["data"])) for name, e in found]
+
+
+def _deserialize(data: bytes) -> list[tuple[str, dict[str, Any]]]:
+    import safetensors
+
+    package: Any = safetensors  # some releases of it say that they are typed, and are not
+    found: list[tuple[str, dict[str, Any]]] = package.deserialize(data)
+    return found
 
 
 def read(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
     """Return the document's text and the arrays, or raise ``ModelFileError``."""
     _check_header(path)
     if find_spec("safetensors") is None:
-        raise ModelFileError("reading it needs the package safetensors (pip install safetensors)")
+        raise ModelFileError(_MISSING)
     from safetensors import SafetensorError, safe_open
 
     try:
