@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rnnfast.graph import Graph
+from rnnfast.graph.layer import constant_of
 from rnnfast.io import ModelFileError, load_model, save_model, spec
 from rnnfast.layers.activation import Activation
 from rnnfast.layers.dense import Dense
@@ -38,7 +40,23 @@ MAKERS = {
     "Last": lambda dtype: Last(),
     "MeanPool": lambda dtype: MeanPool(),
     "MaxPool": lambda dtype: MaxPool(),
+    "Graph": lambda dtype: tanh_graph(dtype),
 }
+
+
+def tanh_graph(dtype):
+    kind = np.dtype(dtype).name
+    return Graph(
+        [{"name": "x", "role": "x", "dtype": kind, "shape": ["N", 3]}],
+        [{"name": "y", "role": "y", "dtype": kind, "shape": ["N", None]}],
+        [
+            {"op": "Gemm", "inputs": ["x", "w"], "outputs": ["u"], "attributes": {"transB": 1, "alpha": 0.5}},
+            {"op": "Mul", "inputs": ["u", "two"], "outputs": ["y"], "attributes": {}},
+        ],
+        {"w": [4, 3]},
+        {"two": constant_of(np.array(2, dtype))},
+        dtype=dtype,
+    )
 
 
 def text_model(dtype=np.float32):

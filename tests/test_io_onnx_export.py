@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from test_io_model import MAKERS
 
 from rnnfast import (
     GRU,
@@ -20,9 +21,9 @@ from rnnfast import (
     MeanPool,
     Sequential,
 )
-from rnnfast.io import ConversionError, export_onnx
+from rnnfast.graph import Graph
+from rnnfast.io import ConversionError, export_onnx, import_onnx
 from rnnfast.io.onnx_layers import EXPORTERS
-from rnnfast.io.spec import LAYERS
 
 onnx = pytest.importorskip("onnx", reason="onnx comes with the test extra")
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime comes with the test extra")
@@ -142,9 +143,30 @@ def test_layout_1_by_the_evaluator_of_the_standard(name, rng):
     np.testing.assert_allclose(found, model(x)[0], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize("kind", MAKERS)
 def test_every_layer_is_said_or_refused(kind):
-    assert LAYERS[kind].cls in EXPORTERS
+    layer = MAKERS[kind](np.float32)
+    if type(layer) in EXPORTERS or type(layer) is Graph:
+        export_onnx(layer)
+    else:
+        with pytest.raises(ConversionError, match=f"cannot say .* of {kind}"):
+            export_onnx(layer)
+
+
+def test_graphs_go_out_again(rng):
+    graph = import_onnx(export_onnx(MODELS["Last"](), lengths=True, states=True))
+    with graph.update() as params:
+        params["0.R_l0"] *= 0.5
+    proto = export_onnx(graph)
+    x, h = draw(graph, rng), rng.standard_normal((1, N, 7)).astype(np.float32)
+    found = run(proto, {"x": x, "lengths": LENGTHS, "0.h": h})
+    y, (final,) = graph(x, (h,), lengths=LENGTHS)
+    np.testing.assert_allclose(found["y"], y, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found["0.h_out"], final, rtol=0, atol=1e-5)
+    with pytest.raises(ConversionError, match=r"cannot say the computation of layer 0 \(Graph\)"):
+        export_onnx(Sequential(graph))
+    with pytest.raises(ValueError, match="leave lengths, states, layout and time_axis out"):
+        export_onnx(graph, lengths=True)
 
 
 def test_dense_alone_and_files(tmp_path, rng):

@@ -4,6 +4,7 @@ from rnnfast.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnfast.io.errors import ConversionError, ModelFileError
 from rnnfast.io.model import load_model, save_model
 from rnnfast.io.onnx_export import export_onnx
+from rnnfast.io.onnx_import import import_onnx
 from rnnfast.io.torch_files import read_torch_safetensors, save_torch_safetensors
 from rnnfast.io.torch_weights import from_torch, from_torch_state_dict, load_torch_state_dict, to_torch_state_dict
 
@@ -14,6 +15,7 @@ __all__ = [
     "export_onnx",
     "from_torch",
     "from_torch_state_dict",
+    "import_onnx",
     "load_checkpoint",
     "load_model",
     "load_torch_state_dict",

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-import rnnfast
 from rnnfast.checks import check_choice, check_flag
+from rnnfast.graph import Graph
 from rnnfast.io.atomic import atomic_write
 from rnnfast.io.foreign import refuse
 from rnnfast.layers import Embedding, Layer, Sequential
@@ -131,7 +131,6 @@ class Builder:
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=IR_VERSION,
             producer_name="rnnfast",
-            producer_version=rnnfast.__version__,
         )
         self.onnx.checker.check_model(model, full_check=True)
         return model
@@ -151,7 +150,8 @@ def export_onnx(
     Parameters
     ----------
     model : Layer
-        Any layer of this package that ONNX can say, or a `Sequential` of them. Dropout does nothing in a graph.
+        Any layer of this package that ONNX can say, or a `Sequential` of them. Dropout does nothing in a graph. A
+        `Graph` goes out as it came, with its parameters as they are now.
     path : path, optional
         Where to write it; whole or not at all.
     lengths : bool, default False
@@ -187,6 +187,10 @@ def export_onnx(
         raise TypeError(f"model must be a layer; got {type(model).__name__}")
     check_choice("layout", str(layout), ("0", "1"))
     require_onnx()
+    if isinstance(model, Graph):
+        if lengths or states or layout or time_axis is not None:
+            raise ValueError("leave lengths, states, layout and time_axis out for a Graph: it has its own")
+        return _written(_graph_model(model), path)
     leaves = list(_leaves(model))
     parameters = model.parameters().values()
     dtype = next(iter(parameters)).dtype if parameters else np.dtype(np.float32)
@@ -207,11 +211,53 @@ def export_onnx(
     flow = builder.swap(add_layer(builder, model, Flow("x", False, time_axis), ""), False)
     builder.add_output(flow.name, "y", [*(axes if flow.timed else ["N"]), None])
     builder.outputs.insert(0, builder.outputs.pop())
-    proto = builder.model("rnnfast")
+    return _written(builder.model("rnnfast"), path)
+
+
+def _written(proto: Any, path: str | os.PathLike[str] | None) -> Any:
     if path is not None:
         with atomic_write(Path(path)) as file:
             file.write(proto.SerializeToString())
     return proto
+
+
+def _graph_model(graph: Graph) -> Any:
+    """Return an imported graph as a model again, in the one form that graphs are kept in: that of opset 18."""
+    import onnx
+
+    config, helper = graph.config(), onnx.helper
+    ports = {}
+    for what in ("inputs", "outputs"):
+        kinds = [(p["name"], helper.np_dtype_to_tensor_dtype(np.dtype(p["dtype"])), p["shape"]) for p in config[what]]
+        ports[what] = [helper.make_tensor_value_info(*kind) for kind in kinds]
+    nodes = []
+    for node in graph.nodes:
+        attributes = {name: _attribute(onnx, name, value) for name, value in node["attributes"].items()}
+        if node["op"] == "Split" and "num_outputs" not in attributes and len(node["inputs"]) < 2:
+            attributes["num_outputs"] = attributes["parts"]
+        attributes.pop("parts", None)
+        nodes.append(helper.make_node(node["op"], node["inputs"], node["outputs"], **attributes))
+    arrays = {**graph.constants, **graph.parameters()}
+    proto = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "rnnfast",
+            ports["inputs"],
+            ports["outputs"],
+            [onnx.numpy_helper.from_array(np.array(array), name) for name, array in arrays.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=IR_VERSION,
+        producer_name="rnnfast",
+    )
+    onnx.checker.check_model(proto, full_check=True)
+    return proto
+
+
+def _attribute(onnx: Any, name: str, value: Any) -> Any:
+    if name == "to":
+        return onnx.helper.np_dtype_to_tensor_dtype(np.dtype(value))
+    return onnx.numpy_helper.from_array(value) if isinstance(value, np.ndarray) else value
 
 
 def require_onnx() -> None:

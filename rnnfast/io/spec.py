@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any, NamedTuple
 
 from rnnfast.checks import check_size
+from rnnfast.graph import Graph
 from rnnfast.io.errors import ModelFileError
 from rnnfast.layers.activation import Activation
 from rnnfast.layers.base import Layer
@@ -63,6 +65,13 @@ def _layer_norm(config: Config) -> int:
     return _size(config, "normalized_shape") if config.get("elementwise_affine", True) is True else 0
 
 
+def _graph(config: Config) -> int:
+    weights = config.get("weights")
+    if type(weights) is not dict or not all(type(shape) is list for shape in weights.values()):
+        raise TypeError("weights must be shapes by name")
+    return sum(prod(check_size(name, size, 0) for size in shape) for name, shape in weights.items())
+
+
 def _nothing(config: Config) -> int:
     return 0
 
@@ -80,6 +89,7 @@ LAYERS: dict[str, Entry] = {
     "Ends": Entry(Ends, _nothing),
     "MeanPool": Entry(MeanPool, _nothing),
     "MaxPool": Entry(MaxPool, _nothing),
+    "Graph": Entry(Graph, _graph),
 }
 
 
