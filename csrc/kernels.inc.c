@@ -27,7 +27,7 @@ const rf_ops RF(ops) = {
 
     .pack_columns = RF(pack_columns),
     .pack_rows = RF(pack_rows),
-    .unpack_add = RF(unpack_add),
+    .add_columns = RF(add_columns),
     .fill_slots = RF(fill_slots),
 
     .softmax_xent = RF(softmax_xent),

@@ -30,6 +30,8 @@ class CellSpec(NamedTuple):
         one multiplies is entry k of what ``forward`` saves.
     nonlinearity : str or None
         The function, for cells that offer a choice.
+    forget : str or None
+        The gate whose bias b_ih starts at 1, so that a new network remembers.
     forward, backward : callable
         The reference steps: see ``reference/lstm.py`` for arguments and shapes.
     """
@@ -40,6 +42,7 @@ class CellSpec(NamedTuple):
     states: tuple[str, ...]
     products: tuple[int, ...]
     nonlinearity: str | None
+    forget: str | None
     forward: Callable[..., Any]
     backward: Callable[..., Any]
 
@@ -48,7 +51,7 @@ class CellSpec(NamedTuple):
 
 
 def _elman(f: str) -> CellSpec:
-    return CellSpec(f"rnn_{f}", 1, "h", ("h",), (1,), f, partial(rnn.forward, f), partial(rnn.backward, f))
+    return CellSpec(f"rnn_{f}", 1, "h", ("h",), (1,), f, None, partial(rnn.forward, f), partial(rnn.backward, f))
 
 
 CELLS = {
@@ -57,9 +60,9 @@ CELLS = {
         _elman("tanh"),
         _elman("relu"),
         _elman("sigmoid"),
-        CellSpec("lstm", 4, "ifgo", ("h", "c"), (4,), None, lstm.forward, lstm.backward),
-        CellSpec("gru", 3, "rzn", ("h",), (3,), None, gru.forward_after, gru.backward_after),
-        CellSpec("gru_reset_before", 3, "rzn", ("h",), (2, 1), None, gru.forward_before, gru.backward_before),
+        CellSpec("lstm", 4, "ifgo", ("h", "c"), (4,), None, "f", lstm.forward, lstm.backward),
+        CellSpec("gru", 3, "rzn", ("h",), (3,), None, None, gru.forward_after, gru.backward_after),
+        CellSpec("gru_reset_before", 3, "rzn", ("h",), (2, 1), None, None, gru.forward_before, gru.backward_before),
     )
 }
 

@@ -27,7 +27,7 @@ from rnnfast.rows import Lookup
 States = tuple[FloatArray, ...]
 
 _MODULES = {
-    "native": "rnnfast._native.unroll",
+    "native": "rnnfast._native.recurrent",
     "native infer": "rnnfast._native.infer",
     "reference": "rnnfast.reference.recurrent",
 }

@@ -27,8 +27,8 @@ def test_default_initial_values(cell, dtype, make_layer):
             assert 0.8 * bound < np.abs(array).max() <= bound
         else:
             expected = np.zeros(5 * gates)
-            if "bias_ih" in name and "f" in layer.cell.order:
-                forget = 5 * layer.cell.order.index("f")
+            if "bias_ih" in name and layer.cell.forget:
+                forget = 5 * layer.cell.order.index(layer.cell.forget)
                 expected[forget : forget + 5] = 1
             np.testing.assert_array_equal(array, expected)
 

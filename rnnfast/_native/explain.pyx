@@ -3,7 +3,8 @@
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport Run, split
 from rnnfast._native.rows cimport Lengths
-from rnnfast._native.unroll cimport backward_sizes, forward_sizes, set_forward
+from rnnfast._native.unroll cimport forward_sizes, set_forward
+from rnnfast._native.unroll_backward cimport backward_sizes
 
 
 cdef Py_ssize_t panels_size(Packed packed, int which, bint backward) noexcept:
@@ -44,7 +45,7 @@ def explain_direction(str cell, weights, Py_ssize_t batch, Py_ssize_t steps, len
     cdef Lengths rows = Lengths(batch, steps, lengths)
     cdef Run run
     cdef size_t forward[6]
-    cdef size_t backward[9]
+    cdef size_t backward[6]
     cdef size_t kept = 0, swept = 0
     cdef int i
     set_forward(&run, packed, rows, training)

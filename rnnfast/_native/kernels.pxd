@@ -29,17 +29,21 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t lda, ldc, ld_init
         const void* b
 
+    ctypedef struct rf_outer_part:
+        Py_ssize_t n
+        const void* b
+        Py_ssize_t ldb
+        const Py_ssize_t* rows_b
+        void* c
+
     ctypedef struct rf_outer:
         Py_ssize_t k, m
         const void* a
         Py_ssize_t lda
-        const Py_ssize_t* rows_a
-        const void* b
-        Py_ssize_t ldb
-        Py_ssize_t panels, panel_stride
-        int vectors, last, tail
-        int accumulate
-        void* c
+        Py_ssize_t a_run, a_stride
+        const Py_ssize_t* rows_c
+        int parts
+        rf_outer_part part[2]
 
     ctypedef struct rf_step:
         Py_ssize_t ld_gates, ld_state
@@ -81,8 +85,8 @@ cdef extern from "rnnfast.h" nogil:
         # gemm.inc.c
         void (*product)(const rf_product* s, Py_ssize_t rows, const void* a, const void* init, void* c,
                         Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
-        Py_ssize_t (*outer_scratch)(Py_ssize_t m) noexcept nogil
-        void (*outer)(const rf_outer* s, Py_ssize_t panel0, Py_ssize_t panel1, void* scratch) noexcept nogil
+        Py_ssize_t (*outer_scratch)(Py_ssize_t m, Py_ssize_t n) noexcept nogil
+        void (*outer)(const rf_outer* s, Py_ssize_t q0, Py_ssize_t q1, void* scratch) noexcept nogil
         void (*add_rows)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*column_sums)(Py_ssize_t rows, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* sums) noexcept nogil
 
@@ -91,8 +95,8 @@ cdef extern from "rnnfast.h" nogil:
                              Py_ssize_t panel_columns, void* to, Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
         void (*pack_rows)(const void* w, Py_ssize_t n, const Py_ssize_t* rows, Py_ssize_t k, void* to,
                           Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
-        void (*unpack_add)(const void* sums, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t columns,
-                           Py_ssize_t panel_columns, void* dw, Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
+        void (*add_columns)(const void* sums, const Py_ssize_t* rows, Py_ssize_t columns, Py_ssize_t run,
+                            Py_ssize_t run_stride, void* db) noexcept nogil
         void (*fill_slots)(Py_ssize_t rows, Py_ssize_t panels, int slots, int first, int count, const void* source,
                            void* gates) noexcept nogil
 

@@ -45,9 +45,10 @@ ctypedef struct Run:
     char* dh
     char* dc
     char* daux
-    char* sums[3]
+    rf_outer outer[3]                    # sums of gradients for the weights
+    int outers
+    bint direct                          # they go straight into the caller's arrays
     char* bias_sums
-    rf_outer outer[3]
     char* scratch
     Py_ssize_t scratch_size
     void* errors                         # a list, borrowed

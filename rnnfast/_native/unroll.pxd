@@ -1,8 +1,30 @@
+cimport numpy as cnp
+
+from rnnfast._native.kernels cimport rf_step
 from rnnfast._native.pack cimport Packed
 from rnnfast._native.plan cimport Run
 from rnnfast._native.rows cimport Lengths
 
+
+cdef class Saved:
+    cdef Packed packed
+    cdef Lengths rows
+    cdef object x             # keeps the user's array alive where xs points into it; indices where there is a table
+    cdef cnp.ndarray table    # (V, X), or None
+    cdef bint reverse, used
+    cdef Py_ssize_t ld_x
+    cdef bint gather
+    cdef char* xs
+    cdef char* gates
+    cdef char* h
+    cdef char* c
+    cdef char* aux
+
+
+    cdef void free(self) noexcept
+
+
 cdef int set_forward(Run* run, Packed packed, Lengths rows, bint save) except -1
 cdef void forward_sizes(const Run* run, size_t* sizes) noexcept
-cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) noexcept
 cdef void forward_task(void* context, int thread, int threads) noexcept nogil
+cdef void set_step(const Run* run, Py_ssize_t t, Py_ssize_t row, rf_step* s) noexcept nogil

@@ -16,10 +16,3 @@ def direction_forward(
     out: NDArray[Any],
     save: bool,
 ) -> tuple[tuple[NDArray[Any], ...], Saved | None]: ...
-def direction_backward(
-    saved: Saved,
-    dy: NDArray[Any] | None,
-    dstate: tuple[NDArray[Any] | None, ...],
-    dx: NDArray[Any] | None,
-    grads: Mapping[str, NDArray[Any]],
-) -> tuple[NDArray[Any], ...]: ...

@@ -1,32 +1,26 @@
-"""The time loop, forward and backward, for every cell; the GIL is released around all of it.
+"""The time loop, forward, for every cell; the GIL is released around all of it. (Backward: unroll_backward.pyx.)
 
 All buffers are compact: rows of a step side by side, longest sequences first (rows.pyx).
 
-Forward, for each chunk of steps (small enough that its gates stay in cache): one input product for the whole chunk,
-then for each step the recurrent product and the pointwise part, group of units by group of units. Backward: for each
-step the pointwise part, then the product that carries the gradient one step back; afterwards one sum of outer products
-for each weight, over all steps (gradients.pyx, or blas_gradients.pyx: see provider.py). How threads share the work:
+For each chunk of steps (small enough that its gates stay in cache): one input product for the whole chunk, then for
+each step the recurrent product and the pointwise part, group of units by group of units. How threads share the work:
 plan.pyx.
 """
 
 import numpy as np
 
-from rnnfast._native.provider import get_gemm
-
 cimport numpy as cnp
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy
 
-from rnnfast._native.blas_gradients cimport blas_gradients, by_blas
-from rnnfast._native.gradients cimport add_gradients, input_gradient, sum_by_index, table_gradient, weight_gradients
-from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_outer, rf_phase, rf_product, rf_step
+from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_phase, rf_product, rf_step
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport GROUP, Run, meet, poll, row_share, set_run, share, split, step_of
-from rnnfast._native.rows cimport Lengths, Rows, index_at, load_state, read_row, row_at, store_state, write_row
+from rnnfast._native.rows cimport Lengths, index_at, load_state, read_row, row_at, store_state, write_row
 
 cnp.import_array()
 
 
-# Forward
+# The loop
 
 
 cdef void set_step(const Run* run, Py_ssize_t t, Py_ssize_t row, rf_step* s) noexcept nogil:
@@ -195,104 +189,11 @@ cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize
         to += run.X * run.size
 
 
-# Backward
-
-
-cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t group0,
-                        Py_ssize_t group1, int thread, int threads) noexcept nogil:
-    cdef const rf_phase* phase
-    cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
-    cdef Py_ssize_t panel0 = group0 * GROUP, panel1 = min(group1 * GROUP, run.P)
-    cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u, r, n
-    cdef Py_ssize_t group
-    cdef char* to
-    cdef char* init
-    cdef char* gates
-    cdef const char* dy
-    cdef int i
-    if run.y.base != NULL and units > 0:
-        for j in range(row0, row1):
-            to = run.dh + j * line + unit * run.size
-            dy = row_at(&run.y, t, j) + unit * run.y.stride
-            if run.y.stride == run.size:
-                run.ops.add_rows(units, dy, to)
-            elif run.size == 4:
-                for u in range(units):
-                    (<float*> to)[u] += (<const float*> (dy + u * run.y.stride))[0]
-            else:
-                for u in range(units):
-                    (<double*> to)[u] += (<const double*> (dy + u * run.y.stride))[0]
-    for i in range(run.cell.phases - 1, -1, -1):
-        phase = &run.cell.phase[i]
-        phase.backward(s, row0, row1, panel0, panel1)
-        if run.by_units:
-            barrier(thread, threads)
-        for r in range(row0, row1, 96):
-            if run.long_steps:
-                poll(run, thread)
-                if run.stop:
-                    break
-            n = min(96, row1 - r)
-            to = (run.daux if phase.from_aux else run.dh) + r * line
-            gates = <char*> s.gates + r * gates_line + phase.first * run.W * run.size
-            init = NULL if phase.from_aux else to
-            if run.zigzag and t & 1:
-                group = group1
-                while group > group0:
-                    run.ops.product(&run.product[i + 1], n, gates, init, to, max(group - 2, group0), group)
-                    group -= 2
-            else:
-                run.ops.product(&run.product[i + 1], n, gates, init, to, group0, group1)
-
-
-cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
-    cdef Run* run = <Run*> context
-    cdef Py_ssize_t t, row0 = 0, row1 = run.B, group0 = 0, group1 = run.groups, count = 0
-    cdef Py_ssize_t meetings = 0
-    cdef int sharing = min(threads, run.sharing)
-    cdef rf_step s
-    if run.by_units:
-        share(run.groups, thread, sharing, &group0, &group1)
-    else:
-        row_share(run, thread, sharing, &row0, &row1)
-    s.dh, s.dc, s.daux = run.dh, run.dc, run.daux
-    for t in range(run.T - 1, -1, -1):
-        if thread < sharing:
-            set_step(run, t, run.off[t], &s)
-            backward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, thread, sharing)
-        count += run.n[t]
-        if count > run.chunk:
-            count = 0
-            if meet(run, thread, threads, &meetings):
-                return
-    if meet(run, thread, threads, &meetings):
-        return
-    if run.V:
-        sum_by_index(run, thread, threads)
-    input_gradient(run, thread, threads)
-    weight_gradients(run, thread, threads)
-    if run.V:
-        table_gradient(run, thread, threads)
-
-
 # Setting up
 
 
 cdef class Saved:
     """What forward keeps for backward: 4 to 6 numbers for each unit, step and row. Used up by one backward pass."""
-
-    cdef Packed packed
-    cdef Lengths rows
-    cdef object x             # keeps the user's array alive where xs points into it; indices where there is a table
-    cdef cnp.ndarray table    # (V, X), or None
-    cdef bint reverse, used
-    cdef Py_ssize_t ld_x
-    cdef bint gather
-    cdef char* xs
-    cdef char* gates
-    cdef char* h
-    cdef char* c
-    cdef char* aux
 
     def __cinit__(self):
         self.xs = self.gates = self.h = self.c = self.aux = NULL
@@ -429,142 +330,3 @@ cdef tuple final_states(Run* run, Lengths rows):
         return (h,)
     finally:
         release(last)
-
-
-cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) noexcept:
-    """Write the bytes of dh, dc, daux, sums by weight, sums for biases, scratch of all threads, sums by index.
-
-    They are parts of one block, whose size is returned.
-    """
-    cdef Py_ssize_t line = run.ld * run.size
-    cdef size_t total = 0
-    cdef int i
-    run.scratch_size = max(run.ops.outer_scratch(max(run.X, run.H)), 96 * run.X) * run.size
-    run.scratch_size = (run.scratch_size + 63) // 64 * 64
-    sizes[0] = run.B * line
-    sizes[1] = run.B * line if packed.cell.has_c else 0
-    sizes[2] = run.B * line if packed.cell.has_aux else 0
-    for i in range(3):
-        sizes[3 + i] = 0
-        if i <= packed.cell.phases and not by_blas(run, i):
-            sizes[3 + i] = packed.columns(i) * (run.X if i == 0 else run.H) * run.size
-    sizes[6] = run.ld_gates * run.size if packed.has_bias else 0
-    sizes[7] = threads * run.scratch_size
-    sizes[8] = run.V * run.ld_gates * run.size
-    for i in range(9):
-        sizes[i] = (sizes[i] + 63) // 64 * 64
-        total += sizes[i]
-    return total
-
-
-def direction_backward(Saved saved, dy, dstate, dx, grads):
-    """Run one direction of one layer backwards; see rnnfast.reference.recurrent for what everything is."""
-    cdef Packed packed = saved.packed
-    cdef Lengths rows = saved.rows
-    cdef Run run
-    cdef int threads, i
-    cdef char* work = NULL
-    cdef size_t sizes[9]
-    cdef size_t total
-    cdef rf_outer* outer
-    if saved.used:
-        raise RuntimeError("a pullback may be called once: it has consumed what forward saved")
-    saved.used = True
-    packed.make_backward()
-    rows.make_before()
-    set_run(&run, packed, rows)
-    run.save = True
-    errors = []
-    run.errors = <void*> errors
-    run.before = rows.before
-    run.blas = get_gemm() == "blas"
-    run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
-    run.ld_x = saved.ld_x
-    if saved.table is not None:
-        run.table, run.V = cnp.PyArray_BYTES(saved.table), cnp.PyArray_DIM(saved.table, 0)
-    threads = split(&run, 2)
-    for i in range(1 + packed.cell.phases):
-        run.product[i] = packed.backward[i]
-        run.product[i].lda = run.ld_gates
-        run.product[i].ldc = run.product[i].ld_init = run.ld
-    total = backward_sizes(&run, packed, threads, sizes)
-    try:
-        work = <char*> alloc(total)
-        if work == NULL:
-            raise MemoryError
-        run.dh = work
-        run.dc = run.dh + sizes[0]
-        run.daux = run.dc + sizes[1]
-        run.sums[0] = run.daux + sizes[2]
-        run.sums[1] = run.sums[0] + sizes[3]
-        run.sums[2] = run.sums[1] + sizes[4]
-        run.bias_sums = run.sums[2] + sizes[5]
-        run.scratch = run.bias_sums + sizes[6]
-        run.projected = run.scratch + sizes[7]
-        if packed.has_bias:
-            memset(run.bias_sums, 0, sizes[6])
-        else:
-            run.bias_sums = NULL
-        load_gradient(rows, dstate[0], run.dh, run.ld, run.size)
-        if packed.cell.has_c:
-            load_gradient(rows, dstate[1], run.dc, run.ld, run.size)
-        if dy is not None:
-            rows.set_rows(&run.y, dy, saved.reverse)
-        if run.V:
-            rows.set_rows(&run.x, saved.x, saved.reverse)
-        if run.V and dx is not None:
-            run.dx.base = cnp.PyArray_BYTES(<cnp.ndarray> dx)
-            run.product[0].ldc = run.product[0].ld_init = run.X
-        elif dx is not None:
-            rows.set_rows(&run.dx, dx, saved.reverse)
-            run.product[0].ldc = rows.linear(&run.dx, run.size)
-            run.direct_dx = run.product[0].ldc != 0
-            if not run.direct_dx:
-                run.product[0].ldc = run.X
-        for i in range(1 + packed.cell.phases):
-            if by_blas(&run, i):
-                continue
-            outer = &run.outer[i]
-            outer.m = run.X if i == 0 else run.H
-            outer.b = run.gates + packed.first(i) * run.W * run.size
-            outer.ldb = run.ld_gates
-            outer.panels, outer.panel_stride = packed.forward[i].panels, packed.forward[i].panel_stride
-            outer.vectors, outer.last = packed.forward[i].vectors, packed.forward[i].last
-            outer.tail = packed.forward[i].tail
-            outer.c = run.sums[i]
-            outer.k = run.R
-            if i == 0 and run.V:
-                outer.a, outer.lda, outer.k = run.table, run.X, run.V
-                outer.b = run.projected + packed.first(0) * run.W * run.size
-            elif i == 0:
-                outer.a, outer.lda = saved.xs, saved.ld_x
-            elif packed.cell.phase[i - 1].from_aux:
-                outer.a, outer.lda = run.aux, run.ld
-            else:
-                outer.a, outer.lda, outer.rows_a = run.h, run.ld, run.before
-        with nogil:
-            parallel(backward_task, &run, threads)
-        if errors:
-            raise errors[0]
-        if run.blas:
-            blas_gradients(&run, packed, grads)
-        if dx is not None and not run.V:
-            rows.zero_tails(dx)
-        add_gradients(&run, packed, grads)
-        dh = store_state(rows, run.dh, run.ld, run.H, run.size)
-        if packed.cell.has_c:
-            return dh, store_state(rows, run.dc, run.ld, run.H, run.size)
-        return (dh,)
-    finally:
-        release(work)
-        release(run.x.start)
-        release(run.y.start)
-        release(run.dx.start)
-        saved.free()
-
-
-cdef int load_gradient(Lengths rows, object gradient, char* to, Py_ssize_t ld, Py_ssize_t size) except -1:
-    if gradient is None:
-        memset(to, 0, rows.B * ld * size)
-        return 0
-    return load_state(rows, gradient, to, ld)

@@ -4,7 +4,7 @@
 import rnnfast._native.dense
 import rnnfast._native.normalization
 import rnnfast._native.ops
-import rnnfast._native.unroll
+import rnnfast._native.recurrent
 from rnnfast.layers.activation import Activation
 from rnnfast.layers.base import Layer
 from rnnfast.layers.dense import Dense

@@ -1,18 +1,14 @@
-"""Recurrent layers: RNN, LSTM and GRU, stacked, in one direction or both, with torch's names and shapes.
-
-The mathematics is in ``reference/`` (one file a cell), the loop over layers and directions in ``engine.py``; here are
-the parameters, the checks and the pullbacks.
-"""
+"""What recurrent layers share: parameters by torch's names, checks, forward passes, stacked and in both directions."""
 
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from rnnfast import engine
-from rnnfast.cells import CELLS, CellSpec
+from rnnfast.cells import CellSpec
 from rnnfast.checks import (
     FloatArray,
     check_choice,
@@ -26,16 +22,47 @@ from rnnfast.checks import (
     check_size,
 )
 from rnnfast.initializers import orthogonal, uniform, xavier_uniform
-from rnnfast.layers.base import Gradients, Layer, Pullback, check_gradients
+from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.explain import Explanation, explain
+from rnnfast.layers.recurrent.pullback import RecurrentPullback
 from rnnfast.rows import Lookup
 from rnnfast.threads import get_num_threads, limit_threads
 
-_KINDS = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
+KINDS = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
+
+Class = TypeVar("Class", bound=type)
+
+# What the docstring of a subclass has where it says {sizes} and {rest}.
+_SIZES = """input_size : int
+        Features of each step of x.
+    hidden_size : int
+        Units of each direction of each layer.
+    num_layers : int, default 1
+        Layers on top of each other; each reads the outputs of the one below."""
+_REST = """bias : bool, default True
+        Whether there are b_ih and b_hh.
+    batch_first : bool, default True
+        Whether x and y are (N, T, C); else (T, N, C). The state is (layers * directions, N, hidden_size) either way.
+    dropout : float, default 0.0
+        Chance, 0 or more and less than 1, of each activation between two layers to be dropped by ``forward``. Calling
+        the layer drops nothing.
+    bidirectional : bool, default False
+        Whether a second direction runs from the last valid step to the first; y then has both side by side.
+    dtype : dtype, default float32
+        float32 or float64.
+    seed : int, numpy.random.Generator or None, default None
+        For the initial parameters; None: fresh entropy."""
+
+
+def documented(cls: Class) -> Class:
+    """Complete the docstring of a recurrent layer with the parameters that all of them have."""
+    if cls.__doc__ is not None:  # there is none under python -OO
+        cls.__doc__ = cls.__doc__.replace("{sizes}", _SIZES).replace("{rest}", _REST)
+    return cls
 
 
 class Recurrent(Layer):
-    """What RNN, LSTM and GRU share; see there.
+    """What recurrent layers share; see `RNN`, `LSTM` and `GRU`.
 
     Attributes
     ----------
@@ -76,7 +103,7 @@ class Recurrent(Layer):
         self.init = check_choice("init", init, ("default", "torch"))
         self._directions = 2 if bidirectional else 1
         self._names = [  # by layer and direction
-            {kind: f"{name}_l{layer}{suffix}" for kind, name in _KINDS.items() if bias or kind.startswith("w")}
+            {kind: f"{name}_l{layer}{suffix}" for kind, name in KINDS.items() if bias or kind.startswith("w")}
             for layer in range(self.num_layers)
             for suffix in ("", "_reverse")[: self._directions]
         ]
@@ -101,8 +128,8 @@ class Recurrent(Layer):
                     arrays[name] = orthogonal(shape, rng, self.dtype, gates=gates)
                 else:
                     arrays[name] = np.zeros(shape, self.dtype)
-                    if kind == "b_ih" and "f" in self.cell.order:
-                        forget = self.cell.order.index("f") * hidden
+                    if kind == "b_ih" and self.cell.forget:
+                        forget = self.cell.order.index(self.cell.forget) * hidden
                         arrays[name][forget : forget + hidden] = 1.0
         return arrays
 
@@ -160,7 +187,7 @@ class Recurrent(Layer):
         y, final, saved = engine.forward(
             self.cell, weights, x, initial, valid, True, not self.batch_first, self.dropout, seeds
         )
-        pullback = _Pullback(self, saved, y.shape, version)
+        pullback = RecurrentPullback(self, saved, y.shape, version)
         return ((y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])), pullback
 
     def explain(
@@ -261,7 +288,7 @@ class Recurrent(Layer):
         if version != self.params.version:
             version = self.params.version
             flat = [
-                engine.Weights(**{kind: self.params[names[kind]] if kind in names else None for kind in _KINDS})
+                engine.Weights(**{kind: self.params[names[kind]] if kind in names else None for kind in KINDS})
                 for names in self._names
             ]
             weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]
@@ -300,253 +327,3 @@ class Recurrent(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_weights": (-1, [])}
-
-
-class _Pullback:
-    """The backward pass of one call of `Recurrent.forward`; it can be called once."""
-
-    __slots__ = ("_layer", "_saved", "_shape", "_version")
-
-    def __init__(self, layer: Recurrent, saved: engine.Saved | None, shape: tuple[int, ...], version: int) -> None:
-        self._layer = layer
-        self._saved = saved
-        self._shape = shape  # of y: (N, T, D*H)
-        self._version = version
-
-    def __call__(self, dy: Any, grads: Gradients, dstate: Any = None) -> Any:
-        """Add the parameters' gradients into ``grads``; return dx, or (dx, dstate) if ``dstate`` was given.
-
-        Parameters
-        ----------
-        dy : array_like, shape of y, or None
-            Gradient of the output; None: zero.
-        grads : dict of str to ndarray
-            By parameter name. Entries there are added to in place, others are made.
-        dstate : as the state, or None, default None
-            Gradient of the final state; either of LSTM's pair may be None for zero.
-
-        Raises
-        ------
-        TypeError, ValueError
-            If a gradient is not real or of the wrong shape.
-        RuntimeError
-            If it was called before, or the parameters have changed since the forward pass.
-        """
-        layer, saved = self._layer, self._saved
-        if saved is None:
-            raise RuntimeError("this pullback was called before; it consumes what forward saved")
-        if layer.params.version != self._version:
-            raise RuntimeError("the parameters changed between forward and pullback; call forward again")
-        if dy is not None:
-            batch, steps, width = self._shape
-            dy = check_real("dy", dy, layer.dtype, self._shape if layer.batch_first else (steps, batch, width))
-            dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
-        check_gradients(grads, layer.params)
-        shape = (len(layer._names), self._shape[0], layer.hidden_size)
-        parts = [None] * len(layer.cell.states) if dstate is None else layer._parts("dstate", dstate)
-        dfinal = tuple(None if p is None or p[1] is None else check_real(*p, layer.dtype, shape) for p in parts)
-
-        self._saved = None
-        grads.update({name: np.zeros_like(p) for name, p in layer.params.items() if grads.get(name) is None})
-        own = [{kind: grads[name] for kind, name in names.items()} for names in layer._names]
-        dx, dinitial = engine.backward(saved, dy, dfinal, own, layer.dtype, layer.hidden_size, not layer.batch_first)
-        dx = dx if layer.batch_first or dx.ndim == 2 else dx.transpose(1, 0, 2)
-        return dx if dstate is None else (dx, dinitial if len(dinitial) > 1 else dinitial[0])
-
-
-class RNN(Recurrent):
-    """Elman network: h' = f(W_ih x + b_ih + W_hh h + b_hh).
-
-    Elman 1990, "Finding structure in time"; equations and names are those of torch.nn.RNN.
-
-    Parameters
-    ----------
-    input_size : int
-        Features of each step of x.
-    hidden_size : int
-        Units of each direction of each layer.
-    num_layers : int, default 1
-        Layers on top of each other; each reads the outputs of the one below.
-    nonlinearity : {"tanh", "relu", "sigmoid"}, default "tanh"
-        f.
-    bias : bool, default True
-        Whether there are b_ih and b_hh.
-    batch_first : bool, default True
-        Whether x and y are (N, T, C); else (T, N, C). The state is (layers * directions, N, hidden_size) either way.
-    dropout : float, default 0.0
-        Chance, 0 or more and less than 1, of each activation between two layers to be dropped by ``forward``. Calling
-        the layer drops nothing.
-    bidirectional : bool, default False
-        Whether a second direction runs from the last valid step to the first; y then has both side by side.
-    dtype : dtype, default float32
-        float32 or float64.
-    seed : int, numpy.random.Generator or None, default None
-        For the initial parameters; None: fresh entropy.
-    init : {"default", "torch"}, default "default"
-        "default": Xavier uniform input weights, orthogonal recurrent weights and zero biases. "torch": all uniform
-        within 1 / sqrt(hidden_size) of zero.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from rnnfast.layers.recurrent import RNN
-    >>> y, h = RNN(3, 5, seed=0)(np.zeros((2, 7, 3)))
-    >>> y.shape, h.shape
-    ((2, 7, 5), (1, 2, 5))
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        nonlinearity: str = "tanh",
-        bias: bool = True,
-        batch_first: bool = True,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        dtype: Any = np.float32,
-        seed: Any = None,
-        init: str = "default",
-    ) -> None:
-        check_choice("nonlinearity", nonlinearity, ("tanh", "relu", "sigmoid"))
-        cell = CELLS[f"rnn_{nonlinearity}"]
-        super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init
-        )
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as JSON values, the seed apart."""
-        return {**super().config(), "nonlinearity": self.cell.nonlinearity}
-
-
-class LSTM(Recurrent):
-    """Long short-term memory; gates i f g o, state (h, c).
-
-    ``c' = sigmoid(f) * c + sigmoid(i) * tanh(g)`` and ``h' = sigmoid(o) * tanh(c')`` where each of i, f, g and o is
-    W_ih x + b_ih + W_hh h + b_hh with its own block of rows. Hochreiter and Schmidhuber 1997, Gers, Schmidhuber and
-    Cummins 2000; equations and names are those of torch.nn.LSTM.
-
-    Parameters
-    ----------
-    input_size : int
-        Features of each step of x.
-    hidden_size : int
-        Units of each direction of each layer.
-    num_layers : int, default 1
-        Layers on top of each other; each reads the outputs of the one below.
-    bias : bool, default True
-        Whether there are b_ih and b_hh.
-    batch_first : bool, default True
-        Whether x and y are (N, T, C); else (T, N, C). The state is (layers * directions, N, hidden_size) either way.
-    dropout : float, default 0.0
-        Chance, 0 or more and less than 1, of each activation between two layers to be dropped by ``forward``. Calling
-        the layer drops nothing.
-    bidirectional : bool, default False
-        Whether a second direction runs from the last valid step to the first; y then has both side by side.
-    dtype : dtype, default float32
-        float32 or float64.
-    seed : int, numpy.random.Generator or None, default None
-        For the initial parameters; None: fresh entropy.
-    init : {"default", "torch"}, default "default"
-        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases
-        but for the forget gate, whose b_ih is 1. "torch": all uniform within 1 / sqrt(hidden_size) of zero.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from rnnfast.layers.recurrent import LSTM
-    >>> y, (h, c) = LSTM(3, 5, num_layers=2, seed=0)(np.zeros((2, 7, 3)), lengths=[7, 4])
-    >>> y.shape, h.shape, c.shape
-    ((2, 7, 5), (2, 2, 5), (2, 2, 5))
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = True,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        dtype: Any = np.float32,
-        seed: Any = None,
-        init: str = "default",
-    ) -> None:
-        cell = CELLS["lstm"]
-        super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init
-        )
-
-
-class GRU(Recurrent):
-    """Gated recurrent units; gates r z n.
-
-    ``h' = (1 - z) * n + z * h`` with r and z sigmoids of W_ih x + b_ih + W_hh h + b_hh and n the tanh of
-    ``W_in x + b_in + r * (W_hn h + b_hn)`` (reset after the product, as torch.nn.GRU) or
-    ``W_in x + b_in + W_hn (r * h) + b_hn`` (reset before it, Cho et al. 2014, "Learning phrase representations using
-    RNN encoder-decoder").
-
-    Parameters
-    ----------
-    input_size : int
-        Features of each step of x.
-    hidden_size : int
-        Units of each direction of each layer.
-    num_layers : int, default 1
-        Layers on top of each other; each reads the outputs of the one below.
-    bias : bool, default True
-        Whether there are b_ih and b_hh.
-    batch_first : bool, default True
-        Whether x and y are (N, T, C); else (T, N, C). The state is (layers * directions, N, hidden_size) either way.
-    dropout : float, default 0.0
-        Chance, 0 or more and less than 1, of each activation between two layers to be dropped by ``forward``. Calling
-        the layer drops nothing.
-    bidirectional : bool, default False
-        Whether a second direction runs from the last valid step to the first; y then has both side by side.
-    dtype : dtype, default float32
-        float32 or float64.
-    seed : int, numpy.random.Generator or None, default None
-        For the initial parameters; None: fresh entropy.
-    init : {"default", "torch"}, default "default"
-        "default": Xavier uniform input weights, orthogonal recurrent weights, each gate for itself, and zero biases.
-        "torch": all uniform within 1 / sqrt(hidden_size) of zero.
-    reset_after : bool, default True
-        Whether the reset gate acts after the recurrent product or before it. Keyword only.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from rnnfast.layers.recurrent import GRU
-    >>> y, h = GRU(3, 5, bidirectional=True, seed=0)(np.zeros((2, 7, 3)))
-    >>> y.shape, h.shape
-    ((2, 7, 10), (2, 2, 5))
-    """
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        num_layers: int = 1,
-        bias: bool = True,
-        batch_first: bool = True,
-        dropout: float = 0.0,
-        bidirectional: bool = False,
-        *,
-        dtype: Any = np.float32,
-        seed: Any = None,
-        init: str = "default",
-        reset_after: bool = True,
-    ) -> None:
-        self.reset_after = check_flag("reset_after", reset_after)
-        cell = CELLS["gru" if reset_after else "gru_reset_before"]
-        super().__init__(
-            cell, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, dtype, seed, init
-        )
-
-    def config(self) -> dict[str, Any]:
-        """Return the constructor's arguments as JSON values, the seed apart."""
-        return {**super().config(), "reset_after": self.reset_after}

@@ -1,0 +1,14 @@
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+from rnnfast._native.unroll import Saved
+
+def direction_backward(
+    saved: Saved,
+    dy: NDArray[Any] | None,
+    dstate: tuple[NDArray[Any] | None, ...],
+    dx: NDArray[Any] | None,
+    grads: Mapping[str, NDArray[Any]],
+) -> tuple[NDArray[Any], ...]: ...

@@ -1,0 +1,228 @@
+"""The time loop, backward, for every cell; the GIL is released around all of it.
+
+For each step the pointwise part, then the product that carries the gradient one step back; afterwards one sum of outer
+products for each weight, over all steps (gradients.pyx, or blas_gradients.pyx: see provider.py). Buffers are compact
+as in unroll.pyx.
+"""
+
+import numpy as np
+
+from rnnfast._native.provider import get_gemm
+
+cimport numpy as cnp
+from libc.string cimport memset
+
+from rnnfast._native.blas_gradients cimport blas_gradients, by_blas
+from rnnfast._native.gradients cimport (
+    add_biases, input_gradient, set_outers, sum_by_index, table_gradient, weight_gradients
+)
+from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_phase, rf_step
+from rnnfast._native.pack cimport Packed
+from rnnfast._native.plan cimport GROUP, Run, meet, poll, row_share, set_run, share, split
+from rnnfast._native.rows cimport Lengths, load_state, row_at, store_state
+from rnnfast._native.unroll cimport Saved, set_step
+
+cnp.import_array()
+
+
+# The loop
+
+
+cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t group0,
+                        Py_ssize_t group1, int thread, int threads) noexcept nogil:
+    cdef const rf_phase* phase
+    cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
+    cdef Py_ssize_t panel0 = group0 * GROUP, panel1 = min(group1 * GROUP, run.P)
+    cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u, r, n
+    cdef Py_ssize_t group
+    cdef char* to
+    cdef char* init
+    cdef char* gates
+    cdef const char* dy
+    cdef int i
+    if run.y.base != NULL and units > 0:
+        for j in range(row0, row1):
+            to = run.dh + j * line + unit * run.size
+            dy = row_at(&run.y, t, j) + unit * run.y.stride
+            if run.y.stride == run.size:
+                run.ops.add_rows(units, dy, to)
+            elif run.size == 4:
+                for u in range(units):
+                    (<float*> to)[u] += (<const float*> (dy + u * run.y.stride))[0]
+            else:
+                for u in range(units):
+                    (<double*> to)[u] += (<const double*> (dy + u * run.y.stride))[0]
+    for i in range(run.cell.phases - 1, -1, -1):
+        phase = &run.cell.phase[i]
+        phase.backward(s, row0, row1, panel0, panel1)
+        if run.by_units:
+            barrier(thread, threads)
+        for r in range(row0, row1, 96):
+            if run.long_steps:
+                poll(run, thread)
+                if run.stop:
+                    break
+            n = min(96, row1 - r)
+            to = (run.daux if phase.from_aux else run.dh) + r * line
+            gates = <char*> s.gates + r * gates_line + phase.first * run.W * run.size
+            init = NULL if phase.from_aux else to
+            if run.zigzag and t & 1:
+                group = group1
+                while group > group0:
+                    run.ops.product(&run.product[i + 1], n, gates, init, to, max(group - 2, group0), group)
+                    group -= 2
+            else:
+                run.ops.product(&run.product[i + 1], n, gates, init, to, group0, group1)
+
+
+cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
+    cdef Run* run = <Run*> context
+    cdef Py_ssize_t t, row0 = 0, row1 = run.B, group0 = 0, group1 = run.groups, count = 0
+    cdef Py_ssize_t meetings = 0
+    cdef int sharing = min(threads, run.sharing)
+    cdef rf_step s
+    if run.by_units:
+        share(run.groups, thread, sharing, &group0, &group1)
+    else:
+        row_share(run, thread, sharing, &row0, &row1)
+    s.dh, s.dc, s.daux = run.dh, run.dc, run.daux
+    for t in range(run.T - 1, -1, -1):
+        if thread < sharing:
+            set_step(run, t, run.off[t], &s)
+            backward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, thread, sharing)
+        count += run.n[t]
+        if count > run.chunk:
+            count = 0
+            if meet(run, thread, threads, &meetings):
+                return
+    if meet(run, thread, threads, &meetings):
+        return
+    if run.V:
+        sum_by_index(run, thread, threads)
+    input_gradient(run, thread, threads)
+    if meet(run, thread, threads, &meetings):
+        return
+    weight_gradients(run, thread, threads)
+    if run.V:
+        table_gradient(run, thread, threads)
+
+
+# Setting up
+
+
+cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) noexcept:
+    """Write the bytes of dh, dc, daux, sums for biases, scratch of all threads, sums by index.
+
+    They are parts of one block, whose size is returned.
+    """
+    cdef Py_ssize_t line = run.ld * run.size
+    cdef size_t total = 0
+    cdef int i
+    run.scratch_size = max(run.ops.outer_scratch(run.ld_gates, max(run.X, run.H)), 96 * run.X) * run.size
+    run.scratch_size = (run.scratch_size + 63) // 64 * 64
+    sizes[0] = run.B * line
+    sizes[1] = run.B * line if packed.cell.has_c else 0
+    sizes[2] = run.B * line if packed.cell.has_aux else 0
+    sizes[3] = run.ld_gates * run.size if packed.has_bias else 0
+    sizes[4] = threads * run.scratch_size
+    sizes[5] = run.V * run.ld_gates * run.size
+    for i in range(6):
+        sizes[i] = (sizes[i] + 63) // 64 * 64
+        total += sizes[i]
+    return total
+
+
+def direction_backward(Saved saved, dy, dstate, dx, grads):
+    """Run one direction of one layer backwards; see rnnfast.reference.recurrent for what everything is."""
+    cdef Packed packed = saved.packed
+    cdef Lengths rows = saved.rows
+    cdef Run run
+    cdef int threads, i
+    cdef char* work = NULL
+    cdef size_t sizes[6]
+    cdef size_t total
+    if saved.used:
+        raise RuntimeError("a pullback may be called once: it has consumed what forward saved")
+    saved.used = True
+    packed.make_backward()
+    rows.make_before()
+    set_run(&run, packed, rows)
+    run.save = True
+    errors = []
+    run.errors = <void*> errors
+    run.before = rows.before
+    run.blas = get_gemm() == "blas"
+    run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
+    run.ld_x = saved.ld_x
+    if saved.table is not None:
+        run.table, run.V = cnp.PyArray_BYTES(saved.table), cnp.PyArray_DIM(saved.table, 0)
+    threads = split(&run, 2)
+    for i in range(1 + packed.cell.phases):
+        run.product[i] = packed.backward[i]
+        run.product[i].lda = run.ld_gates
+        run.product[i].ldc = run.product[i].ld_init = run.ld
+    total = backward_sizes(&run, packed, threads, sizes)
+    try:
+        work = <char*> alloc(total)
+        if work == NULL:
+            raise MemoryError
+        run.dh = work
+        run.dc = run.dh + sizes[0]
+        run.daux = run.dc + sizes[1]
+        run.bias_sums = run.daux + sizes[2]
+        run.scratch = run.bias_sums + sizes[3]
+        run.projected = run.scratch + sizes[4]
+        if packed.has_bias:
+            memset(run.bias_sums, 0, sizes[3])
+        else:
+            run.bias_sums = NULL
+        load_gradient(rows, dstate[0], run.dh, run.ld, run.size)
+        if packed.cell.has_c:
+            load_gradient(rows, dstate[1], run.dc, run.ld, run.size)
+        if dy is not None:
+            rows.set_rows(&run.y, dy, saved.reverse)
+        if run.V:
+            rows.set_rows(&run.x, saved.x, saved.reverse)
+        if run.V and dx is not None:
+            run.dx.base = cnp.PyArray_BYTES(<cnp.ndarray> dx)
+            run.product[0].ldc = run.product[0].ld_init = run.X
+        elif dx is not None:
+            rows.set_rows(&run.dx, dx, saved.reverse)
+            run.product[0].ldc = rows.linear(&run.dx, run.size)
+            run.direct_dx = run.product[0].ldc != 0
+            if not run.direct_dx:
+                run.product[0].ldc = run.X
+        # sums that take long may be interrupted, and then the caller's arrays are to be as they were
+        run.direct = (2.0 * max(run.R, run.V) * run.ld_gates * (run.X + run.H) < 1e9
+                      and grads["w_ih"].flags.c_contiguous and grads["w_hh"].flags.c_contiguous)
+        targets = {name: grads[name] if run.direct else np.zeros_like(grads[name], order="C") for name in ("w_ih", "w_hh")}
+        set_outers(&run, packed, targets)
+        with nogil:
+            parallel(backward_task, &run, threads)
+        if errors:
+            raise errors[0]
+        if run.blas:
+            blas_gradients(&run, packed, grads)
+        if dx is not None and not run.V:
+            rows.zero_tails(dx)
+        if not run.direct:
+            for name in targets:
+                grads[name] += targets[name]
+        add_biases(&run, packed, grads)
+        dh = store_state(rows, run.dh, run.ld, run.H, run.size)
+        if packed.cell.has_c:
+            return dh, store_state(rows, run.dc, run.ld, run.H, run.size)
+        return (dh,)
+    finally:
+        release(work)
+        release(run.x.start)
+        release(run.y.start)
+        release(run.dx.start)
+        saved.free()
+
+
+cdef int load_gradient(Lengths rows, object gradient, char* to, Py_ssize_t ld, Py_ssize_t size) except -1:
+    if gradient is None:
+        memset(to, 0, rows.B * ld * size)
+        return 0
+    return load_state(rows, gradient, to, ld)

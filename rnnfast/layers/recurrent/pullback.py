@@ -1,0 +1,66 @@
+"""The backward pass of recurrent layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnnfast import engine
+from rnnfast.checks import check_real
+from rnnfast.layers.base import Gradients, check_gradients
+
+if TYPE_CHECKING:
+    from rnnfast.layers.recurrent.base import Recurrent
+
+
+class RecurrentPullback:
+    """The backward pass of one call of `Recurrent.forward`; it can be called once."""
+
+    __slots__ = ("_layer", "_saved", "_shape", "_version")
+
+    def __init__(self, layer: Recurrent, saved: engine.Saved | None, shape: tuple[int, ...], version: int) -> None:
+        self._layer = layer
+        self._saved = saved
+        self._shape = shape  # of y: (N, T, D*H)
+        self._version = version
+
+    def __call__(self, dy: Any, grads: Gradients, dstate: Any = None) -> Any:
+        """Add the parameters' gradients into ``grads``; return dx, or (dx, dstate) if ``dstate`` was given.
+
+        Parameters
+        ----------
+        dy : array_like, shape of y, or None
+            Gradient of the output; None: zero.
+        grads : dict of str to ndarray
+            By parameter name. Entries there are added to in place, others are made.
+        dstate : as the state, or None, default None
+            Gradient of the final state; either of LSTM's pair may be None for zero.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a gradient is not real or of the wrong shape.
+        RuntimeError
+            If it was called before, or the parameters have changed since the forward pass.
+        """
+        layer, saved = self._layer, self._saved
+        if saved is None:
+            raise RuntimeError("this pullback was called before; it consumes what forward saved")
+        if layer.params.version != self._version:
+            raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+        if dy is not None:
+            batch, steps, width = self._shape
+            dy = check_real("dy", dy, layer.dtype, self._shape if layer.batch_first else (steps, batch, width))
+            dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
+        check_gradients(grads, layer.params)
+        shape = (len(layer._names), self._shape[0], layer.hidden_size)
+        parts = [None] * len(layer.cell.states) if dstate is None else layer._parts("dstate", dstate)
+        dfinal = tuple(None if p is None or p[1] is None else check_real(*p, layer.dtype, shape) for p in parts)
+
+        self._saved = None
+        grads.update({name: np.zeros_like(p) for name, p in layer.params.items() if grads.get(name) is None})
+        own = [{kind: grads[name] for kind, name in names.items()} for names in layer._names]
+        dx, dinitial = engine.backward(saved, dy, dfinal, own, layer.dtype, layer.hidden_size, not layer.batch_first)
+        dx = dx if layer.batch_first or dx.ndim == 2 else dx.transpose(1, 0, 2)
+        return dx if dstate is None else (dx, dinitial if len(dinitial) > 1 else dinitial[0])
