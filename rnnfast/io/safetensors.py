@@ -25,8 +25,7 @@ _MISSING = "reading it needs the package safetensors (pip install 'rnnfast[safet
 
 def write(path: Path, text: str, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write the document and the arrays."""
-    checksum = _checksum(text, arrays)
-    data = encode(arrays, {DOCUMENT: f"{checksum:08x} {text}"})
+    data = encode(arrays, {DOCUMENT: f"{checksum(text, arrays):08x} {text}"})
     with atomic_write(path) as file:
         file.write(data)
 
@@ -94,8 +93,8 @@ def read(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
         raise ModelFileError(f"it is no valid safetensors file: {error}") from None
     if DOCUMENT not in metadata:
         raise ModelFileError(f"it has no {DOCUMENT!r} in its metadata: not a file of rnnfast")
-    checksum, _, text = str(metadata[DOCUMENT]).partition(" ")
-    if checksum != f"{_checksum(text, arrays):08x}":
+    found, _, text = str(metadata[DOCUMENT]).partition(" ")
+    if found != f"{checksum(text, arrays):08x}":
         raise ModelFileError("its checksum does not fit: the file is damaged")
     return text, arrays
 
@@ -113,7 +112,8 @@ def _check_header(path: Path) -> None:
     strict_json.loads(header, "its header", 2 * strict_json.MAX_BYTES)
 
 
-def _checksum(text: str, arrays: Mapping[str, NDArray[Any]]) -> int:
+def checksum(text: str, arrays: Mapping[str, NDArray[Any]]) -> int:
+    """Return a CRC-32 of a text and of contiguous arrays with their names, dtypes and shapes."""
     total = zlib.crc32(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
