@@ -23,7 +23,24 @@ _HOMES = {
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
-    "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
+    "graph": ("Graph",),
+    "io": (
+        "ConversionError",
+        "ModelFileError",
+        "convert",
+        "export_onnx",
+        "from_keras",
+        "from_torch",
+        "import_onnx",
+        "load_checkpoint",
+        "load_keras_weights",
+        "load_model",
+        "load_torch_state_dict",
+        "save_checkpoint",
+        "save_model",
+        "to_keras_weights",
+        "to_torch_state_dict",
+    ),
     "layers": (
         "GRU",
         "LSTM",
@@ -79,12 +96,23 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
     )
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
     from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
+    from rnnfast.graph import Graph as Graph
     from rnnfast.io import (
+        ConversionError as ConversionError,
         ModelFileError as ModelFileError,
+        convert as convert,
+        export_onnx as export_onnx,
+        from_keras as from_keras,
+        from_torch as from_torch,
+        import_onnx as import_onnx,
         load_checkpoint as load_checkpoint,
+        load_keras_weights as load_keras_weights,
         load_model as load_model,
+        load_torch_state_dict as load_torch_state_dict,
         save_checkpoint as save_checkpoint,
         save_model as save_model,
+        to_keras_weights as to_keras_weights,
+        to_torch_state_dict as to_torch_state_dict,
     )
     from rnnfast.layers import (
         GRU as GRU,

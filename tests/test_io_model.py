@@ -281,8 +281,13 @@ HOSTILE = {
     "infinity": (json.dumps(GOOD).replace("true", "1e999"), ARRAYS, "too large"),
     "key twice": (json.dumps(GOOD)[:-1] + ', "version": 1}', ARRAYS, "twice"),
     "deep": (json.dumps(GOOD).replace('"extra": {}', '"extra": {"a":' + "[" * 99 + "]" * 99 + "}"), ARRAYS, "deep"),
-    "very deep": ("[" * 15_000 + "]" * 15_000, ARRAYS, "deep"),
-    "brackets": ("[" * 100_000 + "]" * 100_000, ARRAYS, "at most 20000 lists and dicts"),
+    "very deep": ("[" * 14_000 + "]" * 14_000, ARRAYS, "deep"),
+    "brackets": ("[" * 100_000 + "]" * 100_000, ARRAYS, "at most 15000 lists and dicts"),
+    "keys": (
+        json.dumps(GOOD).replace("{}}", "{" + ",".join(f'"{k}":0' for k in range(70_000)) + "}}"),
+        ARRAYS,
+        "at most 60000 keys",
+    ),
     "values": (json.dumps(GOOD).replace("{}}", '{"a":[' + "1," * 200_000 + "1]}}"), ARRAYS, "at most 150000 values"),
     "infinity inside": (json.dumps(GOOD).replace("{}}", '{"a":[{"b":-1e999}]}}'), ARRAYS, "too large"),
     "long number": (json.dumps(GOOD).replace("true", "1" * 5000), ARRAYS, "not valid"),
@@ -412,6 +417,7 @@ def st_file(header, data=b"", length=None):
 
 ONE = {"a": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}
 HEADERS = {
+    "many arrays": (st_file({f"{k}": {"dtype": "F32", "shape": [0]} for k in range(2100)}), "at most 2048 arrays"),
     "huge length": (st_file(b"{}", length=2**63), "cut short"),
     "length beyond the end": (st_file(b"{}", length=3), "cut short"),
     "not json": (st_file(b"{nonsense"), "header is not valid"),
@@ -465,14 +471,14 @@ def test_no_pickle_module_is_used(tmp_path, monkeypatch):
 def test_a_long_list_of_members_is_refused_unread(tmp_path):
     path = tmp_path / "m.npz"
     with zipfile.ZipFile(path, "w") as archive:
-        for k in range(5000):
+        for k in range(2500):
             archive.writestr(f"{k}.npy", b"")
-    with pytest.raises(ModelFileError, match="at most 4096 members; got 5000"):
+    with pytest.raises(ModelFileError, match="at most 2048 members; got 2500"):
         load_model(path)
     with zipfile.ZipFile(path, "w") as archive:
         for k in range(5000):
             archive.writestr(f"{k:0100}.npy", b"")
-    with pytest.raises(ModelFileError, match="list of members is 7"):
+    with pytest.raises(ModelFileError, match=r"list of members is [0-9]+ bytes"):
         load_model(path)
 
 

@@ -1,6 +1,7 @@
-"""Models and checkpoints in files: a strict JSON description and plain arrays, nothing that could be executed."""
+"""Models and checkpoints in files, and to and from what other libraries keep; nothing in a file is ever executed."""
 
 from rnnfast.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rnnfast.io.conversion import convert, read_any
 from rnnfast.io.errors import ConversionError, ModelFileError
 from rnnfast.io.keras_models import from_keras, read_keras_weights
 from rnnfast.io.keras_weights import load_keras_weights, to_keras_weights
@@ -14,6 +15,7 @@ __all__ = [
     "Checkpoint",
     "ConversionError",
     "ModelFileError",
+    "convert",
     "export_onnx",
     "from_keras",
     "from_torch",
@@ -23,6 +25,7 @@ __all__ = [
     "load_keras_weights",
     "load_model",
     "load_torch_state_dict",
+    "read_any",
     "read_keras_weights",
     "read_torch_safetensors",
     "save_checkpoint",

@@ -58,8 +58,8 @@ def write(
     TypeError, ValueError
         If the document is not JSON, an array is not numeric, or the suffix is unknown.
     """
-    if len(arrays) >= npz.MAX_ARRAYS:
-        raise ValueError(f"there must be fewer than {npz.MAX_ARRAYS} arrays; got {len(arrays)}")
+    if len(arrays) >= strict_json.MAX_ARRAYS:
+        raise ValueError(f"there must be fewer than {strict_json.MAX_ARRAYS} arrays; got {len(arrays)}")
     plain = {name: _plain(name, array) for name, array in arrays.items()}
     if as_folder:
         target = Path(path)

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
+from rnnfast.io import strict_json
 from rnnfast.io.atomic import atomic_write
 from rnnfast.io.errors import ModelFileError
 
 MAGIC = b"PK\x03\x04"
-MAX_ARRAYS = 4096
 _END = 22 + 65535  # the record at the end of an archive, with the longest comment
 # What NumPy writes before an array of plain numbers: a dict, which is not evaluated but must be of this form.
 _HEADER = re.compile(
@@ -63,16 +63,16 @@ def _check_end(file: Any, size: int) -> None:
     tail = file.read(_END)
     at = tail.rfind(b"PK\x05\x06")
     length = int.from_bytes(tail[at + 12 : at + 16], "little") if at >= 0 else 0
-    if length > 128 * MAX_ARRAYS:
-        raise ModelFileError(f"its list of members is {length} bytes, more than {MAX_ARRAYS} of them take")
+    if length > 128 * strict_json.MAX_ARRAYS:
+        raise ModelFileError(f"its list of members is {length} bytes, more than {strict_json.MAX_ARRAYS} of them take")
     file.seek(0)
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> dict[str, NDArray[Any]]:
     arrays: dict[str, NDArray[Any]] = {}
     members = archive.infolist()
-    if len(members) > MAX_ARRAYS:
-        raise ModelFileError(f"it must have at most {MAX_ARRAYS} members; got {len(members)}")
+    if len(members) > strict_json.MAX_ARRAYS:
+        raise ModelFileError(f"it must have at most {strict_json.MAX_ARRAYS} members; got {len(members)}")
     stored = all(m.compress_type == zipfile.ZIP_STORED and m.compress_size == m.file_size for m in members)
     if not stored or sum(m.file_size for m in members) > size:
         raise ModelFileError("its members must be stored as they are")

@@ -99,8 +99,18 @@ def read(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
     return text, arrays
 
 
-def _check_header(path: Path) -> None:
-    """Refuse a header that is cut short, huge, or loose JSON."""
+def is_own(path: Path) -> bool:
+    """Return whether a safetensors file has a description of rnnfast in it; errors as in `read`, with the path."""
+    try:
+        header = _check_header(path)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    metadata = header.get("__metadata__") if type(header) is dict else None
+    return type(metadata) is dict and DOCUMENT in metadata
+
+
+def _check_header(path: Path) -> Any:
+    """Return the header of a file; refuse one that is cut short, huge, or loose JSON."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -109,7 +119,10 @@ def _check_header(path: Path) -> None:
         if length > 2 * strict_json.MAX_BYTES:
             raise ModelFileError(f"its header of {length} bytes is too long")
         header = file.read(length)
-    strict_json.loads(header, "its header", 2 * strict_json.MAX_BYTES)
+    found = strict_json.loads(header, "its header", 2 * strict_json.MAX_BYTES)
+    if type(found) is dict and len(found) > strict_json.MAX_ARRAYS:
+        raise ModelFileError(f"it must have at most {strict_json.MAX_ARRAYS} arrays; got {len(found)}")
+    return found
 
 
 def checksum(text: str, arrays: Mapping[str, NDArray[Any]]) -> int:

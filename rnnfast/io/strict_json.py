@@ -1,7 +1,7 @@
 """JSON without its loose ends: no NaN, no key twice, no surprise in depth or size, and nothing lost on the way.
 
 The limits are such that any text, however made, is read or refused in less than 100 ms: the time goes by the number of
-values and of containers, which is bounded before parsing by the number of commas and opening brackets.
+values, keys and containers, which is bounded before parsing by that of commas, colons and opening brackets.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import Any
 
 from rnnfast.io.errors import ModelFileError
 
-MAX_BYTES = 8 << 20
+MAX_BYTES = 4 << 20
 MAX_DEPTH = 64
+MAX_ARRAYS = 2048  # beside a text, in either format
 MAX_VALUES = 150_000
-MAX_CONTAINERS = 20_000
+MAX_KEYS = 60_000
+MAX_CONTAINERS = 15_000
 _INFINITE = (math.inf, -math.inf)
 
 
@@ -32,8 +34,8 @@ def dumps(value: Any, name: str) -> str:
     TypeError
         If a value is of another type, such as a tuple or an array, or a key is not a string.
     ValueError
-        If a number is NaN or infinite, or the whole is too deep or too large: more than 8 MiB, 150,000 values or
-        20,000 lists and dicts, commas and brackets in strings counted in.
+        If a number is NaN or infinite, or the whole is too deep or too large: more than 4 MiB, 150,000 values,
+        60,000 keys or 15,000 lists and dicts, with commas, colons and brackets in strings counted in.
     """
     _check(value, name, 0)
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
@@ -49,6 +51,7 @@ def _too_large(text: str | bytes, limit: int) -> str:
     for what, most, found in (
         ("bytes", limit, len(data)),
         ("values", MAX_VALUES, data.count(b",")),
+        ("keys", MAX_KEYS, data.count(b":")),
         ("lists and dicts", MAX_CONTAINERS, data.count(b"[") + data.count(b"{")),
     ):
         if found > most:
