@@ -5,6 +5,7 @@
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"
+#include "cells/steps.inc.c"
 #include "cells/gru.inc.c"
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"

@@ -75,6 +75,20 @@ typedef struct rf_step {
 
 typedef void (*rf_pointwise)(const rf_step *step, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1);
 
+/* Many steps of one row in one sweep, for cells of so few units that what surrounds a step takes longer than its product. */
+typedef struct rf_steps {
+    ptrdiff_t steps, hidden, ld_gates;
+    const void *weights;      /* panels of the product of phase 0 */
+    void *gates;              /* (steps, P,S,W) as in rf_step */
+    ptrdiff_t ld_state;       /* 0: the states of the last step alone are kept, else those of all, so far apart */
+    const void *h_prev;       /* (P*W) IN before the first step; c_prev too */
+    void *h;                  /* OUT after the first step and on, or after the last; c too */
+    const void *c_prev;
+    void *c;
+    char *y;                  /* (hidden) OUT for each step, y_step bytes apart */
+    ptrdiff_t y_step;
+} rf_steps;
+
 /* One product with recurrent weights and the pointwise part that follows it. */
 typedef struct rf_phase {
     int from_aux;     /* the product reads aux, not h_prev */
@@ -92,6 +106,8 @@ typedef struct rf_cell {
     int x_gates[4];
     int phases;
     rf_phase phase[2];
+    int steps_panels;       /* unit panels that `steps` takes at most; 0: the cell has none */
+    void (*steps)(const rf_steps *s);
 } rf_cell;
 
 typedef struct rf_ops {

@@ -60,6 +60,18 @@ cdef extern from "rnnfast.h" nogil:
     ctypedef void (*rf_pointwise)(const rf_step* step, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t panel0,
                                   Py_ssize_t panel1) noexcept nogil
 
+    ctypedef struct rf_steps:
+        Py_ssize_t steps, hidden, ld_gates
+        const void* weights
+        void* gates
+        Py_ssize_t ld_state
+        const void* h_prev
+        void* h
+        const void* c_prev
+        void* c
+        char* y
+        Py_ssize_t y_step
+
     ctypedef struct rf_phase:
         int from_aux
         int first, slots
@@ -75,6 +87,8 @@ cdef extern from "rnnfast.h" nogil:
         int x_gates[4]
         int phases
         rf_phase phase[2]
+        int steps_panels
+        void (*steps)(const rf_steps* s) noexcept nogil
 
     ctypedef struct rf_ops:
         const char* isa
