@@ -116,6 +116,16 @@ class Graph(Layer):
         return [port for port in (self.inputs if what == "inputs" else self.outputs) if port["role"] == role]
 
     @property
+    def batch_first(self) -> bool:
+        """Whether x is (N, T, ...) rather than (T, N, ...)."""
+        return self.batch_axis == 0
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether a recurrent node reads backwards, so that its state cannot be carried on."""
+        return any(node["attributes"].get("direction", "forward") != "forward" for node in self.nodes)
+
+    @property
     def pools(self) -> bool:
         """Whether y has no time axis, as far as its shape tells."""
         return len(self._port_of("outputs", "y")[0]["shape"]) < 3
