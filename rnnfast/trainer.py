@@ -20,6 +20,7 @@ from rnnfast.training.faults import TrainingError, leaves
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
 from rnnfast.training.loop import Loop
+from rnnfast.training.place import Place, Resumed, read_place
 from rnnfast.training.step import Step
 from rnnfast.training.streams import ChunkFeed, StreamFeed, check_forwards, is_chunks
 
@@ -62,6 +63,10 @@ class Trainer:
         Of the running or last fit.
     stop_reason : str
         Not empty when the running fit is to end.
+    place : Place or None
+        Where the running or last fit stands.
+    resumed : Resumed or None
+        Where the next fit goes on, after `load_state_dict`.
     """
 
     def __init__(
@@ -98,6 +103,8 @@ class Trainer:
         self.base_lr = optimizer.lr
         self.history = History()
         self.stop_reason = ""
+        self.place: Place | None = None
+        self.resumed: Resumed | None = None
 
     @property
     def step(self) -> int:
@@ -315,12 +322,22 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Return all that another trainer of the same construction needs to go on from here, the model apart.
 
+        Called after a batch, by a callback or after an interrupt, it holds the place within the epoch too.
+
         Returns
         -------
-        dict of str to ndarray
-            Flat: "step", "epoch", "base_lr", "optimizer/..." and "schedule/...".
+        dict
+            Arrays "step", "epoch", "base_lr", "optimizer/..." and "schedule/...", and "place": a dict, or None where
+            there is nothing to go on with but the counts.
         """
-        found = {"step": np.array(self.step), "epoch": np.array(self.epoch), "base_lr": np.array(self.base_lr)}
+        place = self.place if self.place is not None and self.place.step == self.step else None
+        epoch = self.epoch if place is None else place.epoch
+        found: dict[str, Any] = {
+            "step": np.array(self.step),
+            "epoch": np.array(epoch),
+            "base_lr": np.array(self.base_lr),
+            "place": None if place is None else place.state_dict(),
+        }
         found.update({f"optimizer/{name}": array for name, array in self.optimizer.state_dict().items()})
         if self.schedule is not None:
             found.update({f"schedule/{name}": np.array(v) for name, v in self.schedule.state_dict().items()})
@@ -335,7 +352,10 @@ class Trainer:
             If an entry is missing, unknown or does not fit.
         """
         parts: dict[str, dict[str, Any]] = {"": {}, "optimizer": {}, "schedule": {}}
+        resumed = read_place(state_dict.get("place"))
         for name, value in state_dict.items():
+            if name == "place":
+                continue
             head, slash, rest = name.partition("/")
             if (head if slash else "") not in parts:
                 raise KeyError(f"state_dict: unknown entry {name}")
@@ -349,13 +369,16 @@ class Trainer:
             self.schedule.load_state_dict({name: float(v) for name, v in parts["schedule"].items()})
         self.one.count, self.epoch = int(parts[""]["step"]), int(parts[""]["epoch"])
         self.base_lr = float(parts[""]["base_lr"])
+        self.place, self.resumed = None, resumed
 
     def resume(self, path: str | os.PathLike[str]) -> None:
         """Go on from a file of the callback `Checkpoint`: the model, the optimiser, the schedule and the counts.
 
         The trainer must be made as the one that wrote the file was; the next `fit` then draws batches and dropout as
-        that one would have. Without the callback, ``save_checkpoint(path, trainer.model, state=trainer.state_dict())``
-        writes such a file.
+        that one would have. With the same data and arguments and as many epochs as were left, it gives the same
+        parameters to the bit; an epoch that was broken off counts as one, and begins at the batch where it was; its
+        values in the history are those of the whole epoch. Without the callback,
+        ``save_checkpoint(path, trainer.model, state=trainer.state_dict())`` writes such a file.
 
         Parameters
         ----------
@@ -376,12 +399,13 @@ class Trainer:
         found = load_checkpoint(path)
         if not isinstance(found.state, dict):
             raise ValueError(f"{os.fspath(path)}: it has no state of a trainer; got {type(found.state).__name__}")
-        before = self.state_dict()
+        before, place, resumed = self.state_dict(), self.place, self.resumed
         try:
             self.load_state_dict(found.state)
             self.model.load_state_dict(found.model.state_dict())
         except (KeyError, TypeError, ValueError):
             self.load_state_dict(before)
+            self.place, self.resumed = place, resumed
             raise
 
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str]) -> Samples:

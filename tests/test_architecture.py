@@ -19,6 +19,7 @@ FLOORS = (
     ("stream",),
     (
         "models",
+        "graph",
         "losses",
         "clipping",
         "optimizers",
@@ -39,7 +40,18 @@ FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 # The reference path is read beside a textbook: nothing stands between it and NumPy.
 REFERENCE_MAY_IMPORT = {"numpy", "rnnfast.cells", "rnnfast.checks", "rnnfast.reference"}
 # Imported within the function that needs them, so that `import rnnfast` stays cheap and they stay optional.
-ON_USE_ONLY = {"matplotlib", "onnx", "onnxruntime", "safetensors", "scipy", "sklearn", "tensorboardX", "torch", "tqdm"}
+ON_USE_ONLY = {
+    "h5py",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "tensorboardX",
+    "torch",
+    "tqdm",
+}
 
 CYTHON_IMPORT = re.compile(
     r"^(?P<indent>[ \t]*)(?:from\s+(?P<source>[\w.]+)\s+)?c?import\s+(?P<names>\([^)]*\)|[^#\n]+)", re.MULTILINE

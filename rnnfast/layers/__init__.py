@@ -2,13 +2,16 @@
 
 # Loaded here, not at the first call: a fork while another thread is importing leaves the child without the lock for it.
 import rnnfast._native.dense
+import rnnfast._native.normalization
 import rnnfast._native.ops
 import rnnfast._native.recurrent
+from rnnfast.layers.activation import Activation
 from rnnfast.layers.base import Layer
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
-from rnnfast.layers.pooling import Last, MaxPool, MeanPool
+from rnnfast.layers.normalization import LayerNorm
+from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
 
@@ -16,11 +19,14 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Activation",
     "Dense",
     "Dropout",
     "Embedding",
+    "Ends",
     "Last",
     "Layer",
+    "LayerNorm",
     "MaxPool",
     "MeanPool",
     "Sequential",

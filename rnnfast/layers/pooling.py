@@ -1,4 +1,4 @@
-"""Last, MeanPool and MaxPool: one vector for a sequence, from its valid steps."""
+"""Last, Ends, MeanPool and MaxPool: one vector for a sequence, from its valid steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Lengths = NDArray[np.int64] | None
 
 
 class Pool(Layer):
-    """What Last, MeanPool and MaxPool share: (N, T, C) becomes (N, C), and sequences of length 0 become zeros."""
+    """What Last, Ends, MeanPool and MaxPool share: (N, T, C) becomes (N, C), and sequences of length 0 become zeros."""
 
     @property
     def pools(self) -> bool:
@@ -85,6 +85,33 @@ class Last(Pool):
 
         def back(dy: FloatArray, dx: FloatArray) -> None:
             dx[rows, places] = dy[rows]
+
+        return y, back
+
+
+class Ends(Pool):
+    """y[n] = what both directions know at their ends: x[n, lengths[n] - 1, : C/2] and x[n, 0, C/2 :].
+
+    After a bidirectional layer, whose output has both directions side by side: its forward direction has read the
+    whole sequence at the last valid step, its reverse direction at the first. These are the final states h of its
+    last layer: torch's ``torch.cat([h[-2], h[-1]], dim=1)``, Keras's Bidirectional with ``return_sequences=False``.
+    """
+
+    def _run(self, x: FloatArray, lengths: _Lengths) -> tuple[FloatArray, Callable[[FloatArray, FloatArray], None]]:
+        batch, steps, columns = x.shape
+        if columns % 2:
+            raise ValueError(f"x must have two directions side by side, an even number of columns; got {columns}")
+        half = columns // 2
+        ends = np.full(batch, steps) if lengths is None else lengths
+        rows = np.flatnonzero(ends)
+        places, starts = ends[rows] - 1, np.zeros_like(rows)
+        y = np.zeros((batch, columns), x.dtype)
+        y[rows, :half] = x[rows, places, :half]
+        y[rows, half:] = x[rows, starts, half:]
+
+        def back(dy: FloatArray, dx: FloatArray) -> None:
+            dx[rows, places, :half] = dy[rows, :half]
+            dx[rows, starts, half:] = dy[rows, half:]
 
         return y, back
 

@@ -17,6 +17,7 @@ from rnnfast.log import logger
 from rnnfast.schedules import Moment, Schedule
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
+from rnnfast.training.place import Place, Resumed
 from rnnfast.training.progress import make_progress
 from rnnfast.training.report import Report
 
@@ -54,8 +55,14 @@ class Loop:
         self.limit = math.inf if max_seconds is None else check_number("max_seconds", max_seconds, 0, above=True)
         self.callbacks = check_items("callbacks", callbacks, Callback)
         self._check_monitors()
-        self.started, self.first = time.perf_counter(), trainer.step
-        self._set_rate(trainer.epoch)
+        self.started = time.perf_counter()
+        self.resumed: Resumed | None = trainer.resumed
+        self.first = trainer.step if self.resumed is None else self.resumed.first_step
+        self.first_epoch = trainer.epoch if self.resumed is None else self.resumed.first_epoch
+        self.last_epoch = trainer.epoch + self.epochs
+        self._check_length()
+        if self.resumed is None or not self.resumed.batches:
+            self._set_rate(trainer.epoch)
         self.history = History()
         self.progress = check_flag("progress", progress)
         self.bar = make_progress(self.progress)
@@ -64,6 +71,7 @@ class Loop:
         """Train; whatever ends it is on record in the history."""
         trainer = self.trainer
         trainer.history, trainer.stop_reason = self.history, ""
+        trainer.resumed = trainer.place = None
         logger.info("training begins: %s epochs of %s batches", self.epochs, len(self.feed) or "so many")
         try:
             for callback in self.callbacks:
@@ -92,10 +100,13 @@ class Loop:
     def _epoch(self) -> None:
         trainer, report = self.trainer, Report(self.trainer.metrics, self.feed.unit, self.started + self.limit)
         epoch, trainer.epoch = trainer.epoch, trainer.epoch + 1
+        resumed, self.resumed = self.resumed, None
+        if resumed is not None and resumed.report is not None:
+            report.restore(resumed.report)
         for callback in self.callbacks:
             callback.on_epoch_begin(trainer, epoch)
         try:
-            self._batches(epoch, report)
+            self._batches(epoch, report, resumed)
             values = self._values(epoch, report)
             if self.measured is not None:
                 found = trainer.measure(self.measured)
@@ -104,6 +115,9 @@ class Loop:
             if report.batches:
                 self.history.add(self._values(epoch, report))
             raise
+        left = trainer.epoch < self.last_epoch and not trainer.stop_reason
+        here = (trainer.step, 0, len(self.feed), trainer.epoch, self.first, self.first_epoch)
+        trainer.place = Place(*here) if left else None
         self.history.add(values)
         self.bar.end_epoch(report.summary(values))
         if logger.isEnabledFor(logging.INFO):
@@ -113,17 +127,32 @@ class Loop:
         for callback in self.callbacks:
             callback.on_epoch_end(trainer, epoch, values)
 
-    def _batches(self, epoch: int, report: Report) -> None:
-        """Train on one pass, or as much of it as there is time for."""
+    def _batches(self, epoch: int, report: Report, resumed: Resumed | None) -> None:
+        """Train on one pass, or as much of it as there is time for, or what is left of one that was broken off."""
         trainer = self.trainer
         order, noise = (np.random.default_rng([trainer.seed, epoch, purpose]) for purpose in (0, 1))
         state: Any = None
+        done = 0
+        if resumed is not None and resumed.batches:
+            done, state = resumed.batches, resumed.state
+            noise.bit_generator.state = resumed.noise or {}
         for index, batch in enumerate(self.feed.batches(order)):
-            if not batch.weight:
+            if not batch.weight or index < done:
                 continue
             self._set_rate(epoch)
             loss, pred, state = trainer.one.train(batch, None if batch.reset else state, noise, epoch, index)
             report.add(batch, loss, pred)
+            trainer.place = Place(
+                trainer.step,
+                index + 1,
+                len(self.feed),
+                epoch,
+                self.first,
+                self.first_epoch,
+                dict(noise.bit_generator.state),
+                state,
+                report,
+            )
             if self.bar.due():
                 self.bar.advance(*report.line(len(self.feed)))
             else:
@@ -149,11 +178,20 @@ class Loop:
 
     def _fraction(self) -> float | None:
         """Return how much of this fit is done, by updates or by time, whichever is more; None if unknown."""
-        total = self.epochs * len(self.feed)
+        total = (self.last_epoch - self.first_epoch) * len(self.feed)
         if not total and self.limit == math.inf:
             return None
         by_updates = (self.trainer.step - self.first) / total if total else 0.0
         return min(1.0, max(by_updates, (time.perf_counter() - self.started) / self.limit))
+
+    def _check_length(self) -> None:
+        """Raise if the fit goes on within an epoch of other data."""
+        resumed = self.resumed
+        if resumed is not None and resumed.batches and resumed.length != len(self.feed):
+            raise ValueError(
+                f"the checkpoint was written within an epoch of {resumed.length} batches, to go on with the same data; "
+                f"this makes {len(self.feed)}"
+            )
 
     def _check_monitors(self) -> None:
         trainer, validated = self.trainer, self.measured is not None
