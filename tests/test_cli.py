@@ -254,7 +254,8 @@ def test_an_interrupted_training_keeps_the_model(run, monkeypatch):
 
 
 def test_an_interrupt_elsewhere(run, monkeypatch):
-    monkeypatch.setattr("rnnfast.io.load_model", lambda *args, **options: (_ for _ in ()).throw(KeyboardInterrupt))
+    save_model(Dense(1, 1), "m.npz")
+    monkeypatch.setattr("rnnfast.io.container.read", lambda *args: (_ for _ in ()).throw(KeyboardInterrupt))
     code, _, err = run("inspect", "m.npz")
     assert code == 130 and err == "\nrnnfast: interrupted\n"
 
@@ -283,14 +284,51 @@ def test_inspect(run):
 def test_convert(run):
     pytest.importorskip("safetensors")
     write_series()
-    train = ["train", "forecast", "--data", "s.csv", "--target", "load", "--window", 5, *FEW, "--output", "a.npz"]
-    run(*train)
+    run(*FORECAST, "s.csv", *FEW, "--output", "a.npz")
+    expected = run("predict", "a.npz", "s.csv")[1]
     code, out, _ = run("convert", "a.npz", "b.safetensors")
-    assert code == 0 and out.startswith("a.npz -> b.safetensors (")
-    assert run("predict", "b.safetensors", "s.csv")[1] == run("predict", "a.npz", "s.csv")[1]
-    for target, message in (("a.npz", "are the same file"), ("b.pt", "must end in"), ("no/b.npz", "no such folder")):
-        code, _, err = run("convert", "a.npz", target)
-        assert code == 1 and message in err
+    assert (code, out) == (0, "a.npz -> b.safetensors\n")
+    assert run("convert", "a.npz", "folder/")[0] == 0 and Path("folder/config.json").exists()
+    for name in ("b.safetensors", "folder"):
+        assert run("predict", name, "s.csv")[1] == expected
+        assert "task    forecast" in run("inspect", name)[1]
+    bad = [
+        (["a.npz"], "are the same file"),
+        (["b.pt"], "must end in"),
+        (["no/b.npz"], "no such folder"),
+        (["c.npz", "--lengths"], "--lengths is for ONNX"),
+        (["c.npz", "--time-major"], "--time-major is for ONNX"),
+    ]
+    for arguments, message in bad:
+        code, _, err = run("convert", "a.npz", *arguments)
+        assert code == 1 and message in err and err.count("\n") == 1
+
+
+def test_convert_to_onnx_and_back(run):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnx")
+    write_series()
+    run(*FORECAST, "s.csv", *FEW, "--output", "a.npz")
+    assert run("convert", "a.npz", "a.onnx")[0] == 0 and run("convert", "a.onnx", "b.npz")[0] == 0
+    x = np.random.default_rng(0).standard_normal((2, 4, 1)).astype(np.float32)
+    expected = load_model("a.npz")(x)[0]
+    found = runtime.InferenceSession("a.onnx", providers=["CPUExecutionProvider"]).run(["y"], {"x": x})[0]
+    assert np.allclose(found, expected, atol=1e-5)
+    # What the task needs went through the graph's metadata.
+    rows = [table(run("predict", name, "s.csv")[1])[0]["load"] for name in ("a.npz", "b.npz")]
+    assert np.isclose(float(rows[0]), float(rows[1]), rtol=1e-5)
+    assert "format  onnx" in run("inspect", "a.onnx")[1]
+
+
+def test_convert_to_torch_and_back(run):
+    pytest.importorskip("safetensors")
+    write_series()
+    run(*FORECAST, "s.csv", *FEW, "--output", "a.npz")
+    assert run("convert", "a.npz", "t.safetensors", "--to", "torch")[0] == 0
+    assert "format  parameters by torch's names" in run("inspect", "t.safetensors")[1]
+    assert run("convert", "t.safetensors", "b.npz", "--order", "0,2")[0] == 0
+    first, again = load_model("a.npz").parameters(), load_model("b.npz").parameters()
+    assert np.array_equal(first["0.weight_hh_l0"], again["0.weight_hh_l0"])
 
 
 def test_bench(run, monkeypatch):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,37 +16,59 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     """Add this command's options."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a file of save_model, a checkpoint or of 'train'")
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="what 'convert' reads: a model, a checkpoint, .onnx, ..."
+    )
     parser.add_argument("--parameters", action="store_true", help="list every parameter with its values' range")
 
 
 def run(args: argparse.Namespace) -> int:
     """Show it; return the exit code."""
-    from rnnfast.io import container, load_model
-    from rnnfast.layers.summary import spell_bytes, spell_shape, table
+    from rnnfast.io import container, read_torch_safetensors, safetensors
+    from rnnfast.io.conversion import READERS, read_any
+    from rnnfast.layers.summary import spell_bytes, table
 
-    model, extra = load_model(args.model, with_extra=True)
-    document, _ = container.read(args.model)
-    path = (
-        args.model
-        if args.model.exists()
-        else next(p for s in container.FORMATS if (p := args.model.with_suffix(s)).exists())
-    )
-    print(f"file    {path} ({spell_bytes(path.stat().st_size)})")
-    print(f"format  {document['format']}, version {document['version']}")
+    path = _found(args.model, container.FORMATS)
+    files = [file for file in path.rglob("*") if file.is_file()] if path.is_dir() else [path]
+    size = spell_bytes(sum(file.stat().st_size for file in files))
+    if path.suffix == ".safetensors" and not safetensors.is_own(path):
+        # Parameters alone do not tell what the model is.
+        arrays = read_torch_safetensors(path)
+        print(f"file    {path} ({size})\nformat  parameters by torch's names\n")
+        _list(arrays)
+        return 0
+    model, extra = read_any(path)
+    print(f"file    {path} ({size})")
+    if path.suffix in READERS:
+        print(f"format  {path.suffix.removeprefix('.')}")
+    else:
+        document, _ = container.read(path)
+        print(f"format  {document['format']}, version {document['version']}")
     for name, value in _told(extra):
         print(f"{name:<7} {value}")
     print(f"\n{table(model)}")
     if args.parameters:
-        rows = [["parameter", "shape", "type", "least", "greatest", "deviation"]]
-        for name, array in model.parameters().items():
-            numbers = (array.min(), array.max(), array.std()) if array.size else (0, 0, 0)
-            rows.append([name, spell_shape(array.shape), str(array.dtype), *(f"{value:.4g}" for value in numbers)])
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         print()
-        for row in rows:
-            print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        _list(model.parameters())
     return 0
+
+
+def _found(path: Path, suffixes: Iterable[str]) -> Path:
+    """Return the path with the suffix that was left out."""
+    return path if path.exists() else next((p for s in suffixes if (p := path.with_suffix(s)).exists()), path)
+
+
+def _list(arrays: Mapping[str, Any]) -> None:
+    """Print parameters, one a line."""
+    from rnnfast.layers.summary import spell_shape
+
+    rows = [["parameter", "shape", "type", "least", "greatest", "deviation"]]
+    for name, array in arrays.items():
+        numbers = (array.min(), array.max(), array.std()) if array.size else (0, 0, 0)
+        rows.append([name, spell_shape(array.shape), str(array.dtype), *(f"{value:.4g}" for value in numbers)])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _told(extra: dict[str, Any]) -> list[tuple[str, str]]:
