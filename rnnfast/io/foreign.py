@@ -16,6 +16,7 @@ from rnnfast.checks import FloatArray
 from rnnfast.io.errors import ConversionError
 from rnnfast.layers.base import Layer
 
+NEUTRAL = ("dtype", "init", "chrono")  # what every conversion takes care of: parameters as they are, however started
 _KEPT = ("float32", "float64")
 _WIDENED = ("float16", "bfloat16")
 
@@ -82,7 +83,7 @@ def check_said(layer: Layer, said: Collection[str], target: str, where: str = ""
     """
     defaults = {name: p.default for name, p in inspect.signature(type(layer)).parameters.items()}
     for name, value in layer.config().items():
-        if name not in said and not (name in defaults and defaults[name] == value):
+        if name not in said and name not in NEUTRAL and not (name in defaults and defaults[name] == value):
             raise refuse(layer, target, f"{name}={value!r}", where)
 
 

@@ -33,7 +33,6 @@ from rnnfast.layers import (
 )
 
 ORDER = {"h": "h", "ifgo": "ifgo", "rzn": "zrn"}  # by the order of ours: Keras's, in our letters
-_ANY = ("dtype", "init")
 
 
 class _Kind(NamedTuple):
@@ -116,7 +115,7 @@ def _kind(layer: Layer, where: str) -> _Kind:
     kind = KINDS.get(type(layer))
     if kind is None:
         raise refuse(layer, "a list of Keras's weights", "the parameters", where)
-    check_said(layer, (*_ANY, *kind.said), "Keras", where)
+    check_said(layer, kind.said, "Keras", where)
     return kind
 
 

@@ -6,7 +6,7 @@ option added to a layer later cannot get lost here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,7 +50,7 @@ def add_layer(builder: Builder, layer: Layer, flow: Flow, prefix: str) -> Flow:
     entry = EXPORTERS.get(type(layer))
     if entry is None:
         raise refuse(layer, "an ONNX graph", "the computation", prefix.rstrip("."))
-    check_said(layer, ("dtype", "init", *entry.said), "an ONNX graph", prefix.rstrip("."))
+    check_said(layer, entry.said, "an ONNX graph", prefix.rstrip("."))
     return entry.add(builder, layer, flow, prefix)
 
 
@@ -84,8 +84,10 @@ def _recurrent(b: Builder, layer: Any, flow: Flow, prefix: str) -> Flow:
             if layer.bias
             else "",
             b.lengths,
-            *(part[k] for part in initial),
+            *(part[k] for part in initial or [[""] * layer.num_layers] * len(states)),
         ]
+        if layer.config().get("peephole"):
+            inputs.append(b.weight(f"{prefix}P_l{k}", np.stack([_peepholes(params, s) for s in suffixes])))
         while not inputs[-1]:
             inputs.pop()
         op, attributes = _operator(layer, directions)
@@ -118,6 +120,12 @@ def _reordered(array: FloatArray, order: str) -> FloatArray:
     """Return the blocks of gates in ONNX's order."""
     blocks = np.split(array, len(order))
     return np.concatenate([blocks[order.index(letter)] for letter in GATES[order]])
+
+
+def _peepholes(params: Mapping[str, FloatArray], suffix: str) -> FloatArray:
+    """Return the peepholes of i o f from ours, i f o."""
+    i, f, o = np.split(params[f"weight_peephole{suffix}"], 3)
+    return np.concatenate([i, o, f])
 
 
 def _operator(layer: Any, directions: int) -> tuple[str, dict[str, Any]]:
@@ -242,12 +250,14 @@ _RECURRENT = (
     "num_layers",
     "bias",
     "batch_first",
-    "dropout",
     "bidirectional",
+    "dropout",  # this and the next two act in training only
+    "recurrent_dropout",
+    "weight_drop",
 )
 EXPORTERS: dict[type[Layer], Exporter] = {
     RNN: Exporter((*_RECURRENT, "nonlinearity"), _recurrent),
-    LSTM: Exporter(_RECURRENT, _recurrent),
+    LSTM: Exporter((*_RECURRENT, "peephole"), _recurrent),
     GRU: Exporter((*_RECURRENT, "reset_after"), _recurrent),
     Dense: Exporter(("in_features", "out_features", "bias", "activation"), _dense),
     Embedding: Exporter(("num_embeddings", "embedding_dim", "padding_idx"), _embedding),

@@ -34,7 +34,6 @@ from rnnfast.layers import (
 from rnnfast.layers.recurrent import Recurrent
 
 # What a state dict of torch can say of each class: these options, or nothing but what is not in the table.
-_ANY_WEIGHTS = ("dtype", "init")
 _RECURRENT = (
     "input_size",
     "hidden_size",
@@ -44,15 +43,14 @@ _RECURRENT = (
     "dropout",
     "bidirectional",
     "proj_size",
-    *_ANY_WEIGHTS,
 )
 SAID: dict[type[Layer], tuple[str, ...]] = {
     RNN: (*_RECURRENT, "nonlinearity"),
     LSTM: _RECURRENT,
     GRU: _RECURRENT,
-    Dense: ("in_features", "out_features", "bias", "activation", *_ANY_WEIGHTS),
-    Embedding: ("num_embeddings", "embedding_dim", "padding_idx", *_ANY_WEIGHTS),
-    LayerNorm: ("normalized_shape", "eps", "elementwise_affine", "bias", "dtype"),
+    Dense: ("in_features", "out_features", "bias", "activation"),
+    Embedding: ("num_embeddings", "embedding_dim", "padding_idx"),
+    LayerNorm: ("normalized_shape", "eps", "elementwise_affine", "bias"),
     Dropout: ("p",),
     Activation: ("kind",),
     Last: (),
