@@ -254,6 +254,7 @@ def test_an_interrupted_training_keeps_the_model(run, monkeypatch):
 
 
 def test_an_interrupt_elsewhere(run, monkeypatch):
+    save_model(Dense(1, 1), "m.npz")
     monkeypatch.setattr("rnnfast.io.load_model", lambda *args, **options: (_ for _ in ()).throw(KeyboardInterrupt))
     code, _, err = run("inspect", "m.npz")
     assert code == 130 and err == "\nrnnfast: interrupted\n"
