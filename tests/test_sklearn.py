@@ -22,7 +22,7 @@ from rnnfast.sklearn import RNNClassifier, RNNForecaster, RNNRegressor, RNNTagge
 
 ROOT = Path(__file__).resolve().parents[1]
 # Fewer passes than by default, so that several hundred fits take seconds.
-SMALL = {"hidden_size": 16, "max_iter": 40, "learning_rate": 0.02}
+SMALL = {"hidden_size": 16, "max_iter": 40, "learning_rate": 0.03, "batch_size": 128}
 
 
 @parametrize_with_checks([kind(**SMALL) for kind in (RNNClassifier, RNNRegressor, RNNForecaster, RNNTagger)])
