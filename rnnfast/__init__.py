@@ -21,6 +21,9 @@ _HOMES = {
     "backend": ("get_backend", "use_backend"),
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
+    "crf_loss": ("CRFLoss",),
+    "ctc": ("CTCLoss",),
+    "ctc_decoding": ("LabelErrorRate", "Labelling", "ctc_beam_search", "ctc_greedy"),
     "gates": ("gate_activations",),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
@@ -43,10 +46,12 @@ _HOMES = {
         "to_torch_state_dict",
     ),
     "layers": (
+        "CRF",
         "GRU",
         "LSTM",
         "RNN",
         "Activation",
+        "Chain",
         "Dense",
         "Dropout",
         "Embedding",
@@ -60,6 +65,7 @@ _HOMES = {
     ),
     "loggers": ("JSONLLogger", "TensorBoardLogger"),
     "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
+    "models": ("Tagger",),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
     "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
@@ -97,6 +103,14 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         clip_by_value as clip_by_value,
         global_norm as global_norm,
     )
+    from rnnfast.crf_loss import CRFLoss as CRFLoss
+    from rnnfast.ctc import CTCLoss as CTCLoss
+    from rnnfast.ctc_decoding import (
+        LabelErrorRate as LabelErrorRate,
+        Labelling as Labelling,
+        ctc_beam_search as ctc_beam_search,
+        ctc_greedy as ctc_greedy,
+    )
     from rnnfast.gates import gate_activations as gate_activations
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
     from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
@@ -119,10 +133,12 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         to_torch_state_dict as to_torch_state_dict,
     )
     from rnnfast.layers import (
+        CRF as CRF,
         GRU as GRU,
         LSTM as LSTM,
         RNN as RNN,
         Activation as Activation,
+        Chain as Chain,
         Dense as Dense,
         Dropout as Dropout,
         Embedding as Embedding,
@@ -142,6 +158,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         SigmoidCrossEntropy as SigmoidCrossEntropy,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy,
     )
+    from rnnfast.models import Tagger as Tagger
     from rnnfast.metrics import (
         MAE as MAE,
         MSE as MSE,

@@ -12,6 +12,8 @@ DEMOS = {
     "text": "a character LSTM learns a text and writes its like (the default)",
     "forecast": "an LSTM forecasts a time series, against persistence",
     "digits": "an LSTM reads images of digits row by row",
+    "tagging": "a tagger learns the parts of speech, of words it never saw too",
+    "speech": "a bidirectional LSTM hears spoken digits, one by one or joined",
 }
 
 EXAMPLES = """\

@@ -14,7 +14,7 @@ PACKAGE = ROOT / "rnnfast"
 FLOORS = (
     ("backend", "checks", "interrupts", "log", "threads", "parameters", "rows"),
     ("_native", "cells", "reference"),
-    ("engine", "initializers"),
+    ("engine", "initializers", "limits"),
     ("layers",),
     ("stream",),
     (
@@ -30,6 +30,7 @@ FLOORS = (
         "generation",
         "gradient_check",
     ),
+    ("crf_loss", "ctc", "ctc_decoding"),
     ("io",),
     ("callbacks", "loggers", "training", "trainer"),
     ("plotting", "tasks"),

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rnnfast import Dense, load_model, save_model
+from rnnfast import Dense, load_model, plotting, save_model
 from rnnfast.__main__ import COMMANDS, main
 from rnnfast.cli import bench
 from rnnfast.cli.tasks import MODULES, TASKS
@@ -337,7 +337,8 @@ def test_bench(run, monkeypatch):
     code, out, _ = run("bench", "--quick", "--json", "b.json")
     assert code == 0 and out.count("they agree to") == 3
     results = json.loads(Path("b.json").read_text())["results"]
-    assert [set(result["seconds"]) for result in results] == [{"native", "reference"}] * 3
+    assert [set(result["samples"]) for result in results] == [{"native", "reference"}] * 3
+    assert plotting.plot_benchmark("b.json").get_yticks().size == 3
     monkeypatch.setattr(bench, "has_repository", lambda: False)
     code, _, err = run("bench", "--full")
     assert code == 1 and "--full: options of the benchmark in a clone" in err

@@ -16,6 +16,7 @@ from rnnfast.graph import Graph
 from rnnfast.graph.layer import constant_of
 from rnnfast.io import ModelFileError, load_model, save_model, spec
 from rnnfast.layers.activation import Activation
+from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
@@ -23,6 +24,7 @@ from rnnfast.layers.normalization import LayerNorm
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
+from rnnfast.models import Tagger
 
 SUFFIXES = [".npz", ".safetensors"]
 
@@ -31,6 +33,7 @@ MAKERS = {
     "RNN": lambda dtype: RNN(3, 4, nonlinearity="relu", bias=False, dtype=dtype),
     "LSTM": lambda dtype: LSTM(3, 4, num_layers=2, dropout=0.25, bidirectional=True, dtype=dtype),
     "GRU": lambda dtype: GRU(3, 4, reset_after=False, batch_first=False, dtype=dtype),
+    "CRF": lambda dtype: CRF(5, dtype=dtype),
     "Dense": lambda dtype: Dense(3, 5, dtype=dtype),
     "Embedding": lambda dtype: Embedding(7, 3, dtype=dtype),
     "LayerNorm": lambda dtype: LayerNorm(6, eps=1e-3, bias=False, dtype=dtype),
@@ -38,6 +41,9 @@ MAKERS = {
     "Dropout": lambda dtype: Dropout(0.5),
     "Ends": lambda dtype: Ends(),
     "Last": lambda dtype: Last(),
+    "Tagger": lambda dtype: Tagger(
+        9, 4, 7, word_dim=3, character_dim=2, character_hidden=2, hidden_size=5, num_layers=2, crf=True, dtype=dtype
+    ),
     "MeanPool": lambda dtype: MeanPool(),
     "MaxPool": lambda dtype: MaxPool(),
     "Graph": lambda dtype: tanh_graph(dtype),

@@ -36,9 +36,13 @@ def close():
 
 RESULTS = {
     "results": [
-        {"name": "LSTM forward T1 B1 H64", "threads": 1, "seconds": {"native": 1.0, "torch": 4.0, "onnxruntime": 0.5}},
-        {"name": "GRU training T50 B16 H128", "threads": 1, "seconds": {"native": 2.0, "torch": 2.0}},
-        {"name": "GRU training T50 B16 H128", "threads": 2, "seconds": {"native": 1.0, "torch": 3.0}},
+        {
+            "name": "LSTM forward T1 B1 H64",
+            "threads": 1,
+            "samples": {"native": [1.0, 2.0, 3.0], "torch": [4.0, 8.0, 3.0], "onnxruntime": [0.5]},
+        },
+        {"name": "GRU training T50 B16 H128", "threads": 1, "samples": {"native": [2.0], "torch": [2.0]}},
+        {"name": "GRU training T50 B16 H128", "threads": 2, "samples": {"native": [1.0], "torch": [3.0]}},
     ]
 }
 CALLS = {
@@ -234,6 +238,9 @@ def test_benchmark(tmp_path):
     for bad, message in ((path, "is not JSON"), ({}, "the field results"), ({"results": []}, "no case with native")):
         with pytest.raises(ValueError, match=message):
             plotting.plot_benchmark(bad)
+    for row in (7, {}, {"name": "a", "threads": 1, "samples": {"native": [], "torch": [1.0]}}):
+        with pytest.raises(ValueError, match=r"results\[0\] must have name, threads, and samples"):
+            plotting.plot_benchmark({"results": [row]})
     with pytest.raises(ValueError, match=r"on 8 threads; there are \[1, 2\]"):
         plotting.plot_benchmark(RESULTS, threads=8)
 

@@ -69,7 +69,7 @@ def quick(output: Path | None) -> int:
         )
         name = f"{cell.upper()} training T{STEPS} B{BATCH} H{UNITS}"
         results.append(
-            {"name": name, "threads": threads, "seconds": {"native": found.native, "reference": found.reference}}
+            {"name": name, "threads": threads, "samples": {"native": [found.native], "reference": [found.reference]}}
         )
     if output is not None:
         output.write_text(json.dumps({"results": results}, indent=1) + "\n", encoding="utf-8")

@@ -100,18 +100,18 @@ class Ends(Pool):
     def _run(self, x: FloatArray, lengths: _Lengths) -> tuple[FloatArray, Callable[[FloatArray, FloatArray], None]]:
         batch, steps, columns = x.shape
         if columns % 2:
-            raise ValueError(f"x must have two directions side by side, an even number of columns; got {columns}")
+            raise ValueError(f"x must have an even number of columns, half of them for each direction; got {columns}")
         half = columns // 2
         ends = np.full(batch, steps) if lengths is None else lengths
         rows = np.flatnonzero(ends)
-        places, starts = ends[rows] - 1, np.zeros_like(rows)
+        last, first = ends[rows] - 1, np.zeros_like(rows)
         y = np.zeros((batch, columns), x.dtype)
-        y[rows, :half] = x[rows, places, :half]
-        y[rows, half:] = x[rows, starts, half:]
+        y[rows, :half] = x[rows, last, :half]
+        y[rows, half:] = x[rows, first, half:]
 
         def back(dy: FloatArray, dx: FloatArray) -> None:
-            dx[rows, places, :half] = dy[rows, :half]
-            dx[rows, starts, half:] = dy[rows, half:]
+            dx[rows, last, :half] = dy[rows, :half]
+            dx[rows, first, half:] = dy[rows, half:]
 
         return y, back
 

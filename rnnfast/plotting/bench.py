@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,8 @@ def plot_benchmark(
     Parameters
     ----------
     results : path or mapping
-        What ``python -m bench --json FILE`` wrote, or such a document.
+        What ``python -m bench --json FILE`` wrote, or such a document: ``{"results": [{"name", "threads", "samples"},
+        ...]}`` where samples are, by contender, the seconds of each round.
     threads : int, optional
         The number of threads to draw; the least that was measured if not given.
     subject : str, default "native"
@@ -42,16 +43,7 @@ def plot_benchmark(
     ValueError
         If it holds no such results.
     """
-    if isinstance(results, (str, os.PathLike)):
-        try:
-            document = json.loads(Path(results).read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ValueError(f"{os.fspath(results)} is not JSON: {error}") from None
-    else:
-        document = results
-    if not isinstance(document, Mapping) or not isinstance(document.get("results"), list):
-        raise ValueError("results must be what 'python -m bench --json' writes: an object with the field results")
-    rows = [row for row in document["results"] if subject in row["seconds"] and len(row["seconds"]) > 1]
+    rows = [row for row in _rows(results) if subject in row["samples"] and len(row["samples"]) > 1]
     rows = [row for row in rows if set(cases.split()) <= set(row["name"].split())]
     counts = sorted({row["threads"] for row in rows})
     if threads is None and counts:
@@ -62,12 +54,13 @@ def plot_benchmark(
             f"results has no case with {subject} and another contender"
             + (f" on {threads} threads; there are {counts}" if counts else "")
         )
-    others = list(dict.fromkeys(name for row in rows for name in row["seconds"] if name != subject))
+    others = list(dict.fromkeys(name for row in rows for name in row["samples"] if name != subject))
     ax = style.axes(ax, (7.6, max(2.6, 0.3 * len(rows) + 1.5)))
     palette, marks = style.colours(ax), "osD^vP"
     for k, other in enumerate(others):
-        pairs = [(n, r["seconds"][other] / r["seconds"][subject]) for n, r in enumerate(rows) if other in r["seconds"]]
-        places, ratios = zip(*pairs, strict=True)
+        measured = [(n, row["samples"]) for n, row in enumerate(rows) if other in row["samples"]]
+        places = [n for n, _ in measured]
+        ratios = [_ratio(samples[other], samples[subject]) for _, samples in measured]
         mean = float(np.exp(np.mean(np.log(ratios))))
         label = f"{other} (mean {mean:.2f})"
         ax.plot(ratios, places, marks[k % len(marks)], color=palette[k % len(palette)], markersize=6, label=label)
@@ -83,6 +76,39 @@ def plot_benchmark(
     spacing = {"columnspacing": 1.0, "handletextpad": 0.2, "borderaxespad": 0.2}
     ax.legend(frameon=False, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=min(3, len(others)), **spacing)
     return ax
+
+
+def _rows(results: Any) -> list[dict[str, Any]]:
+    """Return the results in a file or a document, each known to have a name, threads and times."""
+    if isinstance(results, (str, os.PathLike)):
+        try:
+            document = json.loads(Path(results).read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ValueError(f"{os.fspath(results)} is not JSON: {error}") from None
+    else:
+        document = results
+    if not isinstance(document, Mapping) or not isinstance(document.get("results"), list):
+        raise ValueError("results must be what 'python -m bench --json' writes: an object with the field results")
+    rows: list[dict[str, Any]] = document["results"]
+    for place, row in enumerate(rows):
+        try:
+            times = [np.asarray(rounds, np.float64) for rounds in row["samples"].values()]
+            right = type(row["name"]) is str and type(row["threads"]) is int
+            right = right and all(array.ndim == 1 and array.size and (array > 0).all() for array in times)
+        except (AttributeError, KeyError, TypeError, ValueError):
+            right = False
+        if not right:
+            raise ValueError(f"results[{place}] must have name, threads, and samples: positive seconds by contender")
+    return rows
+
+
+def _ratio(longer: Sequence[float], shorter: Sequence[float]) -> float:
+    """Return the median over the rounds both have of one time divided by the other.
+
+    What happens on the machine within a round happens to all who take part in it, so this is steadier than the times.
+    """
+    both = min(len(longer), len(shorter))
+    return float(np.median(np.asarray(longer[:both]) / np.asarray(shorter[:both])))
 
 
 def _ratio_ticks(ax: Any) -> None:
