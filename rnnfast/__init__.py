@@ -25,6 +25,7 @@ _HOMES = {
     "ctc": ("CTCLoss",),
     "ctc_decoding": ("LabelErrorRate", "Labelling", "ctc_beam_search", "ctc_greedy"),
     "gates": ("gate_activations",),
+    "diagnostics": ("Diagnosis", "diagnose"),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
     "graph": ("Graph",),
@@ -56,19 +57,31 @@ _HOMES = {
         "Dropout",
         "Embedding",
         "Ends",
+        "Cell",
+        "CellLayer",
+        "Jordan",
         "Last",
         "Layer",
         "LayerNorm",
         "MaxPool",
         "MeanPool",
+        "OutputFeedback",
         "Sequential",
+        "checkpointed",
+    ),
+    "losses": (
+        "Huber",
+        "MeanAbsolute",
+        "MeanSquared",
+        "SigmoidCrossEntropy",
+        "SoftmaxCrossEntropy",
+        "balanced_class_weight",
     ),
     "loggers": ("JSONLLogger", "TensorBoardLogger"),
-    "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
     "models": ("Tagger",),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
-    "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
+    "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "ScheduledSampling", "StepDecay", "WarmUp"),
     "stream": ("Stream",),
     "threads": ("get_num_threads", "limit_threads", "set_num_threads"),
     "trainer": ("Trainer", "TrainingError"),
@@ -112,6 +125,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         ctc_greedy as ctc_greedy,
     )
     from rnnfast.gates import gate_activations as gate_activations
+    from rnnfast.diagnostics import Diagnosis as Diagnosis, diagnose as diagnose
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
     from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
     from rnnfast.graph import Graph as Graph
@@ -143,12 +157,17 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         Dropout as Dropout,
         Embedding as Embedding,
         Ends as Ends,
+        Cell as Cell,
+        CellLayer as CellLayer,
+        Jordan as Jordan,
         Last as Last,
         Layer as Layer,
         LayerNorm as LayerNorm,
         MaxPool as MaxPool,
         MeanPool as MeanPool,
+        OutputFeedback as OutputFeedback,
         Sequential as Sequential,
+        checkpointed as checkpointed,
     )
     from rnnfast.loggers import JSONLLogger as JSONLLogger, TensorBoardLogger as TensorBoardLogger
     from rnnfast.losses import (
@@ -157,6 +176,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         MeanSquared as MeanSquared,
         SigmoidCrossEntropy as SigmoidCrossEntropy,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy,
+        balanced_class_weight as balanced_class_weight,
     )
     from rnnfast.models import Tagger as Tagger
     from rnnfast.metrics import (
@@ -174,6 +194,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         Cosine as Cosine,
         OneCycle as OneCycle,
         Plateau as Plateau,
+        ScheduledSampling as ScheduledSampling,
         StepDecay as StepDecay,
         WarmUp as WarmUp,
     )

@@ -31,6 +31,7 @@ FLOORS = (
         "gradient_check",
     ),
     ("crf_loss", "ctc", "ctc_decoding"),
+    ("diagnostics",),
     ("io",),
     ("callbacks", "loggers", "training", "trainer"),
     ("plotting", "tasks"),

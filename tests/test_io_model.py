@@ -20,6 +20,7 @@ from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.feedback import Jordan
 from rnnfast.layers.normalization import LayerNorm
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
@@ -47,6 +48,7 @@ MAKERS = {
     "MeanPool": lambda dtype: MeanPool(),
     "MaxPool": lambda dtype: MaxPool(),
     "Graph": lambda dtype: tanh_graph(dtype),
+    "Jordan": lambda dtype: Jordan(3, 4, 2, "relu", "sigmoid", "softmax", bias=False, dtype=dtype),
 }
 
 

@@ -41,7 +41,7 @@ class Stop(Callback):
 
     def on_batch_end(self, trainer, batch, loss):
         if (self.now, batch) == (self.epoch, self.batch):
-            save_checkpoint(self.path, trainer.model, state=trainer.state_dict())
+            save_checkpoint(trainer.model, self.path, state=trainer.state_dict())
             raise KeyboardInterrupt
 
 
@@ -99,6 +99,37 @@ def test_an_interrupted_epoch_goes_on_to_the_bit(schedule, stream, epoch, batch,
         np.testing.assert_array_equal(second.model.parameters()[name], array)
 
 
+@pytest.mark.parametrize("batch", [1, 2, 4, BATCHES - 1])
+@pytest.mark.parametrize("back", [None, 6])
+def test_gathered_gradients_averages_and_steps_back_go_on_to_the_bit(back, batch, tmp_path):
+    """What was gathered since the last update is gathered again; the last of 7 batches makes an update of its own."""
+    ids = np.random.default_rng(1).integers(0, 5, 4 * BATCHES * 3 + 1)
+
+    def make():
+        model = Sequential(Embedding(5, 4, seed=0), GRU(4, 6, 2, dropout=0.2, seed=1), Dense(6, 5, seed=2))
+        more = {"schedule": Cosine(), "metrics": [Accuracy()], "accumulate": 3, "ema": 0.9, "clip_norm": 0.5}
+        return Trainer(model, SoftmaxCrossEntropy(), Adam(0.02), seed=4, **more)
+
+    def run(trainer, epochs, callbacks=()):
+        size = {"streams": 4, "steps": 3, "back": back}
+        return trainer.fit_stream(ids, epochs=epochs, callbacks=callbacks, progress=False, **size)
+
+    whole, first, second = make(), make(), make()
+    history = run(whole, 3)
+    run(first, 3, [Stop(tmp_path / "c.npz", 1, batch)])
+    second.resume(tmp_path / "c.npz")
+    rest = run(second, 2)
+    assert second.step == whole.step == 9
+    for name in ("epoch", "loss", "accuracy", "lr"):
+        assert rest[name] == history[name][1:], name
+    for one, other in (
+        (second.model.parameters(), whole.model.parameters()),
+        (second.average.arrays, whole.average.arrays),
+    ):
+        for name, array in one.items():
+            np.testing.assert_array_equal(array, other[name])
+
+
 def test_the_callback_writes_within_the_epoch(tmp_path):
     path = tmp_path / "c{epoch}.npz"
     trainer = trainer_of(SCHEDULES["cosine"], False)
@@ -108,12 +139,14 @@ def test_the_callback_writes_within_the_epoch(tmp_path):
         def on_batch_end(self, trainer, batch, loss):
             found = sorted(p.name for p in tmp_path.iterdir())
             if found:
-                places.append((found[-1], load_checkpoint(tmp_path / found[-1]).state["place"]["batches"]))
+                place = load_checkpoint(tmp_path / found[-1]).state["place"]
+                places.append((found[-1], place and place["batches"]))
 
     fit(trainer, False, 2, [Checkpoint(path, every_batches=3), Look()])
     assert {("c0.npz", 3), ("c0.npz", 6), ("c1.npz", 3), ("c1.npz", 6)} <= set(places)
-    assert load_checkpoint(tmp_path / "c0.npz").state["place"]["batches"] == 0
-    assert load_checkpoint(tmp_path / "c1.npz").state["place"] is None  # that fit is done
+    for name, done in (("c0.npz", BATCHES), ("c1.npz", 0)):  # the second is of a fit that was at its end
+        state = load_checkpoint(tmp_path / name).state
+        assert state["place"] is None and state["done_updates"] == done
     with pytest.raises(ValueError, match="cannot both be given"):
         Checkpoint(path, monitor="loss", every_batches=3)
     with pytest.raises(ValueError, match="every_batches must be at least 1"):
@@ -146,13 +179,14 @@ def test_a_checkpoint_of_version_1_is_gone_on_from(tmp_path):
     fit(whole, False, 2)
     trainer = trainer_of(SCHEDULES["none"], False)
     fit(trainer, False, 1)
-    path = save_checkpoint(tmp_path / "c.npz", trainer.model, state=trainer.state_dict())
+    path = save_checkpoint(trainer.model, tmp_path / "c.npz", state=trainer.state_dict())
     with np.load(path) as archive:
         arrays = dict(archive)
     document = json.loads(arrays.pop("rnnfast.json").tobytes())
     assert document["version"] == 2
     document["version"] = 1
-    del document["state"]["place"]
+    for name in ("place", "done_updates", "done_seconds"):
+        del document["state"][name]
     container.write(path, document, arrays)
     second = trainer_of(SCHEDULES["none"], False)
     second.resume(path)
@@ -165,7 +199,8 @@ def test_a_checkpoint_of_version_1_is_gone_on_from(tmp_path):
     ("change", "match"),
     [
         ({"batches": -1}, "batches must be at least 0"),
-        ({"noise": None}, "there must be noise"),
+        ({"noise": None}, "noise must be a dict"),
+        ({"report": 3}, "report a list"),
         ({"noise": {"bit_generator": "MT19937"}}, "PCG64"),
         ({"report": ["x"]}, "could not convert"),
         ({"more": 1}, "place must have"),

@@ -5,7 +5,8 @@ of the version before into one of the new. It may trust nothing: what does not l
 that follow.
 
 1. The first.
-2. The state of a trainer has ``place``: where within an epoch it stands, or None between two epochs.
+2. The state of a trainer has ``place``, where within an epoch it stands, or None between two epochs; and of a
+   training that is not at its end, ``done_updates`` and ``done_seconds``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Document = dict[str, Any]
 def _between_epochs(document: Document) -> Document:
     state = document.get("state")
     if isinstance(state, dict) and {"step", "epoch", "base_lr"} <= set(state) and "place" not in state:
-        document = {**document, "state": {**state, "place": None}}
+        document = {**document, "state": {"done_updates": 0, "done_seconds": 0.0, **state, "place": None}}
     return document
 
 

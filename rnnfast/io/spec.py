@@ -1,6 +1,7 @@
 """The description of a model: a closed table of layers, and between a layer and its JSON.
 
-A description is ``{"class": name, "config": {...}}``; a `Sequential` has ``"layers": [...]`` beside. Names are looked
+A description is ``{"class": name, "config": {...}}``; a `Sequential` has ``"layers": [...]`` instead of a
+configuration, and what wraps one layer (`WRAPPERS`) has both. Names are looked
 up in the table below and nowhere else. Before anything is built, the table's lower bound on a layer's parameters is
 held against the numbers in the file, and layers against its arrays, so that a small file cannot ask for a large model.
 Layers are built without initial values, since those of the file take their place.
@@ -24,6 +25,7 @@ from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.feedback import Jordan, OutputFeedback
 from rnnfast.layers.normalization import LayerNorm
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
@@ -91,6 +93,10 @@ def _tagger(config: Config) -> int:
     return total + 2 * gates * hidden * (width + hidden + above) + 2 * hidden * _size(config, "num_tags")
 
 
+def _jordan(config: Config) -> int:
+    return _size(config, "hidden_size") * (_size(config, "input_size") + 2 * _size(config, "output_size"))
+
+
 def _nothing(config: Config) -> int:
     return 0
 
@@ -111,7 +117,9 @@ LAYERS: dict[str, Entry] = {
     "MaxPool": Entry(MaxPool, _nothing),
     "Graph": Entry(Graph, _graph),
     "Tagger": Entry(Tagger, _tagger),
+    "Jordan": Entry(Jordan, _jordan),
 }
+WRAPPERS: dict[str, Callable[..., Layer]] = {"OutputFeedback": OutputFeedback}  # the layer within is argument one
 
 
 def describe(layer: Layer) -> dict[str, Any]:
@@ -119,8 +127,14 @@ def describe(layer: Layer) -> dict[str, Any]:
     if type(layer) is Sequential:
         return {"class": "Sequential", "layers": [describe(child) for child in layer.children().values()]}
     name = type(layer).__name__
+    if name in WRAPPERS and type(layer) is WRAPPERS[name]:
+        (inner,) = layer.children().values()
+        return {"class": name, "config": layer.config(), "layers": [describe(inner)]}
     if name not in LAYERS or type(layer) is not LAYERS[name].cls:
-        raise TypeError(f"model must consist of {', '.join([*LAYERS, 'Sequential'])}; got {name}")
+        raise TypeError(
+            f"model must consist of {', '.join([*LAYERS, *WRAPPERS, 'Sequential'])}; got {name}, of whose program a "
+            "file has nothing: keep model.state_dict(), and load_state_dict it into a model built anew"
+        )
     return {"class": name, "config": layer.config()}
 
 
@@ -167,18 +181,25 @@ def _leaves(description: Any) -> Iterator[dict[str, Any]]:
         for part in description["layers"]:
             yield from _leaves(part)
         return
-    if type(name) is not str or name not in LAYERS:
+    if type(name) is not str or (name not in LAYERS and name not in WRAPPERS):
         raise ModelFileError(f"there is no layer called {name!r:.80}")
-    if set(description) != {"class", "config"} or type(description["config"]) is not dict:
-        raise ModelFileError(f"{name} must have the fields class and config")
+    fields = ("class", "config", "layers") if name in WRAPPERS else ("class", "config")
+    if set(description) != set(fields) or type(description["config"]) is not dict:
+        raise ModelFileError(f"{name} must have the fields {', '.join(fields[:-1])} and {fields[-1]}")
     if type(description["config"].get("num_layers", 0)) is not int:
         raise ModelFileError(f"{name}: num_layers must be an integer")
     yield description
+    if name in WRAPPERS:
+        inner = description["layers"]
+        if type(inner) is not list or len(inner) != 1:
+            raise ModelFileError(f"{name} must have one layer")
+        yield from _leaves(inner[0])
 
 
 @cache
 def _options(name: str) -> frozenset[str]:
-    return frozenset(inspect.signature(LAYERS[name].cls).parameters) - {"seed"}
+    cls, first = (WRAPPERS[name], 1) if name in WRAPPERS else (LAYERS[name].cls, 0)
+    return frozenset(list(inspect.signature(cls).parameters)[first:]) - {"seed"}
 
 
 def _least(description: dict[str, Any]) -> int:
@@ -186,6 +207,8 @@ def _least(description: dict[str, Any]) -> int:
     unknown = sorted(set(config) - _options(name))
     if unknown:
         raise ModelFileError(f"{name} has no option {unknown[0]!r:.80}")
+    if name in WRAPPERS:
+        return 0
     try:
         return LAYERS[name].least(config)
     except (TypeError, ValueError) as error:
@@ -197,6 +220,8 @@ def _build(description: dict[str, Any]) -> Layer:
     try:
         if name == "Sequential":
             return Sequential(*(_build(part) for part in description["layers"]))
+        if name in WRAPPERS:
+            return WRAPPERS[name](_build(description["layers"][0]), **description["config"])
         return LAYERS[name].cls(**description["config"])
     except ModelFileError:
         raise

@@ -8,10 +8,13 @@ import rnnfast._native.ops
 import rnnfast._native.recurrent
 from rnnfast.layers.activation import Activation
 from rnnfast.layers.base import Layer
+from rnnfast.layers.cell import Cell, CellLayer
+from rnnfast.layers.chunks import checkpointed
 from rnnfast.layers.crf import CRF, Chain
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.feedback import Jordan, OutputFeedback
 from rnnfast.layers.normalization import LayerNorm
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
@@ -23,15 +26,20 @@ __all__ = [
     "LSTM",
     "RNN",
     "Activation",
+    "Cell",
+    "CellLayer",
     "Chain",
     "Dense",
     "Dropout",
     "Embedding",
     "Ends",
+    "Jordan",
     "Last",
     "Layer",
     "LayerNorm",
     "MaxPool",
     "MeanPool",
+    "OutputFeedback",
     "Sequential",
+    "checkpointed",
 ]

@@ -55,13 +55,13 @@ class Loop:
         self.limit = math.inf if max_seconds is None else check_number("max_seconds", max_seconds, 0, above=True)
         self.callbacks = check_items("callbacks", callbacks, Callback)
         self._check_monitors()
-        self.started = time.perf_counter()
+        self.started, self.first = time.perf_counter(), trainer.step
+        self.before = trainer.unfinished
+        self.begun = trainer.epoch
         self.resumed: Resumed | None = trainer.resumed
-        self.first = trainer.step if self.resumed is None else self.resumed.first_step
-        self.first_epoch = trainer.epoch if self.resumed is None else self.resumed.first_epoch
-        self.last_epoch = trainer.epoch + self.epochs
+        self.ahead = 0 if self.resumed is None else self.resumed.updates  # of its first epoch, done before
         self._check_length()
-        if self.resumed is None or not self.resumed.batches:
+        if self.resumed is None:
             self._set_rate(trainer.epoch)
         self.history = History()
         self.progress = check_flag("progress", progress)
@@ -77,8 +77,8 @@ class Loop:
             for callback in self.callbacks:
                 callback.on_fit_begin(trainer)
             for epoch in range(self.epochs):
-                self.bar.begin_epoch(f"epoch {epoch + 1}/{self.epochs}", len(self.feed))
-                self._epoch()
+                self.bar.begin_epoch(f"epoch {trainer.epoch + 1}/{self.begun + self.epochs}", len(self.feed))
+                self._epoch(epoch == self.epochs - 1)
                 if trainer.stop_reason:
                     break
             self.history.reason = trainer.stop_reason or "completed"
@@ -97,11 +97,11 @@ class Loop:
             callback.on_fit_end(trainer, self.history)
         return self.history
 
-    def _epoch(self) -> None:
+    def _epoch(self, last: bool) -> None:
         trainer, report = self.trainer, Report(self.trainer.metrics, self.feed.unit, self.started + self.limit)
         epoch, trainer.epoch = trainer.epoch, trainer.epoch + 1
         resumed, self.resumed = self.resumed, None
-        if resumed is not None and resumed.report is not None:
+        if resumed is not None:
             report.restore(resumed.report)
         for callback in self.callbacks:
             callback.on_epoch_begin(trainer, epoch)
@@ -115,15 +115,15 @@ class Loop:
             if report.batches:
                 self.history.add(self._values(epoch, report))
             raise
-        left = trainer.epoch < self.last_epoch and not trainer.stop_reason
-        here = (trainer.step, 0, len(self.feed), trainer.epoch, self.first, self.first_epoch)
-        trainer.place = Place(*here) if left else None
+        trainer.place = None
         self.history.add(values)
         self.bar.end_epoch(report.summary(values))
         if logger.isEnabledFor(logging.INFO):
             logger.info("epoch %d: %s", epoch, report.summary(values))
         if trainer.schedule is not None:
             trainer.schedule.observe(values)
+        if last or trainer.stop_reason:
+            trainer.unfinished = (0, 0.0)
         for callback in self.callbacks:
             callback.on_epoch_end(trainer, epoch, values)
 
@@ -132,27 +132,27 @@ class Loop:
         trainer = self.trainer
         order, noise = (np.random.default_rng([trainer.seed, epoch, purpose]) for purpose in (0, 1))
         state: Any = None
-        done = 0
-        if resumed is not None and resumed.batches:
-            done, state = resumed.batches, resumed.state
-            noise.bit_generator.state = resumed.noise or {}
+        done, first = 0, trainer.step
+        if resumed is not None:
+            done, state, first = resumed.batches, resumed.state, trainer.step - resumed.updates
+            noise.bit_generator.state = resumed.noise
+        trainer.one.begin()
+
+        def note(batches: int) -> None:
+            """Let a checkpoint go on from here, where all gradients have become updates."""
+            updates, drawn = trainer.step - first, dict(noise.bit_generator.state)
+            trainer.unfinished = self._done()
+            trainer.place = Place(trainer.step, epoch, batches, updates, len(self.feed), drawn, state, report.sums())
+
+        note(done)
         for index, batch in enumerate(self.feed.batches(order)):
             if not batch.weight or index < done:
                 continue
             self._set_rate(epoch)
             loss, pred, state = trainer.one.train(batch, None if batch.reset else state, noise, epoch, index)
-            report.add(batch, loss, pred)
-            trainer.place = Place(
-                trainer.step,
-                index + 1,
-                len(self.feed),
-                epoch,
-                self.first,
-                self.first_epoch,
-                dict(noise.bit_generator.state),
-                state,
-                report,
-            )
+            report.add(batch, loss, pred, trainer.one.weight(batch))
+            if not trainer.one.gathered:
+                note(index + 1)
             if self.bar.due():
                 self.bar.advance(*report.line(len(self.feed)))
             else:
@@ -163,6 +163,9 @@ class Loop:
                 trainer.stop_reason = trainer.stop_reason or "time"
             if trainer.stop_reason:
                 break
+        if trainer.one.gathered:
+            trainer.one.finish()
+            note(index + 1)
         if not report.batches:
             raise ValueError("there is nothing to train on: no batch has a valid target")
 
@@ -170,24 +173,35 @@ class Loop:
         return {"epoch": epoch, **report.values(), "lr": self.trainer.optimizer.lr, **report.speed()}
 
     def _set_rate(self, epoch: int) -> None:
-        """Set the optimiser's rate as the schedule says."""
+        """Set the optimiser's rate and the teacher's share as their schedules say."""
         trainer = self.trainer
+        trainer.one.manner = trainer.one.manner._replace(teacher=trainer.teacher(trainer.step))
         if trainer.schedule is not None:
             moment = Moment(trainer.step, epoch, self._fraction())
             trainer.optimizer.lr = trainer.schedule(trainer.base_lr, moment)
 
     def _fraction(self) -> float | None:
-        """Return how much of this fit is done, by updates or by time, whichever is more; None if unknown."""
-        total = (self.last_epoch - self.first_epoch) * len(self.feed)
+        """Return how much of the training is done, by updates or by time, whichever is more; None if unknown.
+
+        The training is this fit and what it goes on with: the done part of one that was saved or interrupted.
+        """
+        each = -(-len(self.feed) // self.trainer.accumulate)
+        total = self.epochs * each - self.ahead if each else 0
         if not total and self.limit == math.inf:
             return None
-        by_updates = (self.trainer.step - self.first) / total if total else 0.0
-        return min(1.0, max(by_updates, (time.perf_counter() - self.started) / self.limit))
+        updates, seconds = self._done()
+        by_updates = updates / (self.before[0] + total) if total else 0.0
+        return min(1.0, max(by_updates, seconds / (self.before[1] + self.limit)))
+
+    def _done(self) -> tuple[int, float]:
+        """Return the updates and seconds of the training so far."""
+        updates, seconds = self.before
+        return updates + self.trainer.step - self.first, seconds + time.perf_counter() - self.started
 
     def _check_length(self) -> None:
         """Raise if the fit goes on within an epoch of other data."""
         resumed = self.resumed
-        if resumed is not None and resumed.batches and resumed.length != len(self.feed):
+        if resumed is not None and resumed.length != len(self.feed):
             raise ValueError(
                 f"the checkpoint was written within an epoch of {resumed.length} batches, to go on with the same data; "
                 f"this makes {len(self.feed)}"

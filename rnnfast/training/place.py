@@ -6,8 +6,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnfast.training.report import Report
-
 
 class Place(NamedTuple):
     """What is needed beside the counts of the trainer to go on after a batch.
@@ -16,55 +14,45 @@ class Place(NamedTuple):
     ----------
     step : int
         Updates done in all, to tell whether this place is still that of the model.
+    epoch : int
+        The running epoch.
     batches : int
-        Batches of the running epoch that are done with; 0 between two epochs.
+        Batches of it that are done with.
+    updates : int
+        Updates that they made.
     length : int
         Batches of an epoch, 0 if that is not known.
-    epoch : int
-        The running epoch, or the next.
-    first_step, first_epoch : int
-        Where the fit began, which schedules reckon from.
-    noise : dict or None
-        The state of the generator that dropout draws from; None between two epochs.
+    noise : dict
+        The state of the generator that dropout draws from.
     state : object
         The state that is carried to the next batch.
-    report : Report or None
-        Sums over the epoch so far; None between two epochs.
+    report : list of float
+        Sums over the epoch so far, as `Report.sums` returns them.
     """
 
     step: int
-    batches: int
-    length: int
     epoch: int
-    first_step: int
-    first_epoch: int
-    noise: dict[str, Any] | None = None
-    state: Any = None
-    report: Report | None = None
+    batches: int
+    updates: int
+    length: int
+    noise: dict[str, Any]
+    state: Any
+    report: list[float]
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the place as nested dicts, lists, arrays and numbers."""
-        return {
-            "batches": self.batches,
-            "length": self.length,
-            "first_step": self.first_step,
-            "first_epoch": self.first_epoch,
-            "noise": self.noise,
-            "state": self.state,
-            "report": None if self.report is None else self.report.sums(),
-        }
+        """Return the place as nested dicts, lists, arrays and numbers; the trainer has its step and epoch."""
+        return {name: getattr(self, name) for name in Resumed._fields}
 
 
 class Resumed(NamedTuple):
     """A place that was read back; see `Place`."""
 
     batches: int
+    updates: int
     length: int
-    first_step: int
-    first_epoch: int
-    noise: dict[str, Any] | None
+    noise: dict[str, Any]
     state: Any
-    report: list[float] | None
+    report: list[float]
 
 
 def read_place(value: Any) -> Resumed | None:
@@ -80,18 +68,16 @@ def read_place(value: Any) -> Resumed | None:
     if not isinstance(value, dict) or set(value) != set(Resumed._fields):
         raise ValueError(f"place must have {', '.join(Resumed._fields)}; got {value!r:.200}")
     counts = {}
-    for name in ("batches", "length", "first_step", "first_epoch"):
+    for name in ("batches", "updates", "length"):
         counts[name] = int(value[name])
         if counts[name] < 0:
             raise ValueError(f"place: {name} must be at least 0; got {counts[name]}")
     noise, report = value["noise"], value["report"]
-    if counts["batches"] and (noise is None or report is None):
-        raise ValueError("place: within an epoch there must be noise and report")
-    if noise is not None:
-        np.random.default_rng(0).bit_generator.state = noise  # raises what does not fit
-    if report is not None:
-        report = [float(number) for number in report]
-    return Resumed(**counts, noise=noise, state=_as_tuples(value["state"]), report=report)
+    if not isinstance(noise, dict) or not isinstance(report, list):
+        raise ValueError(f"place: noise must be a dict and report a list; got {noise!r:.80} and {report!r:.80}")
+    np.random.default_rng(0).bit_generator.state = noise  # raises what does not fit
+    sums = [float(number) for number in report]
+    return Resumed(**counts, noise=noise, state=_as_tuples(value["state"]), report=sums)
 
 
 def _as_tuples(state: Any) -> Any:
