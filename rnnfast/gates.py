@@ -20,6 +20,20 @@ Values = dict[str, NDArray[Any]]
 # From a = W_ih x + b_ih (N, G*H), the states before, W_hh and b_hh to the states after and the gates by letter.
 Step = Callable[[NDArray[Any], Values, NDArray[Any], NDArray[Any]], tuple[Values, Values]]
 
+# Options whose meaning the equations below have, or that act in training only.
+KNOWN = {
+    "input_size",
+    "hidden_size",
+    "num_layers",
+    "bias",
+    "batch_first",
+    "dropout",
+    "bidirectional",
+    "nonlinearity",
+    "reset_after",
+    "dtype",
+    "init",
+}
 NONLINEARITIES: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "tanh": np.tanh,
     "relu": lambda a: np.maximum(a, 0),
@@ -68,6 +82,9 @@ def gate_activations(
         raise ValueError(f"index must be less than num_layers = {layer.num_layers}; got {index}")
     if check_flag("reverse", reverse) and not layer.bidirectional:
         raise ValueError("reverse needs a bidirectional layer")
+    unknown = sorted(set(layer.config()) - KNOWN)
+    if unknown:
+        raise ValueError(f"layer has an option whose equations are not known here: {unknown[0]}; got {layer!r}")
     y, _ = layer(x, state, lengths=lengths)  # raises what there is to say of the arguments
     y = y if layer.batch_first else y.transpose(1, 0, 2)
     batch, steps = y.shape[:2]

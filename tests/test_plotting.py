@@ -16,7 +16,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.colors import to_rgb
 
-from rnnfast import LSTM, gate_activations, plotting
+from rnnfast import GRU, LSTM, MeanSquared, Sequential, diagnose, gate_activations, plotting
 from rnnfast.plotting import style
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -163,6 +163,11 @@ def test_gradient_norms():
     assert ax.get_yscale() == "log" and ax.get_xlabel() == "time step" and first.get_label() == "RNN"
     assert np.isnan(first.get_ydata()[0]) and first.get_ydata()[1:].tolist() == [1e-3, 1.0]
     assert plotting.plot_gradient_norms(np.zeros(3)).get_yscale() == "linear"
+    model = Sequential(GRU(2, 3, seed=0), LSTM(3, 2, bidirectional=True, seed=1))
+    found = diagnose(model, (np.ones((2, 5, 2)), np.zeros((2, 5, 4))), MeanSquared(), show=False)
+    lines = plotting.plot_gradient_norms(found).get_lines()
+    assert [line.get_label() for line in lines] == [level.name for level in found.levels] and len(lines) == 3
+    np.testing.assert_allclose(lines[0].get_ydata(), found.levels[0].gradient_norms)
     for bad, message in (([-1.0], "at least 0; got -1"), ({}, "at least one line"), ([], "at least one step")):
         with pytest.raises(ValueError, match=message):
             plotting.plot_gradient_norms(bad)
@@ -181,6 +186,10 @@ def test_confusion():
     ordered = plotting.plot_confusion(["b", "a", "c"], ["b", "a", "a"], labels=["b", "a"])
     assert np.array_equal(ordered.images[0].get_array(), np.eye(2))
     assert not plotting.plot_confusion(np.arange(20), np.arange(20)).texts
+    named = plotting.plot_confusion([0, 1], [0, 1], names=["cat", "dog"])
+    assert [t.get_text() for t in named.get_yticklabels()] == ["cat", "dog"]
+    with pytest.raises(ValueError, match="names must have 2 entries, one for each label; got 1"):
+        plotting.plot_confusion([0, 1], [0, 1], names=["cat"])
     for ground, text in zip(ax.images[0].get_array().ravel(), ax.texts, strict=True):
         ink = style.lightness(ax.images[0].cmap(ax.images[0].norm(ground)))
         assert abs(style.lightness(text.get_color()) - ink) > 0.3
@@ -188,6 +197,7 @@ def test_confusion():
         (([0], [0, 1]), "one shape"),
         (([], []), "N at least 1"),
         (([0], [0], [0, 0]), "must differ"),
+        (([0], [0], ["cat"]), "labels must be such as truth has, 0 for one"),
     ):
         with pytest.raises(ValueError, match=message):
             plotting.plot_confusion(*arguments)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.checks import as_array, check_flag
+from rnnfast.diagnostics import Diagnosis
 from rnnfast.plotting import style
 
 
@@ -131,7 +132,7 @@ def plot_forecast(
     ax.set_xlabel("steps from now" if times is None else "time")
     ax.set_ylabel(unit or "value")
     style.tidy(ax)
-    style.legend(ax)
+    style.legend_above(ax)
     if times is not None and where.dtype.kind in "MO":
         ax.tick_params(axis="x", rotation=30)
     return ax
@@ -142,8 +143,8 @@ def plot_gradient_norms(norms: Any, *, times: Any = None, label: str = "norm of 
 
     Parameters
     ----------
-    norms : array_like (T,), or mapping of str to array_like (T,)
-        Norms by step, or several such by name.
+    norms : array_like (T,), mapping of str to array_like (T,), or Diagnosis
+        Norms by step, or several such by name, or what `diagnose` returned: a line for each level and direction.
     times : array_like (T,), optional
         The steps; 0 to T - 1 by default.
     label : str
@@ -160,6 +161,8 @@ def plot_gradient_norms(norms: Any, *, times: Any = None, label: str = "norm of 
     ValueError
         If a norm is negative or there are none.
     """
+    if isinstance(norms, Diagnosis):
+        norms = {level.name: level.gradient_norms for level in norms.levels}
     lines = {str(name): value for name, value in norms.items()} if isinstance(norms, Mapping) else {"": norms}
     if not lines:
         raise ValueError("norms must hold at least one line; got none")

@@ -16,7 +16,13 @@ MOST_TOKENS = 60
 
 
 def plot_confusion(
-    truth: Any, predicted: Any, labels: Sequence[Any] | None = None, *, share: bool = False, ax: Any = None
+    truth: Any,
+    predicted: Any,
+    labels: Sequence[Any] | None = None,
+    *,
+    names: Sequence[str] | None = None,
+    share: bool = False,
+    ax: Any = None,
 ) -> Any:
     """Draw how often each label was taken for each.
 
@@ -26,6 +32,8 @@ def plot_confusion(
         Labels of any kind.
     labels : sequence, optional
         The labels in the order of the rows; by default all that come, sorted. Others are left out.
+    names : sequence of str, optional
+        What to write for the labels; the labels themselves by default.
     share : bool, default False
         Whether cells are shares of their row (of a true label) instead of counts. Colours are shares either way.
     ax : matplotlib.axes.Axes, optional
@@ -46,29 +54,35 @@ def plot_confusion(
             f"truth and predicted must have one shape (N,), N at least 1; got {true.shape} and {guess.shape}"
         )
     check_flag("share", share)
-    names = np.union1d(true, guess).tolist() if labels is None else list(labels)
-    places = {name: k for k, name in enumerate(names)}
-    if len(places) < len(names):
+    known = np.union1d(true, guess).tolist() if labels is None else list(labels)
+    places = {label: k for k, label in enumerate(known)}
+    if len(places) < len(known):
         raise ValueError("labels must differ")
-    counts = np.zeros((len(names), len(names)), np.int64)
+    if places.keys().isdisjoint(true.tolist()):
+        raise ValueError(
+            f"labels must be such as truth has, {true.tolist()[0]!r} for one; got {known!r:.200}; names= is for names"
+        )
+    texts = [str(label) for label in (known if names is None else names)]
+    if len(texts) != len(known):
+        raise ValueError(f"names must have {len(known)} entries, one for each label; got {len(texts)}")
+    counts = np.zeros((len(known), len(known)), np.int64)
     for a, b in zip(true.tolist(), guess.tolist(), strict=True):
         if a in places and b in places:
             counts[places[a], places[b]] += 1
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    size = min(12.0, max(3.6, 0.62 * len(names) + 1.6))
+    size = min(12.0, max(3.6, 0.62 * len(known) + 1.6))
     ax = style.axes(ax, (size + 0.8, size))
     image = ax.imshow(shares, cmap="cividis", vmin=0, vmax=1)
     _bar(ax, image, "share of the true label")
-    texts = [str(name) for name in names]
     turned = max(map(len, texts)) > 3
-    ax.set_xticks(range(len(names)), texts, rotation=45 if turned else 0, ha="right" if turned else "center")
-    ax.set_yticks(range(len(names)), texts)
+    ax.set_xticks(range(len(known)), texts, rotation=45 if turned else 0, ha="right" if turned else "center")
+    ax.set_yticks(range(len(known)), texts)
     ax.tick_params(length=0)
     ax.set_xlabel("predicted")
     ax.set_ylabel("true")
     ax.spines[:].set_visible(False)
-    if len(names) <= MOST_NUMBERS:
-        small = 10 if len(names) <= 10 else 7.5
+    if len(known) <= MOST_NUMBERS:
+        small = 10 if len(known) <= 10 else 7.5
         for row, column in np.ndindex(counts.shape):
             text = f"{shares[row, column]:.2f}".removeprefix("0") if share else f"{counts[row, column]:,}"
             ground = image.cmap(image.norm(shares[row, column]))

@@ -61,6 +61,13 @@ def tidy(ax: Any, grid: str | None = "y") -> None:
         ax.set_axisbelow(True)
 
 
+def legend_above(ax: Any) -> None:
+    """Draw a legend in one row over the axes, for pictures that have no free corner."""
+    handles, _ = ax.get_legend_handles_labels()
+    spacing = {"columnspacing": 1.2, "handletextpad": 0.5, "borderaxespad": 0.2}
+    ax.legend(frameon=False, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=len(handles), **spacing)
+
+
 def legend(ax: Any) -> None:
     """Draw a legend without a frame where there is more than one thing to name."""
     handles, _ = ax.get_legend_handles_labels()
