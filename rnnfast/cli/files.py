@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.data.missing import fill_missing
-from rnnfast.data.readers import find_column, open_csv, read_csv, read_text
+from rnnfast.data.readers import find_column, open_csv, read_csv, read_csv_header, read_text
 from rnnfast.demos.common import UserError
 from rnnfast.io.atomic import atomic_write
 
@@ -89,6 +89,15 @@ def read_numbers(
         print(f"{path}: {gaps.sum()} missing of {values.size}, each filled with the value before it", file=sys.stderr)
         values = fill_missing(values)
     return np.asarray(values, np.float64)
+
+
+def column_names(path: Path) -> list[str]:
+    """Return the names of the columns of a file that `read_numbers` reads."""
+    kind = kind_of(path)
+    if kind == "npy":
+        shape = read_array(path).shape
+        return [str(k) for k in range(shape[1] if len(shape) == 2 else 1)]
+    return list(_objects(path)[0][1] if kind == "jsonl" else read_csv_header(path))
 
 
 def read_column(path: Path, column: str) -> list[tuple[int, Any]]:

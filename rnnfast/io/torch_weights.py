@@ -130,11 +130,17 @@ def load_torch_state_dict(
     ------
     ConversionError
         If torch has no such layer, or a tensor is of another dtype.
+    TypeError
+        If ``state_dict`` is no mapping.
     KeyError
         If ``strict`` and the names differ from the layer's.
     ValueError
         If a shape differs.
     """
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(
+            f"state_dict must map names to tensors; got {type(state_dict).__name__} (a file: read_torch_safetensors)"
+        )
     _check_sayable(layer, "")
     theirs = {_renamed(name, names): name for name in layer.parameters()}
     found = as_parameters(state_dict)

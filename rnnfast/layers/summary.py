@@ -88,7 +88,10 @@ def table_html(model: Layer) -> str:
 
 
 def spell(layer: Layer) -> str:
-    """Return a layer in one line with the options that are not the defaults; of one with children the class alone."""
+    """Return a layer in one line with the options that are not the defaults; of one with children the class alone.
+
+    Of options that are tables themselves, as a graph has them, it tells how long they are.
+    """
     name = type(layer).__name__
     if layer.children():
         return name
@@ -96,7 +99,9 @@ def spell(layer: Layer) -> str:
     words = []
     for key, value in layer.config().items():
         default = defaults[key].default if key in defaults else inspect.Parameter.empty
-        if default is inspect.Parameter.empty:
+        if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
+            words.append(f"{len(value)} {key}")
+        elif default is inspect.Parameter.empty:
             words.append(repr(value))
         elif key == "dtype" and value == "float32":
             continue

@@ -18,6 +18,7 @@ EXAMPLES = {
     "forecast": """\
 examples:
   python -m rnnfast train forecast --data temperatures.csv --target Temp --horizon 7 --output weather
+  python -m rnnfast train forecast --data series.npy --horizon 3
   python -m rnnfast train forecast --data load.csv --target load --exogenous temperature --known hour,weekday
   python -m rnnfast predict weather.safetensors temperatures.csv
 
@@ -30,7 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     """Add this task's options."""
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, metavar="FILE", help="CSV with a header, JSONL or .npy")
-    data.add_argument("--target", required=True, metavar="NAMES", help="the column, or columns with commas between")
+    data.add_argument(
+        "--target",
+        default="",
+        metavar="NAMES",
+        help="the column, or columns with commas between; not needed if there is one",
+    )
     data.add_argument("--exogenous", default="", metavar="NAMES", help="further columns to read")
     data.add_argument("--known", default="", metavar="NAMES", help="further columns whose future is known")
     data.add_argument("--decimal", choices=(".", ","), default=".", help="what separates a fraction (%(default)s)")
@@ -71,9 +77,12 @@ def train(args: argparse.Namespace) -> int:
     groups = [
         [name.strip() for name in text.split(",") if name.strip()] for text in (args.target, args.exogenous, args.known)
     ]
-    columns = [name for group in groups for name in group]
     if not groups[0]:
-        raise UserError("--target must name at least one column")
+        there = files.column_names(args.data)
+        if len(there) > 1 or groups[1] or groups[2]:
+            raise UserError(f"--target must say which column of {args.data} to forecast: {', '.join(there)}")
+        groups[0] = there
+    columns = [name for group in groups for name in group]
     if len(set(columns)) < len(columns):
         raise UserError("--target, --exogenous and --known must name each column once")
     values = files.read_numbers(args.data, columns, args.decimal, args.bad)
