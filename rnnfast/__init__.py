@@ -24,10 +24,28 @@ _HOMES = {
     "crf_loss": ("CRFLoss",),
     "ctc": ("CTCLoss",),
     "ctc_decoding": ("LabelErrorRate", "Labelling", "ctc_beam_search", "ctc_greedy"),
+    "gates": ("gate_activations",),
     "diagnostics": ("Diagnosis", "diagnose"),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
-    "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
+    "graph": ("Graph",),
+    "io": (
+        "ConversionError",
+        "ModelFileError",
+        "convert",
+        "export_onnx",
+        "from_keras",
+        "from_torch",
+        "import_onnx",
+        "load_checkpoint",
+        "load_keras_weights",
+        "load_model",
+        "load_torch_state_dict",
+        "save_checkpoint",
+        "save_model",
+        "to_keras_weights",
+        "to_torch_state_dict",
+    ),
     "layers": (
         "CRF",
         "GRU",
@@ -37,6 +55,7 @@ _HOMES = {
         "SRU",
         "Cell",
         "CellLayer",
+        "Activation",
         "Chain",
         "Dense",
         "Dropout",
@@ -46,6 +65,7 @@ _HOMES = {
         "Jordan",
         "Last",
         "Layer",
+        "LayerNorm",
         "MaxPool",
         "MeanPool",
         "MinGRU",
@@ -64,6 +84,7 @@ _HOMES = {
         "SoftmaxCrossEntropy",
         "balanced_class_weight",
     ),
+    "loggers": ("JSONLLogger", "TensorBoardLogger"),
     "models": ("Tagger",),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
@@ -72,7 +93,7 @@ _HOMES = {
     "threads": ("get_num_threads", "limit_threads", "set_num_threads"),
     "trainer": ("Trainer", "TrainingError"),
 }
-_SUBMODULES = ("data", "initializers", "io", "layers", "losses", "metrics", "optimizers", "schedules")
+_SUBMODULES = ("data", "initializers", "io", "layers", "losses", "metrics", "optimizers", "plotting", "schedules")
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
@@ -87,6 +108,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         losses as losses,
         metrics as metrics,
         optimizers as optimizers,
+        plotting as plotting,
         schedules as schedules,
     )
     from rnnfast.backend import get_backend as get_backend, use_backend as use_backend
@@ -109,15 +131,27 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         ctc_beam_search as ctc_beam_search,
         ctc_greedy as ctc_greedy,
     )
+    from rnnfast.gates import gate_activations as gate_activations
     from rnnfast.diagnostics import Diagnosis as Diagnosis, diagnose as diagnose
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
     from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
+    from rnnfast.graph import Graph as Graph
     from rnnfast.io import (
+        ConversionError as ConversionError,
         ModelFileError as ModelFileError,
+        convert as convert,
+        export_onnx as export_onnx,
+        from_keras as from_keras,
+        from_torch as from_torch,
+        import_onnx as import_onnx,
         load_checkpoint as load_checkpoint,
+        load_keras_weights as load_keras_weights,
         load_model as load_model,
+        load_torch_state_dict as load_torch_state_dict,
         save_checkpoint as save_checkpoint,
         save_model as save_model,
+        to_keras_weights as to_keras_weights,
+        to_torch_state_dict as to_torch_state_dict,
     )
     from rnnfast.layers import (
         CRF as CRF,
@@ -128,6 +162,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         SRU as SRU,
         Cell as Cell,
         CellLayer as CellLayer,
+        Activation as Activation,
         Chain as Chain,
         Dense as Dense,
         Dropout as Dropout,
@@ -137,6 +172,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         Jordan as Jordan,
         Last as Last,
         Layer as Layer,
+        LayerNorm as LayerNorm,
         MaxPool as MaxPool,
         MeanPool as MeanPool,
         MinGRU as MinGRU,
@@ -147,6 +183,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         TreeLSTM as TreeLSTM,
         checkpointed as checkpointed,
     )
+    from rnnfast.loggers import JSONLLogger as JSONLLogger, TensorBoardLogger as TensorBoardLogger
     from rnnfast.losses import (
         Huber as Huber,
         MeanAbsolute as MeanAbsolute,

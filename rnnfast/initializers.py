@@ -8,12 +8,26 @@ float64 whatever the dtype, so that float32 and float64 layers of the same seed 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from rnnfast.checks import FloatArray, check_dtype, check_number, check_size
+
+_absent: ContextVar[bool] = ContextVar("rnnfast_no_initial_values", default=False)
+
+
+@contextmanager
+def no_initial_values() -> Iterator[None]:
+    """Within the ``with`` block every function here returns zeros: for layers whose parameters are set afterwards."""
+    token = _absent.set(True)
+    try:
+        yield
+    finally:
+        _absent.reset(token)
 
 
 def uniform(
@@ -44,6 +58,8 @@ def uniform(
     dtype = check_dtype(dtype)
     low = check_number("low", low)
     high = check_number("high", high, low)
+    if _absent.get():
+        return np.zeros(tuple(shape), dtype)
     return rng.uniform(low, high, tuple(shape)).astype(dtype)
 
 
@@ -77,6 +93,8 @@ def normal(
     dtype = check_dtype(dtype)
     mean = check_number("mean", mean)
     std = check_number("std", std, 0.0)
+    if _absent.get():
+        return np.zeros(tuple(shape), dtype)
     return rng.normal(mean, std, tuple(shape)).astype(dtype)
 
 
@@ -206,6 +224,8 @@ def orthogonal(
     gain = check_number("gain", gain)
     outputs, inputs = _fans(shape, gates)
     tall, wide = max(outputs, inputs), min(outputs, inputs)
+    if _absent.get():
+        return np.zeros((gates * outputs, inputs), dtype)
     out = np.empty((gates * outputs, inputs), dtype)
     for gate in range(gates):
         q, r = np.linalg.qr(rng.standard_normal((tall, wide)))
