@@ -97,7 +97,7 @@ def gradcheck(
         if array.dtype != np.float64:
             raise ValueError(f"layer must be float64 to be checked; {name} is {array.dtype}")
     rng = np.random.default_rng(seed)
-    x = tuple(map(_floating, x)) if layer.inputs > 1 else _floating(x)
+    x = tuple(map(_floating, x)) if layer.num_inputs > 1 else _floating(x)
 
     def run() -> tuple[Any, Any]:
         extra = {**(options or {}), **({"state": state} if layer.stateful else {})}

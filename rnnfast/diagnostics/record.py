@@ -66,7 +66,7 @@ def record(
         more["target"] = y
     out, pullback = model.forward(x, lengths=lengths, rng=rng, **more)
     pred = out[0] if model.stateful else out
-    own = lengths[-1] if model.inputs > 1 and lengths is not None else lengths  # the targets' are the last of several
+    own = lengths[-1] if model.num_inputs > 1 and lengths is not None else lengths  # the last: the targets'
     value, loss_pullback = loss.forward(pred, y, mask=mask, lengths=own if np.ndim(pred) == 3 else None)
     grads: Gradients = {}
     pullback(loss_pullback(), grads)

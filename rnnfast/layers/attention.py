@@ -75,7 +75,7 @@ class Attention(Layer):
     ((2, 3, 6), (2, 3, 5), [0.5, 0.5, 0.0, 0.0, 0.0])
     """
 
-    inputs: ClassVar[int] = 2
+    num_inputs: ClassVar[int] = 2
 
     def __init__(
         self,

@@ -96,7 +96,7 @@ class EncoderDecoder(Layer):
     (2, (2, 2, 4))
     """
 
-    inputs: ClassVar[int] = 2
+    num_inputs: ClassVar[int] = 2
 
     def __init__(
         self,

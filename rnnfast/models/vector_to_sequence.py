@@ -64,7 +64,7 @@ class VectorToSequence(Layer):
     2
     """
 
-    inputs: ClassVar[int] = 2
+    num_inputs: ClassVar[int] = 2
 
     def __init__(
         self,

@@ -100,7 +100,7 @@ def samples_of(
     weight: Any = None,
 ) -> Samples:
     """Return the samples for a model of one input or of two."""
-    kind = Pairs if model.inputs == 2 else Samples
+    kind = Pairs if model.num_inputs == 2 else Samples
     return kind(model, x, y, lengths, mask, names, aligned, weight)
 
 
