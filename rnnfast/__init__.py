@@ -27,6 +27,7 @@ _HOMES = {
     "layers": (
         "GRU",
         "LSTM",
+        "MGU",
         "RNN",
         "Dense",
         "Dropout",
@@ -86,6 +87,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
     from rnnfast.layers import (
         GRU as GRU,
         LSTM as LSTM,
+        MGU as MGU,
         RNN as RNN,
         Dense as Dense,
         Dropout as Dropout,

@@ -87,7 +87,7 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
         poll(run, thread)
         if run.stop:
             break
-        for which in range(1 + run.cell.phases):
+        for which in range(4):  # those that are not there have no panels
             # every thread a part of each weight; who gets the odd panel changes from weight to weight
             share(run.outer[which].panels, threads - 1 - thread if which & 1 else thread, threads, &p0, &p1)
             part = run.outer[which]

@@ -22,12 +22,15 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
     run.groups = (run.P + GROUP - 1) // GROUP
     run.ld = run.P * run.W
     run.ld_gates = run.ld * packed.slots
+    run.Q, run.ld_h, run.project = packed.outputs, packed.ld_h, packed.projects()
     run.n, run.off = rows.n, rows.off
     run.bias = packed.bias
     run.checked = now()
     # weights larger than the first-level cache: finer turns, and alternating direction
     run.zigzag = run.ld_gates * run.ld * run.size > 32 * 1024
     run.grain = 2 if run.zigzag and packed.slots > 1 else GROUP
+    if packed.cell.norm:
+        run.grain = max(run.P, 1)  # whole rows
     # a chunk's gates take a part of the second-level cache
     run.chunk = max(1, 384 * 1024 // (run.ld_gates * run.size))
     return 0
@@ -52,10 +55,12 @@ cdef int split(Run* run, double passes) except -1:
     if threads < 2:
         run.reason = b"one thread is all that is allowed"
         return threads
-    if run.B >= 4 * threads and (weights <= 768 * 1024 or run.B >= 16 * threads):
+    if run.cell.norm and run.B < 2 * threads:
+        run.reason = b"a normalisation takes whole rows, and they are few"
+    elif run.B >= 4 * threads and (weights <= 768 * 1024 or run.B >= 16 * threads):
         run.reason = b"enough rows for every thread to take its own, with no barrier between steps"
         run.sharing = threads
-    elif run.groups >= threads and step > 3e5:
+    elif run.groups >= threads and step > 3e5 and not run.cell.norm:
         run.reason = b"few rows for such weights: every thread keeps its part of them in its cache"
         run.sharing = threads
         run.by_units = True

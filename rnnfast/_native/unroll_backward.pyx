@@ -10,10 +10,13 @@ from rnnfast._native.provider import get_gemm
 cimport numpy as cnp
 from libc.string cimport memset
 
+from rnnfast._native.around cimport (
+    add_around_gradients, after_backward, around_backward_sizes, before_backward, drop_saved, h_share, see, set_around,
+)
 from rnnfast._native.blas_gradients cimport blas_gradients, by_blas
 from rnnfast._native.gradients cimport add_gradients, input_gradient, sum_by_index, table_gradient, weight_gradients
 from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_outer, rf_phase, rf_step
-from rnnfast._native.pack cimport Packed
+from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport GROUP, Run, meet, poll, row_share, set_run, share, split
 from rnnfast._native.rows cimport Lengths, load_state, row_at, store_state
 from rnnfast._native.unroll cimport Saved, set_step
@@ -27,18 +30,22 @@ cnp.import_array()
 cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t group0,
                         Py_ssize_t group1, int thread, int threads) noexcept nogil:
     cdef const rf_phase* phase
-    cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
+    cdef Py_ssize_t line_h = run.ld_h * run.size, gates_line = run.ld_gates * run.size
     cdef Py_ssize_t panel0 = group0 * GROUP, panel1 = min(group1 * GROUP, run.P)
-    cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u, r, n
-    cdef Py_ssize_t group
+    cdef Py_ssize_t part0 = group0, part1 = group1  # of the products that give gradients of h
+    cdef Py_ssize_t unit, units, j, u, r, n, group
     cdef char* to
     cdef char* init
     cdef char* gates
     cdef const char* dy
     cdef int i
+    if run.around:
+        h_share(run, group0, group1, thread, threads, &part0, &part1)
+    unit = part0 * GROUP * run.W
+    units = min(part1 * GROUP * run.W, run.Q) - unit
     if run.y.base != NULL and units > 0:
         for j in range(row0, row1):
-            to = run.dh + j * line + unit * run.size
+            to = run.dh + j * line_h + unit * run.size
             dy = row_at(&run.y, t, j) + unit * run.y.stride
             if run.y.stride == run.size:
                 run.ops.add_rows(units, dy, to)
@@ -48,8 +55,14 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
             else:
                 for u in range(units):
                     (<double*> to)[u] += (<const double*> (dy + u * run.y.stride))[0]
+    unit = panel0 * run.W
+    units = min(panel1 * run.W, run.H) - unit
+    if run.around:
+        before_backward(run, t, row0, row1, unit, units, part0, part1, group0, group1, thread, threads)
     for i in range(run.cell.phases - 1, -1, -1):
         phase = &run.cell.phase[i]
+        if run.dropped and i < run.cell.phases - 1:
+            see(run, run.daux, run.daux, row0, row1, unit, units)
         phase.backward(s, row0, row1, panel0, panel1)
         if run.by_units:
             barrier(thread, threads)
@@ -59,16 +72,18 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
                 if run.stop:
                     break
             n = min(96, row1 - r)
-            to = (run.daux if phase.from_aux else run.dh) + r * line
+            to = (run.daux if phase.from_aux else run.dseen if run.dropped else run.dh) + r * line_h
             gates = <char*> s.gates + r * gates_line + phase.first * run.W * run.size
-            init = NULL if phase.from_aux else to
+            init = NULL if phase.from_aux or run.dropped else to
             if run.zigzag and t & 1:
-                group = group1
-                while group > group0:
-                    run.ops.product(&run.product[i + 1], n, gates, init, to, max(group - 2, group0), group)
+                group = part1
+                while group > part0:
+                    run.ops.product(&run.product[i + 1], n, gates, init, to, max(group - 2, part0), group)
                     group -= 2
             else:
-                run.ops.product(&run.product[i + 1], n, gates, init, to, group0, group1)
+                run.ops.product(&run.product[i + 1], n, gates, init, to, part0, part1)
+    if run.around:
+        after_backward(run, row0, row1, unit, units, part0, part1)
 
 
 cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
@@ -81,7 +96,7 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
         share(run.groups, thread, sharing, &group0, &group1)
     else:
         row_share(run, thread, sharing, &row0, &row1)
-    s.dh, s.dc, s.daux = run.dh, run.dc, run.daux
+    s.dh, s.dc, s.daux = run.dm if run.project else run.dh, run.dc, run.daux
     for t in range(run.T - 1, -1, -1):
         if thread < sharing:
             set_step(run, t, run.off[t], &s)
@@ -96,6 +111,8 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     if run.V:
         sum_by_index(run, thread, threads)
     input_gradient(run, thread, threads)
+    if run.dropped:
+        drop_saved(run, thread, threads)
     weight_gradients(run, thread, threads)
     if run.V:
         table_gradient(run, thread, threads)
@@ -114,13 +131,13 @@ cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) 
     cdef int i
     run.scratch_size = max(run.ops.outer_scratch(max(run.X, run.H)), 96 * run.X) * run.size
     run.scratch_size = (run.scratch_size + 63) // 64 * 64
-    sizes[0] = run.B * line
+    sizes[0] = run.B * run.ld_h * run.size
     sizes[1] = run.B * line if packed.cell.has_c else 0
     sizes[2] = run.B * line if packed.cell.has_aux else 0
     for i in range(3):
         sizes[3 + i] = 0
         if i <= packed.cell.phases and not by_blas(run, i):
-            sizes[3 + i] = packed.columns(i) * (run.X if i == 0 else run.H) * run.size
+            sizes[3 + i] = packed.columns(i) * (run.X if i == 0 else run.Q) * run.size
     sizes[6] = run.ld_gates * run.size if packed.has_bias else 0
     sizes[7] = threads * run.scratch_size
     sizes[8] = run.V * run.ld_gates * run.size
@@ -138,7 +155,9 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     cdef int threads, i
     cdef char* work = NULL
     cdef size_t sizes[9]
-    cdef size_t total
+    cdef size_t more[7]
+    cdef size_t total, all_more = 0
+    cdef char* place
     cdef rf_outer* outer
     if saved.used:
         raise RuntimeError("a pullback may be called once: it has consumed what forward saved")
@@ -147,11 +166,13 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     rows.make_before()
     set_run(&run, packed, rows)
     run.save = True
+    set_around(&run, packed, rows, saved.options, saved.noise)
     errors = []
     run.errors = <void*> errors
     run.before = rows.before
     run.blas = get_gemm() == "blas"
     run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
+    run.stats, run.m = saved.stats, saved.m
     run.ld_x = saved.ld_x
     if saved.table is not None:
         run.table, run.V = cnp.PyArray_BYTES(saved.table), cnp.PyArray_DIM(saved.table, 0)
@@ -159,10 +180,17 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     for i in range(1 + packed.cell.phases):
         run.product[i] = packed.backward[i]
         run.product[i].lda = run.ld_gates
-        run.product[i].ldc = run.product[i].ld_init = run.ld
+        run.product[i].ldc = run.product[i].ld_init = run.ld_h
+    if run.project:
+        run.product[PROJECTION] = packed.backward[PROJECTION]
+        run.product[PROJECTION].lda, run.product[PROJECTION].ldc = run.ld_h, run.ld
     total = backward_sizes(&run, packed, threads, sizes)
+    around_backward_sizes(&run, packed, more)
+    for i in range(7):
+        more[i] = (more[i] + 63) // 64 * 64
+        all_more += more[i]
     try:
-        work = <char*> alloc(total)
+        work = <char*> alloc(total + all_more)
         if work == NULL:
             raise MemoryError
         run.dh = work
@@ -174,11 +202,20 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         run.bias_sums = run.sums[2] + sizes[5]
         run.scratch = run.bias_sums + sizes[6]
         run.projected = run.scratch + sizes[7]
+        place = work + total
+        run.dm = place
+        run.projected_dh = run.dm + more[0]
+        run.carried[0] = run.projected_dh + more[1]
+        run.carried[1] = run.carried[0] + more[2]
+        run.dseen = run.carried[1] + more[3]
+        run.dvectors = run.dseen + more[4]
+        run.sums[PROJECTION] = run.dvectors + more[5]
+        memset(run.dvectors, 0, more[5])
         if packed.has_bias:
             memset(run.bias_sums, 0, sizes[6])
         else:
             run.bias_sums = NULL
-        load_gradient(rows, dstate[0], run.dh, run.ld, run.size)
+        load_gradient(rows, dstate[0], run.dh, run.ld_h, run.size)
         if packed.cell.has_c:
             load_gradient(rows, dstate[1], run.dc, run.ld, run.size)
         if dy is not None:
@@ -194,17 +231,19 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             run.direct_dx = run.product[0].ldc != 0
             if not run.direct_dx:
                 run.product[0].ldc = run.X
+        if run.project:
+            set_outer(&run, packed, PROJECTION)
+            run.outer[PROJECTION].m, run.outer[PROJECTION].k = run.H, run.R
+            run.outer[PROJECTION].a, run.outer[PROJECTION].lda = run.m, run.ld
+            run.outer[PROJECTION].b, run.outer[PROJECTION].ldb = run.projected_dh, run.ld_h
         for i in range(1 + packed.cell.phases):
             if by_blas(&run, i):
                 continue
+            set_outer(&run, packed, i)
             outer = &run.outer[i]
-            outer.m = run.X if i == 0 else run.H
+            outer.m = run.X if i == 0 else run.Q
             outer.b = run.gates + packed.first(i) * run.W * run.size
             outer.ldb = run.ld_gates
-            outer.panels, outer.panel_stride = packed.forward[i].panels, packed.forward[i].panel_stride
-            outer.vectors, outer.last = packed.forward[i].vectors, packed.forward[i].last
-            outer.tail = packed.forward[i].tail
-            outer.c = run.sums[i]
             outer.k = run.R
             if i == 0 and run.V:
                 outer.a, outer.lda, outer.k = run.table, run.X, run.V
@@ -214,7 +253,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             elif packed.cell.phase[i - 1].from_aux:
                 outer.a, outer.lda = run.aux, run.ld
             else:
-                outer.a, outer.lda, outer.rows_a = run.h, run.ld, run.before
+                outer.a, outer.lda, outer.rows_a = run.h, run.ld_h, run.before
         with nogil:
             parallel(backward_task, &run, threads)
         if errors:
@@ -224,7 +263,8 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         if dx is not None and not run.V:
             rows.zero_tails(dx)
         add_gradients(&run, packed, grads)
-        dh = store_state(rows, run.dh, run.ld, run.H, run.size)
+        add_around_gradients(&run, packed, grads)
+        dh = store_state(rows, run.dh, run.ld_h, run.Q, run.size)
         if packed.cell.has_c:
             return dh, store_state(rows, run.dc, run.ld, run.H, run.size)
         return (dh,)
@@ -234,6 +274,15 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         release(run.y.start)
         release(run.dx.start)
         saved.free()
+
+
+cdef void set_outer(Run* run, Packed packed, int which) noexcept:
+    """Cut the sums of a weight into the panels that its forward product has."""
+    cdef rf_outer* outer = &run.outer[which]
+    outer.panels, outer.panel_stride = packed.forward[which].panels, packed.forward[which].panel_stride
+    outer.vectors, outer.last = packed.forward[which].vectors, packed.forward[which].last
+    outer.tail = packed.forward[which].tail
+    outer.c = run.sums[which]
 
 
 cdef int load_gradient(Lengths rows, object gradient, char* to, Py_ssize_t ld, Py_ssize_t size) except -1:

@@ -9,12 +9,13 @@ from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.pooling import Last, MaxPool, MeanPool
-from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.recurrent import GRU, LSTM, MGU, RNN
 from rnnfast.layers.sequential import Sequential
 
 __all__ = [
     "GRU",
     "LSTM",
+    "MGU",
     "RNN",
     "Dense",
     "Dropout",
