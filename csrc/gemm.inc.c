@@ -5,8 +5,9 @@
  * neither on its neighbours nor on the number of threads, and a product over x continued over h gives the same bits
  * whether it runs in one sweep or step by step. BLAS libraries promise none of this and pack the weights at each call.
  *
- * outer: weight gradients, a sum over all steps and rows. Blocks of KC rows of both operands are packed so that the
- * tile below runs from the first-level cache; the chain over k is again one and the same for any split.
+ * outer: weight gradients, a sum over all steps and rows, added to what is there, row by row of the weights as the user
+ * knows them. Blocks of KC rows of both operands are packed so that the tile runs from the first-level cache; the chain
+ * over k is again one and the same for any split.
  *
  * The tile holds TILE x 4 vectors of C in registers: 6 x 4 where there are 32 vector registers, 3 x 4 where there are
  * 16 (a vector of B and the three broadcast values fill the rest). A single row has too few independent chains to
@@ -22,15 +23,16 @@ enum { TILE = 2, PAIR = 1 };
 #endif
 enum {
     KC = 96,   /* rows of a block in outer: KC x 4 vectors fill three quarters of a 32 KiB cache (AVX-512) */
+    MC = 768,  /* columns of A that outer packs at a time: KC x MC take a part of the second-level cache */
     BLOCK = 96 /* rows of A that product takes through all panels before the next */
 };
 
 #define UNROLL _Pragma("GCC unroll 8")
 
 /* C[r][v] = init[r][v] + sum over k of A[r][k] B[k][v], r < R, v < NP*NV vectors in NP panels.
- * a: rows a_row apart, steps of k a_k apart; b: panels b_panel apart; columns of panel q start at q*c_panel. */
+ * a: rows a_row apart; b: panels b_panel apart; columns of panel q start at q*c_panel. */
 INLINE void tile(const int R, const int NV, const int NP, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t run_stride,
-                 const real *a, ptrdiff_t a_row, ptrdiff_t a_k, const real *b, ptrdiff_t b_panel, const real *init,
+                 const real *a, ptrdiff_t a_row, const real *b, ptrdiff_t b_panel, const real *init,
                  ptrdiff_t ld_init, real *c, ptrdiff_t ldc, ptrdiff_t c_panel, int tail)
 {
     V acc[6][8];
@@ -41,7 +43,7 @@ INLINE void tile(const int R, const int NV, const int NP, ptrdiff_t runs, ptrdif
         }
     for (ptrdiff_t q = 0; q < runs; q++) {
         const real *ap = a + q * run_stride;
-        for (ptrdiff_t k = 0; k < run; k++, ap += a_k, b += NV * W) {
+        for (ptrdiff_t k = 0; k < run; k++, ap++, b += NV * W) {
             V x[6];
             UNROLL for (int r = 0; r < R; r++)
                 x[r] = v_set1(ap[r * a_row]);
@@ -64,12 +66,12 @@ INLINE void tile(const int R, const int NV, const int NP, ptrdiff_t runs, ptrdif
 
 /* The tile for `rows` <= TILE rows of NP panels. */
 INLINE void tile_rows(ptrdiff_t rows, const int NV, const int NP, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t run_stride,
-                      const real *a, ptrdiff_t a_row, ptrdiff_t a_k, const real *b, ptrdiff_t b_panel,
+                      const real *a, ptrdiff_t a_row, const real *b, ptrdiff_t b_panel,
                       const real *init, ptrdiff_t ld_init, real *c, ptrdiff_t ldc, ptrdiff_t c_panel, int tail)
 {
 #define CASE(R)                                                                                                     \
     case R:                                                                                                         \
-        tile(R, NV, NP, runs, run, run_stride, a, a_row, a_k, b, b_panel, init, ld_init, c, ldc, c_panel, tail);    \
+        tile(R, NV, NP, runs, run, run_stride, a, a_row, b, b_panel, init, ld_init, c, ldc, c_panel, tail);    \
         break;
     if (NP == 2) {
         switch (rows) {
@@ -101,10 +103,14 @@ INLINE void tile_rows(ptrdiff_t rows, const int NV, const int NP, ptrdiff_t runs
     static void panel_##NV##_##NP(const rf_product *s, ptrdiff_t rows, const real *a, const real *b,                  \
                                   ptrdiff_t b_panel, const real *init, real *c, int tail)                             \
     {                                                                                                                 \
-        for (ptrdiff_t r = 0; r < rows; r += TILE)                                                                    \
-            tile_rows(MIN(TILE, rows - r), NV, NP, s->runs, s->run, s->run_stride, a + r * s->lda, s->lda, 1, b,      \
-                      b_panel, init ? init + r * s->ld_init : NULL, s->ld_init, c + r * s->ldc, s->ldc,               \
-                      s->panel_stride, tail);                                                                         \
+        /* tiles of like height, for a low one is bound by reading the panel: 8 rows are 4 + 4, not 6 + 2 */          \
+        ptrdiff_t tiles = (rows + TILE - 1) / TILE;                                                                   \
+        for (ptrdiff_t r = 0, n; r < rows; r += n, tiles--) {                                                         \
+            n = (rows - r + tiles - 1) / tiles;                                                                       \
+            tile_rows(n, NV, NP, s->runs, s->run, s->run_stride, a + r * s->lda, s->lda, b, b_panel,                  \
+                      init ? init + r * s->ld_init : NULL, s->ld_init, c + r * s->ldc, s->ldc, s->panel_stride,       \
+                      tail);                                                                                          \
+        }                                                                                                             \
     }
 DEFINE_PANEL(1, 1)
 DEFINE_PANEL(2, 1)
@@ -147,63 +153,124 @@ static void RF(product)(const rf_product *s, ptrdiff_t rows, const void *a_, con
     }
 }
 
-static ptrdiff_t RF(outer_scratch)(ptrdiff_t m)
+static ptrdiff_t RF(outer_scratch)(ptrdiff_t m, ptrdiff_t n)
 {
-    return KC * ((m + TILE - 1) / TILE * TILE + 4 * W);
+    return KC * (4 * W + (MIN(m, MC) + TILE - 1) / TILE * TILE) + n + W;
 }
 
-/* Rows k0..k0+n of A, transposed into tiles: (m/TILE, n, TILE), zeros past m. */
-static void pack_tiles(const rf_outer *s, ptrdiff_t k0, ptrdiff_t n, real *to)
+/* Rows k0..k0+n of columns q0..q0+m of A, transposed into tiles: (m/TILE, n, TILE), zeros past m. */
+static void pack_tiles(const rf_outer *s, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t q0, ptrdiff_t m, real *to)
 {
-    const real *a = s->a;
-    for (ptrdiff_t k = 0; k < n; k++) {
-        const real *row = a + (s->rows_a ? s->rows_a[k0 + k] : k0 + k) * s->lda;
-        real *t = to + k * TILE;
-        ptrdiff_t m = 0;
-        for (; m + TILE <= s->m; m += TILE, t += n * TILE)
-            for (int r = 0; r < TILE; r++)
-                t[r] = row[m + r];
-        if (m < s->m)
-            for (int r = 0; r < TILE; r++)
-                t[r] = m + r < s->m ? row[m + r] : 0;
+    const real *a = (const real *)s->a + k0 * s->lda;
+    const ptrdiff_t end = q0 + m, whole = q0 + m / TILE * TILE;
+    ptrdiff_t q = q0;
+    if (TILE < W && (s->a_run % TILE == 0 || s->a_run == s->m)) {
+        /* along the rows of A: those of gate buffers are often a multiple of 4 KiB apart, and then a column of them shares
+         * one set of the first-level cache */
+        for (ptrdiff_t k = 0; k < n; k++) {
+            real *tile = to + k * TILE;
+            for (q = q0; q < whole;) {
+                const real *from = a + k * s->lda + q / s->a_run * s->a_stride + q % s->a_run;
+                const ptrdiff_t stop = MIN(whole, (q / s->a_run + 1) * s->a_run);
+                for (; q + TILE <= stop; q += TILE, from += TILE, tile += n * TILE)
+                    v_store_n(tile, TILE, v_load_n(from, TILE));
+            }
+        }
+        to += (whole - q0) * n;
+    }
+    for (; q < end; q += TILE, to += n * TILE)
+        for (ptrdiff_t r = 0; r < TILE; r++) {
+            const real *from = a + (q + r) / s->a_run * s->a_stride + (q + r) % s->a_run;
+            for (ptrdiff_t k = 0; k < n; k++)
+                to[k * TILE + r] = q + r < end ? from[k * s->lda] : 0;
+        }
+}
+
+/* C[r][v] += sum over k of A[k][r] B[k][v] for R rows of C, anywhere; `next`: rows that will be wanted after these. */
+INLINE void outer_tile(const int R, const int NV, ptrdiff_t n, const real *a, const real *b, real *const *c,
+                       real *const *next, int tail)
+{
+    V acc[6][4];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < NV; v++) {
+            acc[r][v] = tail < W && v == NV - 1 ? v_load_n(c[r] + v * W, tail) : v_load(c[r] + v * W);
+            __builtin_prefetch(next[r] + v * W, 1);
+        }
+    for (ptrdiff_t k = 0; k < n; k++, a += TILE, b += NV * W) {
+        V x[6];
+        UNROLL for (int r = 0; r < R; r++)
+            x[r] = v_set1(a[r]);
+        UNROLL for (int v = 0; v < NV; v++) {
+            V y = v_load(b + v * W);
+            UNROLL for (int r = 0; r < R; r++)
+                acc[r][v] = v_fma(x[r], y, acc[r][v]);
+        }
+    }
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < NV; v++) {
+            if (tail < W && v == NV - 1)
+                v_store_n(c[r] + v * W, tail, acc[r][v]);
+            else
+                v_store(c[r] + v * W, acc[r][v]);
+        }
+}
+
+/* Where rows q..q+TILE-1 of C stand, at column j; those of padding and past the last are `nowhere`. */
+INLINE void outer_rows(const rf_outer *s, const rf_outer_part *part, ptrdiff_t q, ptrdiff_t end, ptrdiff_t j,
+                       real *nowhere, real **c)
+{
+    for (int r = 0; r < TILE; r++) {
+        const ptrdiff_t row = q + r >= end ? -1 : s->rows_c ? s->rows_c[q + r] : q + r;
+        c[r] = row < 0 ? nowhere : (real *)part->c + row * part->n + j;
     }
 }
 
-INLINE void outer_panel(const int NV, const rf_outer *s, ptrdiff_t p, ptrdiff_t k0, ptrdiff_t n, const real *tiles,
-                        real *block)
+/* All tiles of m columns of A with one block of 1 to 4 vectors of B. */
+INLINE void outer_block(const int NV, const rf_outer *s, const rf_outer_part *part, ptrdiff_t k0, ptrdiff_t n,
+                        ptrdiff_t q0, ptrdiff_t m, ptrdiff_t j, const real *tiles, real *block, real *nowhere)
 {
-    const real *b = (const real *)s->b + k0 * s->ldb + p * s->panel_stride;
-    const int tail = p == s->panels - 1 ? s->tail : W;
-    for (ptrdiff_t k = 0; k < n; k++)
-        UNROLL for (int v = 0; v < NV; v++) {
-            const real *from = b + k * s->ldb + v * W;
-            v_store(block + (k * NV + v) * W, tail < W && v == NV - 1 ? v_load_n(from, tail) : v_load(from));
-        }
-    real *c = (real *)s->c + p * s->m * s->vectors * W;
-    for (ptrdiff_t m = 0; m < s->m; m += TILE, tiles += n * TILE, c += TILE * NV * W)
-        tile_rows(MIN(TILE, s->m - m), NV, 1, 1, n, 0, tiles, 1, TILE, block, 0, k0 || s->accumulate ? c : NULL, NV * W, c, NV * W, 0,
-                  W);
+    const int tail = (int)MIN(W, part->n - j - (NV - 1) * W);
+    for (ptrdiff_t k = 0; k < n; k++) {
+        const real *from = (const real *)part->b + (part->rows_b ? part->rows_b[k0 + k] : k0 + k) * part->ldb + j;
+        UNROLL for (int v = 0; v < NV; v++)
+            v_store(block + (k * NV + v) * W,
+                    tail < W && v == NV - 1 ? v_load_n(from + v * W, tail) : v_load(from + v * W));
+    }
+    real *c[2][6];
+    outer_rows(s, part, q0, q0 + m, j, nowhere, c[0]);
+    for (ptrdiff_t q = 0, turn = 0; q < m; q += TILE, tiles += n * TILE, turn ^= 1) {
+        outer_rows(s, part, q0 + q + TILE, q0 + m, j, nowhere, c[turn ^ 1]);
+        outer_tile(TILE, NV, n, tiles, block, c[turn], c[turn ^ 1], tail);
+    }
 }
 
-static void outer_1(const rf_outer *s, ptrdiff_t p, ptrdiff_t k, ptrdiff_t n, const real *t, real *b) { outer_panel(1, s, p, k, n, t, b); }
-static void outer_2(const rf_outer *s, ptrdiff_t p, ptrdiff_t k, ptrdiff_t n, const real *t, real *b) { outer_panel(2, s, p, k, n, t, b); }
-static void outer_3(const rf_outer *s, ptrdiff_t p, ptrdiff_t k, ptrdiff_t n, const real *t, real *b) { outer_panel(3, s, p, k, n, t, b); }
-static void outer_4(const rf_outer *s, ptrdiff_t p, ptrdiff_t k, ptrdiff_t n, const real *t, real *b) { outer_panel(4, s, p, k, n, t, b); }
-static void (*const outers[])(const rf_outer *, ptrdiff_t, ptrdiff_t, ptrdiff_t, const real *, real *) = {
-    NULL, outer_1, outer_2, outer_3, outer_4};
+#define DEFINE_OUTER(NV)                                                                                              \
+    static void outer_##NV(const rf_outer *s, const rf_outer_part *part, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t q0,     \
+                           ptrdiff_t m, ptrdiff_t j, const real *tiles, real *block, real *nowhere)                   \
+    {                                                                                                                 \
+        outer_block(NV, s, part, k0, n, q0, m, j, tiles, block, nowhere);                                             \
+    }
+DEFINE_OUTER(1)
+DEFINE_OUTER(2)
+DEFINE_OUTER(3)
+DEFINE_OUTER(4)
+#undef DEFINE_OUTER
 
-static void RF(outer)(const rf_outer *s, ptrdiff_t panel0, ptrdiff_t panel1, void *scratch)
+static void (*const outers[])(const rf_outer *, const rf_outer_part *, ptrdiff_t, ptrdiff_t, ptrdiff_t, ptrdiff_t,
+                              ptrdiff_t, const real *, real *, real *) = {NULL, outer_1, outer_2, outer_3, outer_4};
+
+static void RF(outer)(const rf_outer *s, ptrdiff_t q0, ptrdiff_t q1, void *scratch)
 {
-    real *block = scratch, *tiles = block + KC * 4 * W;
-    if (!s->k && !s->accumulate)
-        for (ptrdiff_t p = panel0; p < panel1; p++)
-            memset((real *)s->c + p * s->m * s->vectors * W, 0,
-                   (size_t)(s->m * (p == s->panels - 1 ? s->last : s->vectors) * W) * sizeof(real));
+    real *block = scratch, *tiles = block + KC * 4 * W, *nowhere = tiles + KC * ((MIN(s->m, MC) + TILE - 1) / TILE * TILE);
     for (ptrdiff_t k = 0; k < s->k; k += KC) {
         const ptrdiff_t n = MIN(KC, s->k - k);
-        pack_tiles(s, k, n, tiles);
-        for (ptrdiff_t p = panel0; p < panel1; p++)
-            outers[p == s->panels - 1 ? s->last : s->vectors](s, p, k, n, tiles, block);
+        for (ptrdiff_t q = q0; q < q1; q += MC) {
+            const ptrdiff_t m = MIN(MC, q1 - q);
+            pack_tiles(s, k, n, q, m, tiles);
+            for (int i = 0; i < s->parts; i++)
+                for (ptrdiff_t j = 0; j < s->part[i].n; j += 4 * W)
+                    outers[MIN(4, (s->part[i].n - j + W - 1) / W)](s, &s->part[i], k, n, q, m, j, tiles, block, nowhere);
+        }
     }
 }
 

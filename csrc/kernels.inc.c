@@ -6,6 +6,7 @@
 #include "pack.inc.c"
 #include "ops.inc.c"
 #include "cells/norm.inc.c"
+#include "cells/steps.inc.c"
 #include "cells/gru.inc.c"
 #include "cells/gru_options.inc.c"
 #include "cells/gru_reset_before.inc.c"
@@ -36,7 +37,7 @@ const rf_ops RF(ops) = {
 
     .pack_columns = RF(pack_columns),
     .pack_rows = RF(pack_rows),
-    .unpack_add = RF(unpack_add),
+    .add_columns = RF(add_columns),
     .fill_slots = RF(fill_slots),
 
     .softmax_xent = RF(softmax_xent),

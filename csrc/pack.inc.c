@@ -41,22 +41,16 @@ static void RF(pack_rows)(const void *w_, ptrdiff_t n, const ptrdiff_t *rows, pt
     }
 }
 
-/* dw[rows[p*panel_columns + c]][m] += sums[p][m][c], the layout that outer leaves */
-static void RF(unpack_add)(const void *sums_, ptrdiff_t m, const ptrdiff_t *rows, ptrdiff_t columns,
-                           ptrdiff_t panel_columns, void *dw_, ptrdiff_t panel0, ptrdiff_t panel1)
+/* db[rows[q]] += sums of column q, which stand in runs as the columns do in the gate buffer */
+static void RF(add_columns)(const void *sums_, const ptrdiff_t *rows, ptrdiff_t columns, ptrdiff_t run,
+                            ptrdiff_t run_stride, void *db_)
 {
-    real *dw = dw_;
-    for (ptrdiff_t p = panel0; p < panel1; p++) {
-        const ptrdiff_t n = MIN(panel_columns, columns - p * panel_columns);
-        const real *sums = (const real *)sums_ + p * panel_columns * m;
-        for (ptrdiff_t i0 = 0; i0 < m; i0 += 16)
-            for (ptrdiff_t c = 0; c < n; c++) {
-                const ptrdiff_t row = rows[p * panel_columns + c];
-                if (row >= 0)
-                    for (ptrdiff_t i = i0; i < MIN(m, i0 + 16); i++)
-                        dw[row * m + i] += sums[i * n + c];
-            }
-    }
+    const real *sums = sums_;
+    real *db = db_;
+    for (ptrdiff_t q = 0; q < columns; q += run, sums += run_stride)
+        for (ptrdiff_t i = 0; i < run; i++)
+            if (rows[q + i] >= 0)
+                db[rows[q + i]] += sums[i];
 }
 
 /* Slots first..first+count-1 of every unit panel and row of the gate buffer := the same slots of `from`. */

@@ -38,19 +38,23 @@ typedef struct rf_product {
     const void *b;
 } rf_product;
 
-/* A sum of outer products C = A' B (or C + A' B) over K rows (gemm.inc.c): C (panels, m, vectors*W), A (K, m), B (K, ...) with
- * panel p in columns p*panel_stride .. + vectors*W. */
+/* Sums of outer products C += A' B over K rows (gemm.inc.c), for one A (K, m) and up to two B (K, n). */
+typedef struct rf_outer_part {
+    ptrdiff_t n;
+    const void *b;
+    ptrdiff_t ldb;
+    const ptrdiff_t *rows_b; /* row k of B is B[rows_b[k]]; NULL: B[k] */
+    void *c;                 /* (., n), contiguous */
+} rf_outer_part;
+
 typedef struct rf_outer {
     ptrdiff_t k, m;
     const void *a;
     ptrdiff_t lda;
-    const ptrdiff_t *rows_a; /* row k of A is A[rows_a[k]]; NULL: A[k] */
-    const void *b;
-    ptrdiff_t ldb;
-    ptrdiff_t panels, panel_stride;
-    int vectors, last, tail; /* as in rf_product, of B; C is whole vectors */
-    int accumulate; /* whether C already holds something */
-    void *c;
+    ptrdiff_t a_run, a_stride; /* columns of A stand in runs of a_run, a_stride apart */
+    const ptrdiff_t *rows_c;   /* column q of A adds to row rows_c[q] of every C, -1: to none; NULL: to row q */
+    int parts;
+    rf_outer_part part[2];
 } rf_outer;
 
 /* Options of a cell that are the same for a whole run; a cell's file says which it knows. */
@@ -92,6 +96,20 @@ typedef struct rf_step {
 
 typedef void (*rf_pointwise)(const rf_step *step, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1);
 
+/* Many steps of one row in one sweep, for cells of so few units that what surrounds a step takes longer than its product. */
+typedef struct rf_steps {
+    ptrdiff_t steps, hidden, ld_gates;
+    const void *weights;      /* panels of the product of phase 0 */
+    void *gates;              /* (steps, P,S,W) as in rf_step */
+    ptrdiff_t ld_state;       /* 0: the states of the last step alone are kept, else those of all, so far apart */
+    const void *h_prev;       /* (P*W) IN before the first step; c_prev too */
+    void *h;                  /* OUT after the first step and on, or after the last; c too */
+    const void *c_prev;
+    void *c;
+    char *y;                  /* (hidden) OUT for each step, y_step bytes apart */
+    ptrdiff_t y_step;
+} rf_steps;
+
 /* One product with recurrent weights and the pointwise part that follows it. */
 typedef struct rf_phase {
     int from_aux;     /* the product reads aux, not h_prev */
@@ -112,6 +130,8 @@ typedef struct rf_cell {
     int room;    /* rows of dvectors that it works in */
     int phases;
     rf_phase phase[2];
+    int steps_panels;       /* unit panels that `steps` takes at most; 0: the cell has none */
+    void (*steps)(const rf_steps *s);
 } rf_cell;
 
 typedef struct rf_ops {
@@ -123,8 +143,8 @@ typedef struct rf_ops {
     /* gemm.inc.c */
     void (*product)(const rf_product *s, ptrdiff_t rows, const void *a, const void *init, void *c, ptrdiff_t panel0,
                     ptrdiff_t panel1);
-    ptrdiff_t (*outer_scratch)(ptrdiff_t m); /* elements of scratch that outer needs */
-    void (*outer)(const rf_outer *s, ptrdiff_t panel0, ptrdiff_t panel1, void *scratch);
+    ptrdiff_t (*outer_scratch)(ptrdiff_t m, ptrdiff_t n); /* elements of scratch for m columns of A and n of B */
+    void (*outer)(const rf_outer *s, ptrdiff_t q0, ptrdiff_t q1, void *scratch); /* for columns q0..q1 of A */
     void (*add_rows)(ptrdiff_t n, const void *x, void *y);                                       /* y += x */
     void (*column_sums)(ptrdiff_t rows, ptrdiff_t n, const void *x, ptrdiff_t ldx, void *sums); /* sums += */
 
@@ -133,8 +153,8 @@ typedef struct rf_ops {
                          void *to, ptrdiff_t panel0, ptrdiff_t panel1);
     void (*pack_rows)(const void *w, ptrdiff_t n, const ptrdiff_t *rows, ptrdiff_t k, void *to, ptrdiff_t panel0,
                       ptrdiff_t panel1);
-    void (*unpack_add)(const void *sums, ptrdiff_t m, const ptrdiff_t *rows, ptrdiff_t columns,
-                       ptrdiff_t panel_columns, void *dw, ptrdiff_t panel0, ptrdiff_t panel1);
+    void (*add_columns)(const void *sums, const ptrdiff_t *rows, ptrdiff_t columns, ptrdiff_t run, ptrdiff_t run_stride,
+                        void *db);
     void (*fill_slots)(ptrdiff_t rows, ptrdiff_t panels, int slots, int first, int count, const void *from,
                        void *gates);
 

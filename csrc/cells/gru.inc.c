@@ -50,6 +50,41 @@ static void RF(gru_backward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, p
         }
 }
 
+INLINE void gru_steps(const int P, const rf_steps *s)
+{
+    real now[2 * W];
+    V a[2][4]; /* r z u */
+    STEPS_LOAD(P, s->h_prev, now);
+    for (ptrdiff_t t = 0; t < s->steps; t++) {
+        real *gates = (real *)s->gates + t * s->ld_gates;
+        UNROLL for (int p = 0; p < P; p++)
+            UNROLL for (int v = 0; v < 3; v++)
+                a[p][v] = v_load(gates + (p * 4 + 1 + v) * W);
+        steps_product(P, 3, s->hidden, now, s->weights, a);
+        UNROLL for (int p = 0; p < P; p++) {
+            real *own = gates + p * 4 * W;
+            V reset = v_sigmoid(a[p][0]), z = v_sigmoid(a[p][1]), n = v_tanh(v_fma(reset, a[p][2], v_load(own)));
+            steps_store(s, t, p, v_fma(z, v_load(now + p * W) - n, n), now);
+            if (s->ld_state) {
+                v_store(own, n);
+                v_store(own + W, reset);
+                v_store(own + 2 * W, z);
+                v_store(own + 3 * W, a[p][2]);
+            }
+        }
+    }
+    if (!s->ld_state)
+        STEPS_LOAD(P, now, (real *)s->h);
+}
+
+static void RF(gru_steps)(const rf_steps *s)
+{
+    if (s->hidden <= W)
+        gru_steps(1, s);
+    else
+        gru_steps(2, s);
+}
+
 static const rf_cell gru = {
     .name = "gru",
     .slots = 4,
@@ -63,4 +98,6 @@ static const rf_cell gru = {
                .forward = RF(gru_forward),
                .infer = RF(gru_infer),
                .backward = RF(gru_backward)}},
+    .steps_panels = 2,
+    .steps = RF(gru_steps),
 };

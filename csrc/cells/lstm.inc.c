@@ -2,24 +2,32 @@
  *   i, f, o = sigmoid(a_i, a_f, a_o), g = tanh(a_g), c = f c_prev + i g, h = o tanh(c).
  * Saved: i f g o in place of the pre-activations, and c; tanh(c) is computed again. */
 
+/* a: pre-activations IN, i f g o OUT; returns c */
+INLINE V lstm_unit(V a[4], V c_prev)
+{
+    a[0] = v_sigmoid(a[0]);
+    a[1] = v_sigmoid(a[1]);
+    a[2] = v_tanh(a[2]);
+    a[3] = v_sigmoid(a[3]);
+    return v_fma(a[1], c_prev, a[0] * a[2]);
+}
+
 INLINE void lstm_step(const int save, const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0,
                       ptrdiff_t panel1)
 {
     for (ptrdiff_t r = row0; r < row1; r++)
         for (ptrdiff_t p = panel0; p < panel1; p++) {
-            real *a = (real *)s->gates + r * s->ld_gates + p * 4 * W;
+            real *gates = (real *)s->gates + r * s->ld_gates + p * 4 * W;
             const ptrdiff_t u = r * s->ld_state + p * W;
-            V i = v_sigmoid(v_load(a)), f = v_sigmoid(v_load(a + W));
-            V g = v_tanh(v_load(a + 2 * W)), o = v_sigmoid(v_load(a + 3 * W));
-            V c = v_fma(f, v_load((const real *)s->c_prev + u), i * g);
+            V a[4];
+            UNROLL for (int v = 0; v < 4; v++)
+                a[v] = v_load(gates + v * W);
+            V c = lstm_unit(a, v_load((const real *)s->c_prev + u));
             v_store((real *)s->c + u, c);
-            v_store((real *)s->h + u, o * v_tanh(c));
-            if (save) {
-                v_store(a, i);
-                v_store(a + W, f);
-                v_store(a + 2 * W, g);
-                v_store(a + 3 * W, o);
-            }
+            v_store((real *)s->h + u, a[3] * v_tanh(c));
+            if (save)
+                UNROLL for (int v = 0; v < 4; v++)
+                    v_store(gates + v * W, a[v]);
         }
 }
 
@@ -54,6 +62,44 @@ static void RF(lstm_backward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, 
         }
 }
 
+INLINE void lstm_steps(const int P, const rf_steps *s)
+{
+    real now[2 * W];
+    V c[2], a[2][4];
+    STEPS_LOAD(P, s->h_prev, now);
+    UNROLL for (int p = 0; p < P; p++)
+        c[p] = v_load((const real *)s->c_prev + p * W);
+    for (ptrdiff_t t = 0; t < s->steps; t++) {
+        real *gates = (real *)s->gates + t * s->ld_gates;
+        UNROLL for (int p = 0; p < P; p++)
+            UNROLL for (int v = 0; v < 4; v++)
+                a[p][v] = v_load(gates + (p * 4 + v) * W);
+        steps_product(P, 4, s->hidden, now, s->weights, a);
+        UNROLL for (int p = 0; p < P; p++) {
+            c[p] = lstm_unit(a[p], c[p]);
+            steps_store(s, t, p, a[p][3] * v_tanh(c[p]), now);
+            if (s->ld_state) {
+                v_store((real *)s->c + t * s->ld_state + p * W, c[p]);
+                UNROLL for (int v = 0; v < 4; v++)
+                    v_store(gates + (p * 4 + v) * W, a[p][v]);
+            }
+        }
+    }
+    if (!s->ld_state) {
+        STEPS_LOAD(P, now, (real *)s->h);
+        UNROLL for (int p = 0; p < P; p++)
+            v_store((real *)s->c + p * W, c[p]);
+    }
+}
+
+static void RF(lstm_steps)(const rf_steps *s)
+{
+    if (s->hidden <= W)
+        lstm_steps(1, s);
+    else
+        lstm_steps(2, s);
+}
+
 static const rf_cell lstm = {
     .name = "lstm",
     .slots = 4,
@@ -67,4 +113,6 @@ static const rf_cell lstm = {
                .forward = RF(lstm_forward),
                .infer = RF(lstm_infer),
                .backward = RF(lstm_backward)}},
+    .steps_panels = 2,
+    .steps = RF(lstm_steps),
 };

@@ -5,9 +5,9 @@
  * row their scales and the mean and scale of c, while activations are computed again. c is computed again from c_prev,
  * for zoneout may have overwritten it. Flags are the same for all of a loop and cost little beside exp and tanh. */
 
-typedef struct lstm_unit {
+typedef struct lstm_values {
     V i, f, g, o, raw, c;
-} lstm_unit;
+} lstm_values;
 
 typedef struct lstm_flags {
     int peephole, clips;
@@ -21,11 +21,11 @@ INLINE lstm_flags lstm_flags_of(const rf_options *q)
 }
 
 /* One panel of units from its slots a. */
-INLINE lstm_unit lstm_unit_of(const int coupled, const int norm, lstm_flags flags, const rf_options *q, const real *a,
+INLINE lstm_values lstm_unit_of(const int coupled, const int norm, lstm_flags flags, const rf_options *q, const real *a,
                               ptrdiff_t p, V c_prev)
 {
     const int F = !coupled, G = 3 + F;
-    lstm_unit u;
+    lstm_values u;
     V x[4];
     for (int k = 0; k < G; k++) {
         x[k] = v_load(a + k * W);
@@ -66,7 +66,7 @@ INLINE void lstm_options_step(const int coupled, const int norm, const int save,
         }
         for (ptrdiff_t p = panel0; p < panel1; p++) {
             real *a = row + p * S * W;
-            const lstm_unit u = lstm_unit_of(coupled, norm, flags, q, a, p, v_load(c_prev + p * W));
+            const lstm_values u = lstm_unit_of(coupled, norm, flags, q, a, p, v_load(c_prev + p * W));
             v_store(c + p * W, u.c);
             v_store(h + p * W, either(norm, u.o, u.o * v_tanh(u.c)));
             if (save && !norm) {
@@ -88,7 +88,7 @@ INLINE void lstm_options_step(const int coupled, const int norm, const int save,
 }
 
 /* Gradients of the pre-activations of one panel of units into d, with dc that of c; returns that of c_prev. */
-INLINE V lstm_unit_back(const int coupled, lstm_flags flags, const rf_options *q, real *sums, const lstm_unit *u, ptrdiff_t p,
+INLINE V lstm_unit_back(const int coupled, lstm_flags flags, const rf_options *q, real *sums, const lstm_values *u, ptrdiff_t p,
                         V c_prev, V dc, V d_o, V *d)
 {
     const int F = !coupled;
@@ -127,7 +127,7 @@ INLINE void lstm_options_back(const int coupled, const rf_step *s, ptrdiff_t row
             const ptrdiff_t at = r * s->ld_state + p * W;
             real *dh = (real *)s->dh + at, *dc = (real *)s->dc + at;
             const V c_prev = v_load((const real *)s->c_prev + at);
-            lstm_unit u;
+            lstm_values u;
             u.f = v_load(a + F * W);
             u.i = either(coupled, one - u.f, v_load(a));
             u.g = v_load(a + (F + 1) * W);
@@ -163,7 +163,7 @@ INLINE void lstm_norm_back(const int coupled, const rf_step *s, ptrdiff_t row0, 
         const V mean_c = v_set1(stats[2]), scale_c = v_set1(stats[3]);
         norm_sums of_c = {zero, zero}, of_x = {zero, zero}, of_h = {zero, zero};
         for (ptrdiff_t p = 0; p < panels; p++) {
-            const lstm_unit u = lstm_unit_of(coupled, 1, flags, q, row + p * S * W, p, v_load(c_prev + p * W));
+            const lstm_values u = lstm_unit_of(coupled, 1, flags, q, row + p * S * W, p, v_load(c_prev + p * W));
             const V hat = within((u.c - mean_c) * scale_c, p, q->units);
             const V gain = vector_of(q, 5 * G - 1, p), tanh_c = v_tanh(v_fma(hat, gain, vector_of(q, 5 * G, p)));
             const V d_h = v_load(dh + p * W), d_out = d_h * u.o * v_fnma(tanh_c, tanh_c, one);
@@ -181,7 +181,7 @@ INLINE void lstm_norm_back(const int coupled, const rf_step *s, ptrdiff_t row0, 
         for (ptrdiff_t p = 0; p < panels; p++) {
             const real *a = row + p * S * W;
             const V before = v_load(c_prev + p * W);
-            lstm_unit u;
+            lstm_values u;
             u.f = v_load(room + F * q->ld + p * W);
             u.i = either(coupled, one - u.f, v_load(room + p * W));
             u.g = v_load(room + (F + 1) * q->ld + p * W);

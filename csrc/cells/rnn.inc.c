@@ -31,6 +31,35 @@ INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_
             }                                                                                                         \
         }                                                                                                             \
     }                                                                                                                 \
+    INLINE void rnn_##kind##_steps(const int NV, const rf_steps *s)                                                   \
+    {                                                                                                                 \
+        real now[4 * W];                                                                                              \
+        V a[1][4];                                                                                                    \
+        STEPS_LOAD(NV, s->h_prev, now);                                                                               \
+        for (ptrdiff_t t = 0; t < s->steps; t++) {                                                                    \
+            real *gates = (real *)s->gates + t * s->ld_gates;                                                         \
+            UNROLL for (int v = 0; v < NV; v++)                                                                       \
+                a[0][v] = v_load(gates + v * W);                                                                      \
+            steps_product(1, NV, s->hidden, now, s->weights, a);                                                      \
+            UNROLL for (int v = 0; v < NV; v++) {                                                                     \
+                a[0][v] = act(a[0][v]);                                                                               \
+                steps_store(s, t, v, a[0][v], now);                                                                   \
+            }                                                                                                         \
+        }                                                                                                             \
+        if (!s->ld_state)                                                                                             \
+            STEPS_LOAD(NV, now, (real *)s->h);                                                                        \
+    }                                                                                                                 \
+    static void RF(rnn_##kind##_steps)(const rf_steps *s)                                                             \
+    {                                                                                                                 \
+        if (s->hidden <= W)                                                                                           \
+            rnn_##kind##_steps(1, s);                                                                                 \
+        else if (s->hidden <= 2 * W)                                                                                  \
+            rnn_##kind##_steps(2, s);                                                                                 \
+        else if (s->hidden <= 3 * W)                                                                                  \
+            rnn_##kind##_steps(3, s);                                                                                 \
+        else                                                                                                          \
+            rnn_##kind##_steps(4, s);                                                                                 \
+    }                                                                                                                 \
     static const rf_cell rnn_##kind = {                                                                               \
         .name = "rnn_" #kind,                                                                                         \
         .slots = 1,                                                                                                   \
@@ -41,6 +70,8 @@ INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_
                    .forward = RF(rnn_##kind##_forward),                                                               \
                    .infer = RF(rnn_##kind##_forward),                                                                 \
                    .backward = RF(rnn_##kind##_backward)}},                                                           \
+        .steps_panels = 4,                                                                                            \
+        .steps = RF(rnn_##kind##_steps),                                                                              \
     };
 
 RNN(tanh, v_tanh, rnn_tanh_slope)

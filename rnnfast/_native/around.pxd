@@ -8,7 +8,7 @@ cdef enum:
 
 cdef int set_around(Run* run, Packed packed, Lengths rows, object options, object noise) except -1
 cdef void around_sizes(const Run* run, size_t* sizes) noexcept
-cdef void around_backward_sizes(const Run* run, Packed packed, size_t* sizes) noexcept
+cdef void around_backward_sizes(const Run* run, size_t* sizes) noexcept
 cdef void set_around_step(const Run* run, Py_ssize_t t, rf_step* s) noexcept nogil
 cdef void see(const Run* run, const char* h, char* to, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t unit,
               Py_ssize_t units) noexcept nogil
@@ -23,4 +23,4 @@ cdef void before_backward(const Run* run, Py_ssize_t t, Py_ssize_t row0, Py_ssiz
 cdef void after_backward(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t unit, Py_ssize_t units,
                          Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
 cdef void drop_saved(const Run* run, int thread, int threads) noexcept nogil
-cdef int add_around_gradients(Run* run, Packed packed, object grads) except -1
+cdef int add_vectors(Run* run, Packed packed, object grads) except -1

@@ -70,8 +70,8 @@ cdef void around_sizes(const Run* run, size_t* sizes) noexcept:
     sizes[2] = 2 * run.B * run.ld_h * run.size if run.dropped else 0
 
 
-cdef void around_backward_sizes(const Run* run, Packed packed, size_t* sizes) noexcept:
-    """Write the bytes of dm, projected_dh, carried (two), dseen, dvectors, and the sums of a projection."""
+cdef void around_backward_sizes(const Run* run, size_t* sizes) noexcept:
+    """Write the bytes of dm, projected_dh, carried (two), dseen and dvectors."""
     cdef Py_ssize_t line = run.ld * run.size, line_h = run.ld_h * run.size
     sizes[0] = run.B * line if run.project else 0
     sizes[1] = run.R * line_h if run.project else 0
@@ -79,7 +79,6 @@ cdef void around_backward_sizes(const Run* run, Packed packed, size_t* sizes) no
     sizes[3] = run.B * line if run.zoned[1] else 0
     sizes[4] = run.B * line_h if run.dropped else 0
     sizes[5] = run.B * run.options.rows * line if run.cell.options else 0
-    sizes[6] = packed.columns(PROJECTION) * run.H * run.size if run.project else 0
 
 
 cdef void set_around_step(const Run* run, Py_ssize_t t, rf_step* s) noexcept nogil:
@@ -209,20 +208,12 @@ cdef void drop_saved(const Run* run, int thread, int threads) noexcept nogil:
             j = row - run.B - run.off[t]
         h = run.h + row * line
         run.ops.dropout(run.Q, place(run, j, 0), h, h, run.drop_scale, run.drop_threshold, run.drop_seed)
-    barrier(thread, threads)
 
 
-cdef int add_around_gradients(Run* run, Packed packed, object grads) except -1:
-    """Add the gradients of a projection and of vectors to the caller's arrays."""
-    cdef size_t address
+cdef int add_vectors(Run* run, Packed packed, object grads) except -1:
+    """Add the gradients of vectors to the caller's arrays."""
     cdef Py_ssize_t count = len(packed.kinds), gates = packed.cell.gates
     cdef unsigned char[::1] view
-    if run.project:
-        dw = np.zeros_like(packed.w_hr)
-        address = dw.ctypes.data
-        run.ops.unpack_add(run.sums[PROJECTION], run.H, packed.rows(PROJECTION), packed.columns(PROJECTION),
-                           run.outer[PROJECTION].vectors * run.W, <void*> address, 0, run.outer[PROJECTION].panels)
-        grads["w_hr"] += dw
     if count == 0 or run.B == 0:
         return 0
     view = <unsigned char[:run.B * run.options.rows * run.ld * run.size]> <unsigned char*> run.dvectors

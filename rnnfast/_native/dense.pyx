@@ -63,7 +63,7 @@ cdef class Panels:
 cdef void task(void* context, int thread, int threads) noexcept nogil:
     cdef Work* w = <Work*> context
     cdef Py_ssize_t size = w.ops.itemsize
-    cdef Py_ssize_t row0, row1, p0, p1, rows = w.row1 - w.row0
+    cdef Py_ssize_t row0, row1, blocks, rows = w.row1 - w.row0
     cdef rf_outer outer
     if w.product != NULL:
         row0 = w.row0 + rows * thread // threads
@@ -71,14 +71,14 @@ cdef void task(void* context, int thread, int threads) noexcept nogil:
         w.ops.product(w.product, row1 - row0, w.a + row0 * w.product.lda * size, w.init,
                       w.c + row0 * w.product.ldc * size, 0, w.product.panels)
     if w.outer != NULL:
-        p0 = w.outer.panels * thread // threads
-        p1 = w.outer.panels * (thread + 1) // threads
-        if p1 > p0:
-            outer = w.outer[0]
-            outer.k, outer.accumulate = rows, w.row0 > 0
-            outer.a = <const char*> outer.a + w.row0 * outer.lda * size
-            outer.b = <const char*> outer.b + w.row0 * outer.ldb * size
-            w.ops.outer(&outer, p0, p1, w.scratch + thread * w.scratch_size)
+        outer = w.outer[0]
+        outer.k = rows
+        outer.a = <const char*> outer.a + w.row0 * outer.lda * size
+        outer.part[0].b = <const char*> outer.part[0].b + w.row0 * outer.part[0].ldb * size
+        # whole tiles for every thread, 48 being a multiple of their height
+        blocks = (outer.m + 47) // 48
+        w.ops.outer(&outer, blocks * thread // threads * 48, min(outer.m, blocks * (thread + 1) // threads * 48),
+                    w.scratch + thread * w.scratch_size)
     if w.db != NULL and thread == threads - 1:
         w.ops.column_sums(rows, w.outputs, w.dy + w.row0 * w.ld_dy * size, w.ld_dy, w.db)
 
@@ -135,17 +135,6 @@ def affine(x, weight, bias, dict cache):
     return y
 
 
-cdef void add_panels(const rf_ops* ops, const rf_outer* outer, Py_ssize_t inputs, char* dw) noexcept nogil:
-    """Add the sums, which stand in panels, to dw (N, K)."""
-    cdef Py_ssize_t p, m, wide, columns, size = ops.itemsize, width = ops.width
-    for p in range(outer.panels):
-        wide = (outer.last if p == outer.panels - 1 else 4) * width
-        columns = min(4 * width, inputs - p * 4 * width)
-        for m in range(outer.m):
-            ops.add_rows(columns, <char*> outer.c + (p * 4 * width * outer.m + m * wide) * size,
-                         dw + (m * inputs + p * 4 * width) * size)
-
-
 def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
     """Add the gradients to dw (N, K) and db (N,) or None, and return dx (R, K), or None if it is not wanted.
 
@@ -156,10 +145,8 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
     cdef rf_outer outer
     cdef Work w
     cdef Py_ssize_t rows = x.shape[0], inputs = weight.shape[1], outputs = weight.shape[0]
-    cdef Py_ssize_t size = weight.itemsize, width = panels.ops.width
+    cdef Py_ssize_t size = weight.itemsize
     cdef int threads
-    cdef char* block
-    cdef Py_ssize_t sums_size
     dx = np.empty((rows, inputs), weight.dtype) if want_dx else None
     if rows == 0:
         return dx
@@ -167,7 +154,7 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
     memset(&w, 0, sizeof(Work))
     w.ops, w.rows = panels.ops, rows
     cdef size_t a = x.__array_interface__["data"][0], d = dy.__array_interface__["data"][0], c = 0
-    cdef size_t target = dw.__array_interface__["data"][0], bias_sums
+    cdef size_t target, bias_sums
     w.ld_dy, w.outputs, w.dy = dy.strides[0] // size, outputs, <const char*> d
     if db is not None:
         sums = np.zeros_like(db)
@@ -185,27 +172,28 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
         product.lda, product.ldc, product.ld_init = w.ld_dy, inputs, 0
         c = dx.__array_interface__["data"][0]
         w.product, w.a, w.c = &product, <const char*> d, <char*> c
-    panels_of(&product, inputs, width, 4, 4 * width)
-    outer.k, outer.m = rows, outputs
-    outer.a, outer.lda, outer.rows_a = <const char*> d, w.ld_dy, NULL
-    outer.b, outer.ldb = <const char*> a, x.strides[0] // size
-    outer.panels, outer.panel_stride = product.panels, 4 * width
-    outer.vectors, outer.last, outer.tail, outer.accumulate = 4, product.last, product.tail, 0
+    # a call of several pieces may be interrupted between them, and then dw is to be as it was
+    total = dw if 4.0 * rows * outputs * inputs < 4e8 else np.zeros_like(dw)
+    target = total.__array_interface__["data"][0]
+    memset(&outer, 0, sizeof(rf_outer))
+    outer.m = outer.a_run = outputs
+    outer.a, outer.lda = <const char*> d, w.ld_dy
+    outer.parts = 1
+    outer.part[0].n = inputs
+    outer.part[0].b, outer.part[0].ldb = <const char*> a, x.strides[0] // size
+    outer.part[0].c = <void*> target
     w.outer = &outer
     threads = worth(4.0 * rows * outputs * inputs)
-    w.scratch_size = (panels.ops.outer_scratch(outputs) * size + 63) // 64 * 64
-    sums_size = (((outer.panels - 1) * 4 + outer.last) * width * outputs * size + 63) // 64 * 64
-    block = <char*> alloc(sums_size + threads * w.scratch_size)
-    if block == NULL:
+    w.scratch_size = (panels.ops.outer_scratch(outputs, inputs) * size + 63) // 64 * 64
+    w.scratch = <char*> alloc(threads * w.scratch_size)
+    if w.scratch == NULL:
         raise MemoryError
-    outer.c = block
-    w.scratch = block + sums_size
     try:
         run_pieces(&w, 4.0 * outputs * inputs, threads)
-        with nogil:
-            add_panels(panels.ops, &outer, inputs, <char*> target)
     finally:
-        release(block)
+        release(w.scratch)
+    if total is not dw:
+        dw += total
     if db is not None:
         db += sums
     return dx

@@ -46,9 +46,9 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
     cdef Lengths rows = Lengths(batch, steps, lengths)
     cdef Run run
     cdef size_t forward[6]
-    cdef size_t backward[9]
+    cdef size_t backward[6]
     cdef size_t more[3]
-    cdef size_t more_backward[7]
+    cdef size_t more_backward[6]
     cdef size_t kept = 0, swept = 0, passing = 0
     cdef int i
     set_forward(&run, packed, rows, training)
@@ -63,8 +63,8 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
     passing = more[2]
     if training:
         swept = backward_sizes(&run, packed, found["threads"], backward)
-        around_backward_sizes(&run, packed, more_backward)
-        for i in range(7):
+        around_backward_sizes(&run, more_backward)
+        for i in range(6):
             swept += (more_backward[i] + 63) // 64 * 64
     weights_there = [*range(1 + packed.cell.phases), *([PROJECTION] if run.project else [])]
     recurrent = sum([panels_size(packed, i, False) for i in weights_there[1:]])

@@ -5,8 +5,8 @@ import numpy as np
 from libc.string cimport memset
 
 from rnnfast._native.blas_gradients cimport by_blas
-from rnnfast._native.kernels cimport barrier, rf_outer
-from rnnfast._native.pack cimport Packed
+from rnnfast._native.kernels cimport barrier, rf_outer, rf_outer_part
+from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport Run, poll, share, step_of
 from rnnfast._native.rows cimport index_at, row_at, write_row
 
@@ -71,67 +71,115 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
                       run.dx.stride, run.size)
 
 
-cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
-    """The sums of outer products, shared out by panels, and the sums for the biases.
+cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
+    """Set up the sums of outer products that add to the arrays w_ih, w_hh and w_hr of `targets`.
 
-    Where BLAS makes a sum, it has no panels here.
+    Where two weights multiply the same gate slots, one sum serves both.
     """
-    cdef Py_ssize_t p0, p1, k, columns0, columns1
-    cdef Py_ssize_t segment
-    cdef rf_outer part
-    cdef int which
-    # some tens of milliseconds between two looks at signals; whole blocks of the kernels below
-    segment = 192 * min(max(<Py_ssize_t> (5e6 / (<double> run.ld_gates * (run.X + run.H))), 1), 20)
-    k = 0
-    while k == 0 or k < max(run.R, run.V):
-        poll(run, thread)
-        if run.stop:
-            break
-        for which in range(4):  # those that are not there have no panels
-            # every thread a part of each weight; who gets the odd panel changes from weight to weight
-            share(run.outer[which].panels, threads - 1 - thread if which & 1 else thread, threads, &p0, &p1)
-            part = run.outer[which]
-            part.k = min(segment, part.k - k)
-            if p0 >= p1 or part.k <= 0 and k > 0:
+    cdef rf_outer* outer
+    cdef rf_outer_part* part
+    cdef int i
+    cdef size_t address
+    for i in range(1 + packed.cell.phases):
+        if by_blas(run, i):
+            continue
+        # phase 0 may go with the inputs, unless BLAS makes their sum or it is over the rows of a table
+        if (i == 1 and run.outers == 1 and not run.V and packed.first(1) == packed.first(0)
+                and packed.count(1) == packed.count(0)):
+            outer = &run.outer[0]
+            outer.parts = 2
+        else:
+            outer = &run.outer[run.outers]
+            run.outers += 1
+            outer.parts = 1
+            outer.k, outer.m = run.R, packed.columns(i)
+            outer.a = run.gates + packed.first(i) * run.W * run.size
+            if i == 0 and run.V:
+                outer.k = run.V
+                outer.a = run.projected + packed.first(0) * run.W * run.size
+            outer.lda = run.ld_gates
+            outer.a_run, outer.a_stride = packed.count(i) * run.W, packed.slots * run.W
+            if packed.count(i) == packed.slots:
+                outer.a_run = outer.m
+            outer.rows_c = packed.rows(i)
+        part = &outer.part[outer.parts - 1]
+        address = targets["w_ih" if i == 0 else "w_hh"].__array_interface__["data"][0]
+        part.c = <void*> address
+        part.n = run.X if i == 0 else run.Q
+        if i == 0 and run.V:
+            part.b, part.ldb = run.table, run.X
+        elif i == 0:
+            part.b, part.ldb = run.xs, run.ld_x
+        elif packed.cell.phase[i - 1].from_aux:
+            part.b, part.ldb = run.aux, run.ld
+        else:
+            part.b, part.ldb, part.rows_b = run.h, run.ld_h, run.before
+    if run.project:
+        outer = &run.outer[run.outers]
+        run.outers += 1
+        outer.parts = 1
+        outer.k, outer.m = run.R, run.ld_h
+        outer.a, outer.lda, outer.a_run = run.projected_dh, run.ld_h, run.ld_h
+        outer.rows_c = packed.rows(PROJECTION)
+        address = targets["w_hr"].__array_interface__["data"][0]
+        outer.part[0].c, outer.part[0].n = <void*> address, run.H
+        outer.part[0].b, outer.part[0].ldb = run.m, run.ld
+    return 0
+
+
+cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
+    """The sums of outer products and those for the biases, shared out by gate columns.
+
+    What BLAS makes is not among them. Nobody stops on the way where the sums are the caller's own arrays.
+    """
+    cdef Py_ssize_t q0, q1, k, columns0, columns1, segment, most
+    cdef rf_outer whole, piece
+    cdef int i, j
+    # as many steps as stay in the second-level cache from one sum to the next; whole blocks of the kernel
+    segment = 96 * max(<Py_ssize_t> 1, 384 * 1024 // (96 * run.ld_gates * run.size))
+    share(run.ld_gates // run.W, thread, threads, &columns0, &columns1)
+    most = max(run.R, run.V)
+    k = -segment
+    while k + segment < most:
+        k += segment
+        if not run.direct:
+            poll(run, thread)
+            if run.stop:
+                break
+        for i in range(run.outers):
+            whole = run.outer[i]
+            piece = whole
+            piece.k = min(segment, whole.k - k)
+            if piece.k <= 0:
                 continue
-            part.accumulate = k > 0
-            if part.rows_a != NULL:
-                part.rows_a += k
-            else:
-                part.a = <const char*> part.a + k * part.lda * run.size
-            part.b = <const char*> part.b + k * part.ldb * run.size
-            run.ops.outer(&part, p0, p1, run.scratch + thread * run.scratch_size)
+            piece.a = <const char*> whole.a + k * whole.lda * run.size
+            for j in range(whole.parts):
+                if whole.part[j].rows_b != NULL:
+                    piece.part[j].rows_b = whole.part[j].rows_b + k
+                else:
+                    piece.part[j].b = <const char*> whole.part[j].b + k * whole.part[j].ldb * run.size
+            # whole tiles for every thread, 48 being a multiple of their height and of a vector
+            share((whole.m + 47) // 48, thread, threads, &q0, &q1)
+            run.ops.outer(&piece, 48 * q0, min(48 * q1, whole.m), run.scratch + thread * run.scratch_size)
         if run.bias_sums != NULL and k < run.R:
-            share(run.ld_gates // run.W, thread, threads, &columns0, &columns1)
             run.ops.column_sums(min(segment, run.R - k), (columns1 - columns0) * run.W,
                                 run.gates + (k * run.ld_gates + columns0 * run.W) * run.size, run.ld_gates,
                                 run.bias_sums + columns0 * run.W * run.size)
-        k += segment
     barrier(thread, threads)
 
 
-cdef int add_gradients(Run* run, Packed packed, object grads) except -1:
-    """Add the sums, which stand in panels, to the caller's arrays."""
+cdef int add_biases(Run* run, Packed packed, object grads) except -1:
+    """Add the sums for the biases to the caller's arrays."""
     cdef int i
     cdef size_t address
-    cdef Py_ssize_t columns
-    for i in range(1 + packed.cell.phases):
-        target = grads["w_ih" if i == 0 else "w_hh"]
-        work = target if target.flags.c_contiguous else np.ascontiguousarray(target)
-        address = work.__array_interface__["data"][0]
-        with nogil:
-            run.ops.unpack_add(run.sums[i], run.outer[i].m, packed.rows(i), packed.columns(i),
-                               run.outer[i].vectors * run.W, <void*> address, 0, run.outer[i].panels)
-        if work is not target:
-            target[...] = work
     if run.bias_sums == NULL:
         return 0
-    cdef unsigned char[::1] view = <unsigned char[:run.ld_gates * run.size]> <unsigned char*> run.bias_sums
-    sums = np.asarray(view).view(packed.w_ih.dtype).reshape(packed.panels, packed.slots, packed.width)
-    cdef Py_ssize_t[::1] listed
     for i in range(1 + packed.cell.phases):
-        listed = <Py_ssize_t[:packed.columns(i)]> packed.rows(i)
-        rows = np.asarray(listed)
-        part = sums[:, packed.first(i):packed.first(i) + packed.count(i)].reshape(-1)
-        grads["b_ih" if i == 0 else "b_hh"][rows[rows >= 0]] += part[rows >= 0]
+        target = grads["b_ih" if i == 0 else "b_hh"]
+        work = target if target.flags.c_contiguous else np.ascontiguousarray(target)
+        address = work.__array_interface__["data"][0]
+        run.ops.add_columns(run.bias_sums + packed.first(i) * run.W * run.size, packed.rows(i), packed.columns(i),
+                            packed.count(i) * run.W, packed.slots * run.W, <void*> address)
+        if work is not target:
+            target[...] = work
     return 0

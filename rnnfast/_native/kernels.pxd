@@ -29,17 +29,21 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t lda, ldc, ld_init
         const void* b
 
+    ctypedef struct rf_outer_part:
+        Py_ssize_t n
+        const void* b
+        Py_ssize_t ldb
+        const Py_ssize_t* rows_b
+        void* c
+
     ctypedef struct rf_outer:
         Py_ssize_t k, m
         const void* a
         Py_ssize_t lda
-        const Py_ssize_t* rows_a
-        const void* b
-        Py_ssize_t ldb
-        Py_ssize_t panels, panel_stride
-        int vectors, last, tail
-        int accumulate
-        void* c
+        Py_ssize_t a_run, a_stride
+        const Py_ssize_t* rows_c
+        int parts
+        rf_outer_part part[2]
 
     ctypedef struct rf_options:
         int peephole
@@ -71,6 +75,18 @@ cdef extern from "rnnfast.h" nogil:
     ctypedef void (*rf_pointwise)(const rf_step* step, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t panel0,
                                   Py_ssize_t panel1) noexcept nogil
 
+    ctypedef struct rf_steps:
+        Py_ssize_t steps, hidden, ld_gates
+        const void* weights
+        void* gates
+        Py_ssize_t ld_state
+        const void* h_prev
+        void* h
+        const void* c_prev
+        void* c
+        char* y
+        Py_ssize_t y_step
+
     ctypedef struct rf_phase:
         int from_aux
         int first, slots
@@ -87,6 +103,8 @@ cdef extern from "rnnfast.h" nogil:
         int options, norm, room
         int phases
         rf_phase phase[2]
+        int steps_panels
+        void (*steps)(const rf_steps* s) noexcept nogil
 
     ctypedef struct rf_ops:
         const char* isa
@@ -97,8 +115,8 @@ cdef extern from "rnnfast.h" nogil:
         # gemm.inc.c
         void (*product)(const rf_product* s, Py_ssize_t rows, const void* a, const void* init, void* c,
                         Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
-        Py_ssize_t (*outer_scratch)(Py_ssize_t m) noexcept nogil
-        void (*outer)(const rf_outer* s, Py_ssize_t panel0, Py_ssize_t panel1, void* scratch) noexcept nogil
+        Py_ssize_t (*outer_scratch)(Py_ssize_t m, Py_ssize_t n) noexcept nogil
+        void (*outer)(const rf_outer* s, Py_ssize_t q0, Py_ssize_t q1, void* scratch) noexcept nogil
         void (*add_rows)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*column_sums)(Py_ssize_t rows, Py_ssize_t n, const void* x, Py_ssize_t ldx, void* sums) noexcept nogil
 
@@ -107,8 +125,8 @@ cdef extern from "rnnfast.h" nogil:
                              Py_ssize_t panel_columns, void* to, Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
         void (*pack_rows)(const void* w, Py_ssize_t n, const Py_ssize_t* rows, Py_ssize_t k, void* to,
                           Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
-        void (*unpack_add)(const void* sums, Py_ssize_t m, const Py_ssize_t* rows, Py_ssize_t columns,
-                           Py_ssize_t panel_columns, void* dw, Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
+        void (*add_columns)(const void* sums, const Py_ssize_t* rows, Py_ssize_t columns, Py_ssize_t run,
+                            Py_ssize_t run_stride, void* db) noexcept nogil
         void (*fill_slots)(Py_ssize_t rows, Py_ssize_t panels, int slots, int first, int count, const void* source,
                            void* gates) noexcept nogil
 

@@ -48,9 +48,10 @@ ctypedef struct Run:
     char* dh
     char* dc
     char* daux
-    char* sums[4]
+    rf_outer outer[4]                    # sums of gradients for the weights
+    int outers
+    bint direct                          # they go straight into the caller's arrays
     char* bias_sums
-    rf_outer outer[4]
     char* scratch
     Py_ssize_t scratch_size
     # options: around.pyx

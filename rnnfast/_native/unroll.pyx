@@ -13,7 +13,7 @@ cimport numpy as cnp
 from libc.string cimport memcpy
 
 from rnnfast._native.around cimport after_step, around_sizes, h_share, see, set_around, set_around_step
-from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_phase, rf_product, rf_step
+from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_phase, rf_product, rf_step, rf_steps
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport GROUP, Run, meet, poll, row_share, set_run, share, split, step_of
 from rnnfast._native.rows cimport Lengths, index_at, load_state, read_row, row_at, store_state, write_row
@@ -149,6 +149,21 @@ cdef void look_up(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t
         gates += line
 
 
+cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t row) noexcept nogil:
+    """Do steps t..end of a single row at once; their gates begin at `row` of the gate buffer."""
+    cdef rf_step first
+    cdef rf_steps s
+    set_step(run, t, row, &first)
+    s.steps, s.hidden, s.ld_gates = end - t, run.H, run.ld_gates
+    s.weights, s.gates = run.product[1].b, first.gates
+    s.ld_state = run.ld if run.save else 0
+    s.h_prev, s.h, s.c_prev, s.c = first.h_prev, first.h, first.c_prev, first.c
+    if not run.save:
+        s.h = run.h + (end & 1) * run.ld * run.size
+    s.y, s.y_step = row_at(&run.y, t, 0), run.y.step
+    run.cell.steps(&s)
+
+
 cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
     cdef Py_ssize_t t = 0, end, row0, row1, first, base, my_row0 = 0, my_row1, group0 = 0, group1 = run.groups
@@ -184,7 +199,10 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
             else:
                 project_inputs(run, row0, row1, base, t, gates, thread)
         barrier(thread, threads)
-        if takes_part:
+        if (takes_part and run.B == 1 and run.P <= run.cell.steps_panels and run.y.stride == run.size
+                and not run.around):
+            sweep_alone(run, t, end, first - base)
+        elif takes_part:
             while t < end:
                 set_step(run, t, run.off[t] - base, &s)
                 forward_step(run, t, &s, min(my_row0, run.n[t]), min(my_row1, run.n[t]), group0, group1, thread,

@@ -5,17 +5,21 @@ products for each weight, over all steps (gradients.pyx, or blas_gradients.pyx: 
 as in unroll.pyx.
 """
 
+import numpy as np
+
 from rnnfast._native.provider import get_gemm
 
 cimport numpy as cnp
 from libc.string cimport memset
 
 from rnnfast._native.around cimport (
-    add_around_gradients, after_backward, around_backward_sizes, before_backward, drop_saved, h_share, see, set_around,
+    add_vectors, after_backward, around_backward_sizes, before_backward, drop_saved, h_share, see, set_around,
 )
-from rnnfast._native.blas_gradients cimport blas_gradients, by_blas
-from rnnfast._native.gradients cimport add_gradients, input_gradient, sum_by_index, table_gradient, weight_gradients
-from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_outer, rf_phase, rf_step
+from rnnfast._native.blas_gradients cimport blas_gradients
+from rnnfast._native.gradients cimport (
+    add_biases, input_gradient, set_outers, sum_by_index, table_gradient, weight_gradients
+)
+from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_phase, rf_step
 from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport GROUP, Run, meet, poll, row_share, set_run, share, split
 from rnnfast._native.rows cimport Lengths, load_state, row_at, store_state
@@ -113,6 +117,8 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     input_gradient(run, thread, threads)
     if run.dropped:
         drop_saved(run, thread, threads)
+    if meet(run, thread, threads, &meetings):
+        return
     weight_gradients(run, thread, threads)
     if run.V:
         table_gradient(run, thread, threads)
@@ -122,26 +128,22 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
 
 
 cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) noexcept:
-    """Write the bytes of dh, dc, daux, sums by weight, sums for biases, scratch of all threads, sums by index.
+    """Write the bytes of dh, dc, daux, sums for biases, scratch of all threads, sums by index.
 
     They are parts of one block, whose size is returned.
     """
     cdef Py_ssize_t line = run.ld * run.size
     cdef size_t total = 0
     cdef int i
-    run.scratch_size = max(run.ops.outer_scratch(max(run.X, run.H)), 96 * run.X) * run.size
+    run.scratch_size = max(run.ops.outer_scratch(run.ld_gates, max(run.X, run.H)), 96 * run.X) * run.size
     run.scratch_size = (run.scratch_size + 63) // 64 * 64
     sizes[0] = run.B * run.ld_h * run.size
     sizes[1] = run.B * line if packed.cell.has_c else 0
     sizes[2] = run.B * line if packed.cell.has_aux else 0
-    for i in range(3):
-        sizes[3 + i] = 0
-        if i <= packed.cell.phases and not by_blas(run, i):
-            sizes[3 + i] = packed.columns(i) * (run.X if i == 0 else run.Q) * run.size
-    sizes[6] = run.ld_gates * run.size if packed.has_bias else 0
-    sizes[7] = threads * run.scratch_size
-    sizes[8] = run.V * run.ld_gates * run.size
-    for i in range(9):
+    sizes[3] = run.ld_gates * run.size if packed.has_bias else 0
+    sizes[4] = threads * run.scratch_size
+    sizes[5] = run.V * run.ld_gates * run.size
+    for i in range(6):
         sizes[i] = (sizes[i] + 63) // 64 * 64
         total += sizes[i]
     return total
@@ -154,11 +156,9 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     cdef Run run
     cdef int threads, i
     cdef char* work = NULL
-    cdef size_t sizes[9]
-    cdef size_t more[7]
+    cdef size_t sizes[6]
+    cdef size_t more[6]
     cdef size_t total, all_more = 0
-    cdef char* place
-    cdef rf_outer* outer
     if saved.used:
         raise RuntimeError("a pullback may be called once: it has consumed what forward saved")
     saved.used = True
@@ -185,8 +185,8 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         run.product[PROJECTION] = packed.backward[PROJECTION]
         run.product[PROJECTION].lda, run.product[PROJECTION].ldc = run.ld_h, run.ld
     total = backward_sizes(&run, packed, threads, sizes)
-    around_backward_sizes(&run, packed, more)
-    for i in range(7):
+    around_backward_sizes(&run, more)
+    for i in range(6):
         more[i] = (more[i] + 63) // 64 * 64
         all_more += more[i]
     try:
@@ -196,23 +196,18 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         run.dh = work
         run.dc = run.dh + sizes[0]
         run.daux = run.dc + sizes[1]
-        run.sums[0] = run.daux + sizes[2]
-        run.sums[1] = run.sums[0] + sizes[3]
-        run.sums[2] = run.sums[1] + sizes[4]
-        run.bias_sums = run.sums[2] + sizes[5]
-        run.scratch = run.bias_sums + sizes[6]
-        run.projected = run.scratch + sizes[7]
-        place = work + total
-        run.dm = place
+        run.bias_sums = run.daux + sizes[2]
+        run.scratch = run.bias_sums + sizes[3]
+        run.projected = run.scratch + sizes[4]
+        run.dm = work + total
         run.projected_dh = run.dm + more[0]
         run.carried[0] = run.projected_dh + more[1]
         run.carried[1] = run.carried[0] + more[2]
         run.dseen = run.carried[1] + more[3]
         run.dvectors = run.dseen + more[4]
-        run.sums[PROJECTION] = run.dvectors + more[5]
         memset(run.dvectors, 0, more[5])
         if packed.has_bias:
-            memset(run.bias_sums, 0, sizes[6])
+            memset(run.bias_sums, 0, sizes[3])
         else:
             run.bias_sums = NULL
         load_gradient(rows, dstate[0], run.dh, run.ld_h, run.size)
@@ -231,29 +226,12 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             run.direct_dx = run.product[0].ldc != 0
             if not run.direct_dx:
                 run.product[0].ldc = run.X
-        if run.project:
-            set_outer(&run, packed, PROJECTION)
-            run.outer[PROJECTION].m, run.outer[PROJECTION].k = run.H, run.R
-            run.outer[PROJECTION].a, run.outer[PROJECTION].lda = run.m, run.ld
-            run.outer[PROJECTION].b, run.outer[PROJECTION].ldb = run.projected_dh, run.ld_h
-        for i in range(1 + packed.cell.phases):
-            if by_blas(&run, i):
-                continue
-            set_outer(&run, packed, i)
-            outer = &run.outer[i]
-            outer.m = run.X if i == 0 else run.Q
-            outer.b = run.gates + packed.first(i) * run.W * run.size
-            outer.ldb = run.ld_gates
-            outer.k = run.R
-            if i == 0 and run.V:
-                outer.a, outer.lda, outer.k = run.table, run.X, run.V
-                outer.b = run.projected + packed.first(0) * run.W * run.size
-            elif i == 0:
-                outer.a, outer.lda = saved.xs, saved.ld_x
-            elif packed.cell.phase[i - 1].from_aux:
-                outer.a, outer.lda = run.aux, run.ld
-            else:
-                outer.a, outer.lda, outer.rows_a = run.h, run.ld_h, run.before
+        # sums that take long may be interrupted, and then the caller's arrays are to be as they were
+        names = ["w_ih", "w_hh", "w_hr"] if run.project else ["w_ih", "w_hh"]
+        run.direct = (2.0 * max(run.R, run.V) * run.ld_gates * (run.X + run.H) < 1e9
+                      and all([grads[name].flags.c_contiguous for name in names]))
+        targets = {name: grads[name] if run.direct else np.zeros_like(grads[name], order="C") for name in names}
+        set_outers(&run, packed, targets)
         with nogil:
             parallel(backward_task, &run, threads)
         if errors:
@@ -262,8 +240,11 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             blas_gradients(&run, packed, grads)
         if dx is not None and not run.V:
             rows.zero_tails(dx)
-        add_gradients(&run, packed, grads)
-        add_around_gradients(&run, packed, grads)
+        if not run.direct:
+            for name in targets:
+                grads[name] += targets[name]
+        add_biases(&run, packed, grads)
+        add_vectors(&run, packed, grads)
         dh = store_state(rows, run.dh, run.ld_h, run.Q, run.size)
         if packed.cell.has_c:
             return dh, store_state(rows, run.dc, run.ld, run.H, run.size)
@@ -274,15 +255,6 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         release(run.y.start)
         release(run.dx.start)
         saved.free()
-
-
-cdef void set_outer(Run* run, Packed packed, int which) noexcept:
-    """Cut the sums of a weight into the panels that its forward product has."""
-    cdef rf_outer* outer = &run.outer[which]
-    outer.panels, outer.panel_stride = packed.forward[which].panels, packed.forward[which].panel_stride
-    outer.vectors, outer.last = packed.forward[which].vectors, packed.forward[which].last
-    outer.tail = packed.forward[which].tail
-    outer.c = run.sums[which]
 
 
 cdef int load_gradient(Lengths rows, object gradient, char* to, Py_ssize_t ld, Py_ssize_t size) except -1:

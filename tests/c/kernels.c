@@ -131,41 +131,38 @@ static void check_runs(void)
     free(w), free(a), free(c), free(b);
 }
 
-static void check_outer(ptrdiff_t k, ptrdiff_t m, ptrdiff_t n, int vectors, int listed)
+/* Columns of A in runs as the gate buffer has them, some of them padding; two B, the second one listed. */
+static void check_outer(ptrdiff_t k, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t n)
 {
-    const ptrdiff_t W = ops->width, lda = m + 1, ldb = n + 1, source = listed ? 2 * k + 1 : k;
-    rf_product s;
-    cut(&s, n, vectors);
-    const ptrdiff_t padded = ((s.panels - 1) * vectors + s.last) * W, first = k / 3;
-    real *a = random_reals(source * lda), *b = random_reals(k * ldb), *dw = random_reals(n * m);
-    real *before = copy(dw, n * m), *sums = malloc((size_t)(padded * m) * sizeof(real));
-    real *scratch = malloc((size_t)ops->outer_scratch(m) * sizeof(real));
-    ptrdiff_t *rows_a = malloc((size_t)(k + 1) * sizeof *rows_a), *list = malloc((size_t)padded * sizeof *list);
+    const ptrdiff_t m = runs * run, stride = run + 3, lda = runs * stride, ldb = n + 1, first = k / 3, middle = m / 96 * 48;
+    real *a = random_reals(k * lda), *b = random_reals((2 * k + 1) * ldb);
+    real *dw[2] = {random_reals(m * n), random_reals(m * n)}, *before[2] = {copy(dw[0], m * n), copy(dw[1], m * n)};
+    real *scratch = malloc((size_t)ops->outer_scratch(m, n) * sizeof(real));
+    ptrdiff_t *rows_b = malloc((size_t)(k + 1) * sizeof *rows_b), *rows_c = malloc((size_t)m * sizeof *rows_c);
     for (ptrdiff_t i = 0; i < k; i++)
-        rows_a[i] = 2 * (k - i);
-    for (ptrdiff_t i = 0; i < padded; i++)
-        list[i] = i < n ? n - 1 - i : -1;
-    rf_outer o = {.k = first, .m = m, .a = a, .lda = lda, .rows_a = listed ? rows_a : NULL, .b = b, .ldb = ldb,
-                  .panels = s.panels, .panel_stride = s.panel_stride, .vectors = vectors, .last = s.last,
-                  .tail = s.tail, .c = sums};
-    ops->outer(&o, 0, s.panels, scratch);
-    o.k = k - first;
-    o.accumulate = 1;
-    o.b = b + first * ldb;
-    if (listed)
-        o.rows_a += first;
-    else
-        o.a = a + first * lda;
-    ops->outer(&o, 0, s.panels, scratch);
-    ops->unpack_add(sums, m, list, padded, vectors * W, dw, 0, s.panels);
-    for (ptrdiff_t j = 0; j < n; j++)
-        for (ptrdiff_t i = 0; i < m; i++) {
-            double sum = before[(n - 1 - j) * m + i];
-            for (ptrdiff_t r = 0; r < k; r++)
-                sum += (double)a[(listed ? rows_a[r] : r) * lda + i] * b[r * ldb + j];
-            check(dw[(n - 1 - j) * m + i], sum, 4 * EPS * (double)(k + 1), "outer");
-        }
-    free(a), free(b), free(dw), free(before), free(sums), free(scratch), free(rows_a), free(list);
+        rows_b[i] = 2 * (k - i);
+    for (ptrdiff_t q = 0; q < m; q++)
+        rows_c[q] = q % 5 == 4 ? -1 : m - 1 - q;
+    rf_outer o = {.k = first, .m = m, .a = a, .lda = lda, .a_run = run, .a_stride = stride, .rows_c = rows_c, .parts = 2,
+                  .part = {{.n = n, .b = b, .ldb = ldb, .c = dw[0]},
+                           {.n = n, .b = b, .ldb = ldb, .rows_b = rows_b, .c = dw[1]}}};
+    ops->outer(&o, 0, m, scratch);
+    o.k = k - first; /* the rest, in two parts of the columns */
+    o.a = a + first * lda;
+    o.part[0].b = b + first * ldb;
+    o.part[1].rows_b = rows_b + first;
+    ops->outer(&o, middle, m, scratch);
+    ops->outer(&o, 0, middle, scratch);
+    for (int part = 0; part < 2; part++)
+        for (ptrdiff_t q = 0; q < m; q++)
+            for (ptrdiff_t j = 0; j < n; j++) {
+                const ptrdiff_t at = (m - 1 - q) * n + j;
+                double sum = before[part][at];
+                for (ptrdiff_t r = 0; r < k && q % 5 < 4; r++)
+                    sum += (double)a[r * lda + q / run * stride + q % run] * b[(part ? rows_b[r] : r) * ldb + j];
+                check(dw[part][at], sum, 4 * EPS * (double)(k + 1), "outer");
+            }
+    free(a), free(b), free(dw[0]), free(dw[1]), free(before[0]), free(before[1]), free(scratch), free(rows_b), free(rows_c);
 }
 
 static void check_small(ptrdiff_t n)
@@ -304,12 +301,10 @@ int main(void)
                     }
         check_runs();
         for (int n = 0; n < 7; n++)
-            for (int vectors = 1; vectors <= 4; vectors++)
-                for (int listed = 0; listed < 2; listed++)
-                    for (int m = 0; m < 4; m++)
-                        for (int k = 0; k < 3; k++)
-                            check_outer((const ptrdiff_t[]){0, 5, 200}[k], (const ptrdiff_t[]){1, 6, 8, 19}[m],
-                                        some_columns[n], vectors, listed);
+            for (int k = 0; k < 3; k++)
+                for (int m = 0; m < 5; m++) /* the last is more than outer packs at a time */
+                    check_outer((const ptrdiff_t[]){0, 5, 200}[k], (const ptrdiff_t[]){1, 1, 3, 5, 2}[m],
+                                (const ptrdiff_t[]){1, 8, 48, 16, 480}[m], some_columns[n]);
         for (ptrdiff_t n = 1; n < 40; n++)
             check_small(n);
         for (int cell = 0; ops->cells[cell]; cell++)
