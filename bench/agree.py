@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench.contenders import Outputs
+from bench.contender import Outputs
 
 # The greatest error allowed, as a part of the largest magnitude in the array: a hundred steps and some thousand terms
 # in a sum lose two to three digits of the seven or sixteen that the type holds.

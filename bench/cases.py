@@ -1,4 +1,4 @@
-"""What is timed: one list of cases, which feeds the command line and pytest-benchmark alike."""
+"""What is timed: one case is a stack of layers, a shape and a task."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
-TASKS = ("forward", "training")
+TASKS = ("forward", "training", "stream", "step")
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,9 @@ class Case:
     ----------
     cell : {"RNN", "LSTM", "GRU"}
         The plain cells: tanh RNN, LSTM without peepholes, GRU with reset after the product.
-    task : {"forward", "training"}
-        Inference, or forward and the gradients of the input and of every parameter.
+    task : {"forward", "training", "stream", "step"}
+        Inference; forward and the gradients of the input and of every parameter; one step of a stream by the means made
+        for it; one step by a plain call that hands the state on. Peers have one way for the last two.
     steps, batch, input_size, hidden_size : int
         T, B, I and H.
     num_layers : int
@@ -30,6 +31,10 @@ class Case:
         Both directions, concatenated.
     dtype : {"float32", "float64"}
         Of the data and the arithmetic.
+    ragged : bool
+        Whether sequences have lengths of their own, uniform in 1..T; otherwise all have T.
+    callers : int
+        Python threads that call at once, each allowed as many threads as the case runs on.
     """
 
     cell: str
@@ -41,6 +46,8 @@ class Case:
     num_layers: int = 1
     bidirectional: bool = False
     dtype: str = "float32"
+    ragged: bool = False
+    callers: int = 1
 
     @property
     def name(self) -> str:
@@ -51,7 +58,32 @@ class Case:
         words += [f"L{self.num_layers}"] if self.num_layers > 1 else []
         words += ["bi"] if self.bidirectional else []
         words += ["f64"] if self.dtype == "float64" else []
+        words += ["ragged"] if self.ragged else []
+        words += [f"callers{self.callers}"] if self.callers > 1 else []
         return " ".join(words)
+
+    @property
+    def one_step(self) -> bool:
+        """Whether a run is one step that hands its state on to the next."""
+        return self.task in {"stream", "step"}
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes in a number."""
+        return np.dtype(self.dtype).itemsize
+
+    @property
+    def lengths(self) -> NDArray[np.int64] | None:
+        """Valid steps of each sequence (B,), the same at every call; None where all have T."""
+        if not self.ragged:
+            return None
+        return np.random.default_rng(1).integers(1, self.steps, self.batch, endpoint=True)
+
+    @property
+    def valid_steps(self) -> int:
+        """Steps over all sequences."""
+        lengths = self.lengths
+        return self.steps * self.batch if lengths is None else int(lengths.sum())
 
     @property
     def flops(self) -> int:
@@ -59,16 +91,21 @@ class Case:
         directions = 2 if self.bidirectional else 1
         inputs = [self.input_size] + [self.hidden_size * directions] * (self.num_layers - 1)
         weights = sum(GATES[self.cell] * self.hidden_size * (i + self.hidden_size) * directions for i in inputs)
-        return 2 * weights * self.steps * self.batch * (3 if self.task == "training" else 1)
+        return 2 * weights * self.valid_steps * (3 if self.task == "training" else 1)
 
 
 @dataclass(frozen=True)
 class Data:
-    """The numbers of a case: parameters under torch's names, input (B, T, I), gradient of the output (B, T, D*H)."""
+    """The numbers of a case.
+
+    Parameters under torch's names, input (B, T, I), gradient of the output (B, T, D*H), zero past the end of a
+    sequence, and lengths (B,) or None.
+    """
 
     weights: dict[str, NDArray[Any]] = field(repr=False)
     x: NDArray[Any] = field(repr=False)
     dy: NDArray[Any] = field(repr=False)
+    lengths: NDArray[np.int64] | None = None
 
 
 def make_data(case: Case, seed: int = 0) -> Data:
@@ -87,25 +124,14 @@ def make_data(case: Case, seed: int = 0) -> Data:
                 weights[f"{kind}_l{layer}{direction}"] = rng.uniform(-bound, bound, shape).astype(dtype)
     x = rng.standard_normal((case.batch, case.steps, case.input_size)).astype(dtype)
     dy = rng.standard_normal((case.batch, case.steps, hidden * len(directions))).astype(dtype)
-    return Data(weights, x, dy)
+    lengths = case.lengths
+    if lengths is not None:
+        dy[np.arange(case.steps) >= lengths[:, None]] = 0
+    return Data(weights, x, dy, lengths)
 
 
-def _grid(shapes: list[tuple[int, int, int]], **options: Any) -> list[Case]:
-    return [
-        Case(cell, task, steps, batch, hidden, hidden, **options)
-        for cell in GATES
-        for steps, batch, hidden in shapes
-        for task in TASKS
-        if steps > 1 or task == "forward"  # a single step is a stream being served, never trained
-    ]
-
-
-# (steps, batch, hidden): a stream, a small and a middling model served, a small and a large one trained.
-SHORT = _grid([(1, 1, 64), (100, 1, 64), (100, 1, 256), (50, 16, 128), (64, 64, 256)])
-SHORT += _grid([(50, 16, 128)], dtype="float64")
-
-FULL = SHORT + _grid([(1, 1, 16), (1, 1, 256), (100, 1, 16), (100, 1, 128), (100, 1, 512), (1000, 1, 64)])
-FULL += _grid([(100, 4, 256), (100, 16, 64), (100, 16, 512), (100, 64, 512)])
-FULL += [replace(case, num_layers=2) for case in _grid([(50, 16, 128)])]
-FULL += [replace(case, bidirectional=True) for case in _grid([(50, 16, 128)])]
-FULL += _grid([(100, 1, 64), (64, 64, 256)], dtype="float64")
+def in_double(case: Case, data: Data) -> tuple[Case, Data]:
+    """Return the case and the very same numbers in float64, for one caller."""
+    weights = {name: array.astype(np.float64) for name, array in data.weights.items()}
+    double = Data(weights, data.x.astype(np.float64), data.dy.astype(np.float64), data.lengths)
+    return replace(case, dtype="float64", callers=1), double

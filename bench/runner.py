@@ -1,122 +1,201 @@
-"""Times contenders on cases: first they must agree, then they take turns, round by round.
+"""Times contenders on cases: first each must be right, then they take turns, round by round.
 
 Turns, because a shared machine changes its speed from one second to the next: what happens within a round happens to
-all of them, so the ratio of two contenders is the median of the ratios within rounds.
+all of them, on all numbers of threads, so the ratio of two is the median of the ratios within rounds.
 """
 
 from __future__ import annotations
 
-import statistics
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from typing import Any
 
-from bench.agree import check
+from bench.agree import Disagreement, check
 from bench.cases import Case
-from bench.contenders import Outputs, Unsupported
-from bench.worker import Worker
+from bench.contender import Outputs, Unsupported
+from bench.contenders import OWN
+from bench.results import BASELINE, SUBJECT, Book, Result
+from bench.worker import Gone, Worker
+from rnnfast import limits
+from rnnfast.cells import CELLS
 
-BASELINE = "reference"
 LEAST_ROUNDS = 3
+CELL_OF = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
 
 
-@dataclass
-class Result:
-    """Seconds of one run in each round, by contender, and why the others have none."""
+class Team:
+    """The processes of all contenders on all numbers of threads; a context that ends them.
 
-    case: Case
-    threads: int
-    samples: dict[str, list[float]] = field(default_factory=dict)
-    absent: dict[str, str] = field(default_factory=dict)
+    Parameters
+    ----------
+    contenders : list of str
+        Names; the reference always takes part, for the others are checked against it.
+    threads : list of int
+        Every contender gets a process for each.
+    python : str
+        The interpreter for contenders other than rnnfast's own.
+    """
 
-    def seconds(self, name: str) -> float:
-        """Return the median time of one run."""
-        return statistics.median(self.samples[name])
+    def __init__(self, contenders: list[str], threads: list[int], python: str = sys.executable) -> None:
+        names = list(dict.fromkeys([*contenders, BASELINE]))
+        self.workers = [
+            Worker(name, number, sys.executable if name in OWN else python) for number in threads for name in names
+        ]
+        self.versions: dict[str, str] = {}
 
-    def ratio(self, name: str, other: str) -> float:
-        """Return how many times longer ``other`` takes than ``name``: the median over rounds."""
-        pairs = zip(self.samples[other], self.samples[name], strict=True)
-        return statistics.median(theirs / mine for theirs, mine in pairs)
+    def __enter__(self) -> Team:
+        try:
+            for worker in self.workers:
+                worker.begin("version")
+            missing = []
+            for worker in self.workers:
+                there, self.versions[worker.name] = worker.end()
+                if not there:
+                    missing.append(worker)
+            for worker in missing:
+                self.dismiss(worker)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            worker.close()
+
+    def dismiss(self, worker: Worker) -> None:
+        """End one process."""
+        self.workers.remove(worker)
+        worker.close()
+
+    def one(self, name: str, threads: int | None = None) -> Worker | None:
+        """Return a process of a contender, with that many threads or the least."""
+        found = [w for w in self.workers if w.name == name and threads in {None, w.threads}]
+        return min(found, key=lambda w: w.threads, default=None)
+
+    def measure_limits(self, threads: list[int], seconds: float = 0.15) -> dict[str, Any]:
+        """Return what this machine can do, by dtype, and the seconds of a barrier by number of threads.
+
+        Empty without the subject. Each is measured alone, in the process that the cases run in.
+        """
+        found: dict[str, Any] = {}
+        for number in threads:
+            worker = self.one(SUBJECT, number)
+            if worker is None:
+                return {}
+            cores, barrier = worker.ask("limits", seconds if not found else seconds / 10, number)
+            if not found:
+                found = {"cores": cores, "barriers": {}}
+            found["barriers"][str(number)] = barrier
+        return found
+
+
+def limit_of(case: Case, threads: int, measured: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the least time of a case; None where there is none to tell."""
+    if not measured or case.callers > 1:
+        return None
+    least = limits.estimate_layers(
+        limits.Limits(**measured["cores"][case.dtype]),
+        measured["barriers"][str(threads)],
+        CELLS[CELL_OF[case.cell]],
+        case.input_size,
+        case.hidden_size,
+        case.batch,
+        case.steps,
+        num_layers=case.num_layers,
+        bidirectional=case.bidirectional,
+        lengths=case.lengths,
+        threads=threads,
+        training=case.task == "training",
+    )
+    return least._asdict()
 
 
 def run(
     cases: Iterable[Case],
-    contenders: list[str],
-    threads: Iterable[int],
+    team: Team,
+    book: Book,
     rounds: int = 5,
     seconds: float = 0.03,
-    patience: float = 3.0,
-    python: str = sys.executable,
-    report: Callable[[Result], None] = lambda result: None,
-) -> tuple[list[Result], dict[str, str]]:
-    """Return the results, in the order of ``cases``, and by contender its version or why it is not there.
+    patience: float = 6.0,
+    report: Callable[[list[Result]], None] = lambda results: None,
+) -> None:
+    """Time the cases, in their order, and add the results to the book.
 
     Parameters
     ----------
     cases : iterable of Case
-        What to run.
-    contenders : list of str
-        Names; the reference always takes part, for the others are checked against it.
-    threads : iterable of int
-        Every case runs on each number of threads.
+        What to run, on every number of threads that the team has.
+    team : Team
+        Who runs.
+    book : Book
+        Receives the results.
     rounds : int
         How many turns each contender takes.
+    seconds : float
+        How long a turn lasts, about.
     patience : float
         Seconds after which a case ends early, though not before three rounds: a contender that thrashes must not
         hold up the others.
-    seconds : float
-        How long a turn lasts, about.
-    python : str
-        The interpreter for contenders other than rnnfast's own.
     report : callable
-        Is called with each result as it comes.
+        Is called with the results of each case as they come.
 
     Raises
     ------
     Disagreement
-        If a contender computes something else than the reference.
+        If rnnfast computes something else than the reference in float64. A peer that does is left out of the case.
     """
-    cases = list(cases)
-    names = list(dict.fromkeys([*contenders, BASELINE]))
-    results, versions = [], {}
-    for number in threads:
-        workers = []
-        try:
-            for name in names:
-                own = name in {"native", BASELINE}
-                worker = Worker(name, number, sys.executable if own else python)
-                there, versions[name] = worker.version()
-                if there:
-                    workers.append(worker)
-                else:
-                    worker.close()
-            for case in cases:
-                results.append(run_case(case, number, workers, rounds, seconds, patience))
-                report(results[-1])
-        finally:
-            for worker in workers:
-                worker.close()
-    return results, versions
+    for case in cases:
+        found = run_case(case, team, book.limits, rounds, seconds, patience)
+        book.results += found
+        report(found)
 
 
-def run_case(case: Case, threads: int, workers: list[Worker], rounds: int, seconds: float, patience: float) -> Result:
-    """Check that the workers agree on a case, then time them in turns."""
-    result = Result(case, threads)
-    outputs: dict[str, Outputs] = {}
-    for worker in workers:
-        try:
-            outputs[worker.name] = worker.load(case)
-        except Unsupported as reason:
-            result.absent[worker.name] = str(reason)
-    for name, computed in outputs.items():
-        check(f"{name} on {case.name}", computed, outputs[BASELINE], case.dtype)
-    ready = [worker for worker in workers if worker.name in outputs]
+def run_case(
+    case: Case, team: Team, measured: dict[str, Any], rounds: int, seconds: float, patience: float
+) -> list[Result]:
+    """Check what the workers compute, then time them in turns; return a result for each number of threads."""
+    numbers = sorted({worker.threads for worker in team.workers})
+    if case.callers > 1:
+        numbers = [n for n in numbers if n == 1]
+    results = {n: Result(case, n, limit=limit_of(case, n, measured)) for n in numbers}
+    ready = prepare(case, team, results)
     start = time.perf_counter()
     for turn in range(rounds):
         if turn >= LEAST_ROUNDS and time.perf_counter() - start > patience:
             break
-        shift = turn % len(ready)  # nobody always follows the same neighbour
+        shift = turn % max(1, len(ready))  # nobody always follows the same neighbour
         for worker in ready[shift:] + ready[:shift]:
-            result.samples.setdefault(worker.name, []).append(worker.sample(seconds))
-    return result
+            samples = results[worker.threads].samples
+            samples.setdefault(worker.name, []).append(worker.ask("sample", seconds))
+    return list(results.values())
+
+
+def prepare(case: Case, team: Team, results: dict[int, Result]) -> list[Worker]:
+    """Have all load the case, side by side; return those whose results are right, and note what keeps the others."""
+    baseline = team.one(BASELINE)
+    assert baseline is not None
+    asked = [worker for worker in team.workers if worker.threads in results]
+    truth: Outputs = baseline.ask("truth", case)
+    ready = []
+    for worker in asked:
+        worker.begin("load", case)
+    for worker in asked:
+        absent = results[worker.threads].absent
+        try:
+            check(f"{worker.name} on {case.name}", worker.end(), truth, case.dtype)
+            ready.append(worker)
+        except Unsupported as reason:
+            absent[worker.name] = str(reason)
+        except Disagreement as error:
+            if worker.name in OWN:
+                raise
+            absent[worker.name] = f"wrong: {error}"
+        except (Gone, RuntimeError) as error:
+            if worker.name in OWN:
+                raise
+            absent[worker.name] = str(error)
+            if isinstance(error, Gone):
+                team.dismiss(worker)
+    return ready

@@ -5,18 +5,19 @@ Here all contenders share one process and its default number of threads; `python
 
 import pytest
 
-from bench import cases
+from bench import cases, grid
 from bench.agree import check
-from bench.contenders import CONTENDERS
+from bench.contenders import CONTENDERS, OWN
+from bench.worker import Far, computed
 from rnnfast.threads import get_num_threads
 
+CASES = [case for case in grid.SHORT if case.callers == 1]
 
-@pytest.mark.parametrize("name", ["native", "reference"])
-@pytest.mark.parametrize("case", cases.SHORT, ids=lambda case: case.name.replace(" ", "-"))
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
 def test_case(benchmark, case, name):
-    data = cases.make_data(case)
-    run, read = CONTENDERS[name].prepare(case, data, get_num_threads())
-    slow, read_slow = CONTENDERS["reference"].prepare(case, data, get_num_threads())
-    check(name, read(run()), read_slow(slow()), case.dtype)
+    run, read = CONTENDERS[name].prepare(case, cases.make_data(case), get_num_threads())
+    check(name, computed(case, run, read), Far("reference", get_num_threads()).truth(case), case.dtype)
     benchmark.group = case.name
     benchmark(run)

@@ -5,6 +5,10 @@
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"
+#include "limits.inc.c"
+#include "logs.inc.h"
+#include "ctc.inc.c"
+#include "crf.inc.c"
 #include "cells/norm.inc.c"
 #include "cells/steps.inc.c"
 #include "cells/gru.inc.c"
@@ -47,6 +51,14 @@ const rf_ops RF(ops) = {
     .zoneout_back = RF(zoneout_back),
     .scatter_add = RF(scatter_add),
     .max_steps = RF(max_steps),
+    .ctc_read = RF(ctc_read),
+    .ctc_slope = RF(ctc_slope),
+#if RF_DOUBLE
+    .ctc_scratch = RF(ctc_scratch),
+    .ctc_paths = RF(ctc_paths),
+    .crf_scratch = RF(crf_scratch),
+    .crf_paths = RF(crf_paths),
+#endif
     .exp = RF(exp),
     .tanh = RF(tanh),
     .sigmoid = RF(sigmoid),
@@ -62,4 +74,8 @@ const rf_ops RF(ops) = {
         },
     .sum_squares = RF(sum_squares),
     .all_finite = RF(all_finite),
+    /* limits.inc.c */
+    .multiply_adds = RF(multiply_adds),
+    .read_through = RF(read_through),
+    .step_chain = RF(step_chain),
 };

@@ -8,6 +8,10 @@
  * Where other programs want the same CPUs, a barrier waits for whoever was put aside, and two threads can be several
  * times slower than one. So when the caller has spent a good part of several tasks waiting, the next ones run on it
  * alone for a while, longer each time that a new attempt goes the same way.
+ *
+ * A worker may be woken on the very CPU that its caller runs on, where the scheduler can leave it for milliseconds though
+ * another CPU is idle, both spinning in turn. So every thread of a task tells on which CPU it is, and a worker that
+ * meets another there moves away.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -26,6 +30,7 @@ static struct {
     _Alignas(LINE) atomic_ulong arrived; /* barriers this thread has reached in the running task */
     atomic_ulong done;                   /* the last task this worker has finished */
     _Alignas(LINE) atomic_ulong posted;  /* the newest task meant for this worker, by number */
+    atomic_int cpu;                      /* where this thread was when its part of the task began */
     int asleep;                          /* guarded by `door` */
     pthread_cond_t bell;
 } slots[MAX_THREADS];
@@ -96,6 +101,27 @@ static long wait_for(atomic_ulong *flag, unsigned long wanted)
     return microseconds() - start;
 }
 
+/* Leave this CPU for another allowed one, if a thread of the task with a lower number is on it. */
+static void spread(int thread)
+{
+    const int cpu = sched_getcpu();
+    atomic_store_explicit(&slots[thread].cpu, cpu, memory_order_relaxed);
+    int shared = 0;
+    for (int i = 0; i < thread; i++)
+        shared |= atomic_load_explicit(&slots[i].cpu, memory_order_relaxed) == cpu;
+    cpu_set_t allowed, others;
+    if (!shared || cpu < 0 || sched_getaffinity(0, sizeof allowed, &allowed))
+        return;
+    others = allowed;
+    for (int i = 0; i < thread; i++)
+        if (slots[i].cpu >= 0 && slots[i].cpu < CPU_SETSIZE)
+            CPU_CLR(slots[i].cpu, &others);
+    if (CPU_COUNT(&others) && !sched_setaffinity(0, sizeof others, &others)) {
+        sched_setaffinity(0, sizeof allowed, &allowed); /* it stays where it is now, but is free to be moved again */
+        atomic_store_explicit(&slots[thread].cpu, sched_getcpu(), memory_order_relaxed);
+    }
+}
+
 static void *worker(void *argument)
 {
     int thread = (int)(intptr_t)argument;
@@ -113,6 +139,7 @@ static void *worker(void *argument)
         }
         seen = atomic_load(&slots[thread].posted);
         unsigned saved = rf_flush_subnormals();
+        spread(thread);
         job.task(job.context, thread, job.threads);
         rf_restore_subnormals(saved);
         atomic_store_explicit(&slots[thread].done, seen, memory_order_release);
@@ -174,6 +201,7 @@ void rf_parallel(rf_task task, void *context, int threads)
         job.threads = threads;
         for (int i = 0; i < threads; i++)
             atomic_store_explicit(&slots[i].arrived, 0, memory_order_relaxed);
+        atomic_store_explicit(&slots[0].cpu, sched_getcpu(), memory_order_relaxed);
         tasks++;
         for (int i = 1; i < threads; i++)
             atomic_store(&slots[i].posted, tasks);

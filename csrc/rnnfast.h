@@ -134,6 +134,9 @@ typedef struct rf_cell {
     void (*steps)(const rf_steps *s);
 } rf_cell;
 
+/* ctc.inc.c: a logarithm that stands for a probability of 0, and stays far from all others however many are added */
+#define RF_CTC_NEVER -1e30
+
 typedef struct rf_ops {
     const char *isa; /* name, as in RNNFAST_ISA */
     int itemsize;    /* bytes of a real: 4 or 8 */
@@ -170,6 +173,21 @@ typedef struct rf_ops {
     void (*scatter_add)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t ld, const int64_t *to, const void *x, void *y);
     void (*max_steps)(ptrdiff_t steps, ptrdiff_t n, const void *x, void *y, int32_t *at);
 
+    /* ctc.inc.c; the sums over paths are in the table of double alone, NULL in that of float */
+    int (*ctc_read)(ptrdiff_t steps, ptrdiff_t n, const void *x, ptrdiff_t count, const int64_t *labels,
+                    ptrdiff_t blank, ptrdiff_t ld, double *y, double *yb, void *dx);
+    void (*ctc_slope)(ptrdiff_t steps, ptrdiff_t n, ptrdiff_t count, const int64_t *labels, ptrdiff_t blank,
+                      ptrdiff_t ld, const double *g, const double *gb, double weight, void *dx);
+    ptrdiff_t (*ctc_scratch)(ptrdiff_t steps, ptrdiff_t ld, int gradient); /* elements of scratch that paths needs */
+    double (*ctc_paths)(ptrdiff_t steps, ptrdiff_t count, ptrdiff_t ld, double *y, double *yb, const double *skip,
+                        int gradient, double *scratch);
+
+    /* crf.inc.c; in the table of double alone */
+    ptrdiff_t (*crf_scratch)(ptrdiff_t steps, ptrdiff_t tags, int gradient); /* elements of scratch that paths needs */
+    double (*crf_paths)(ptrdiff_t steps, ptrdiff_t tags, const double *x, const double *m, const double *start,
+                        const double *end, const double *forth, const double *back, double level, double *share,
+                        double *pairs, double *scratch);
+
     /* vmath.inc.h over arrays: y[i] = f(x[i]), i < n; x and y may be the same array */
     void (*exp)(ptrdiff_t n, const void *x, void *y);
     void (*tanh)(ptrdiff_t n, const void *x, void *y);
@@ -179,6 +197,11 @@ typedef struct rf_ops {
     void (*optim[RF_RULES])(ptrdiff_t n, void *p, const void *g, void *s, void *t, const rf_optim_step *k);
     double (*sum_squares)(ptrdiff_t n, const void *x);
     int (*all_finite)(ptrdiff_t n, const void *x);
+
+    /* limits.inc.c: each returns how much it has done; values are aligned to a vector */
+    double (*multiply_adds)(ptrdiff_t rounds, void *values);
+    double (*read_through)(ptrdiff_t passes, ptrdiff_t n, const void *x, void *sums);
+    double (*step_chain)(ptrdiff_t steps, int activations, void *values);
 } rf_ops;
 
 /* dispatch.c */

@@ -21,17 +21,23 @@ _HOMES = {
     "backend": ("get_backend", "use_backend"),
     "callbacks": ("Callback", "Checkpoint", "CSVLogger", "EarlyStopping"),
     "clipping": ("clip_by_global_norm", "clip_by_value", "global_norm"),
+    "crf_loss": ("CRFLoss",),
+    "ctc": ("CTCLoss",),
+    "ctc_decoding": ("LabelErrorRate", "Labelling", "ctc_beam_search", "ctc_greedy"),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
     "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
     "layers": (
+        "CRF",
         "GRU",
         "LSTM",
         "MGU",
         "RNN",
+        "Chain",
         "Dense",
         "Dropout",
         "Embedding",
+        "Ends",
         "Last",
         "Layer",
         "MaxPool",
@@ -39,6 +45,7 @@ _HOMES = {
         "Sequential",
     ),
     "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
+    "models": ("Tagger",),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
     "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
@@ -75,6 +82,14 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         clip_by_value as clip_by_value,
         global_norm as global_norm,
     )
+    from rnnfast.crf_loss import CRFLoss as CRFLoss
+    from rnnfast.ctc import CTCLoss as CTCLoss
+    from rnnfast.ctc_decoding import (
+        LabelErrorRate as LabelErrorRate,
+        Labelling as Labelling,
+        ctc_beam_search as ctc_beam_search,
+        ctc_greedy as ctc_greedy,
+    )
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
     from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
     from rnnfast.io import (
@@ -85,13 +100,16 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         save_model as save_model,
     )
     from rnnfast.layers import (
+        CRF as CRF,
         GRU as GRU,
         LSTM as LSTM,
         MGU as MGU,
         RNN as RNN,
+        Chain as Chain,
         Dense as Dense,
         Dropout as Dropout,
         Embedding as Embedding,
+        Ends as Ends,
         Last as Last,
         Layer as Layer,
         MaxPool as MaxPool,
@@ -105,6 +123,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         SigmoidCrossEntropy as SigmoidCrossEntropy,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy,
     )
+    from rnnfast.models import Tagger as Tagger
     from rnnfast.metrics import (
         MAE as MAE,
         MSE as MSE,

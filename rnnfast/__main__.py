@@ -12,6 +12,8 @@ DEMOS = {
     "text": "a character LSTM learns a text and writes its like (the default)",
     "forecast": "an LSTM forecasts a time series, against persistence",
     "digits": "an LSTM reads images of digits row by row",
+    "tagging": "a tagger learns the parts of speech, of words it never saw too",
+    "speech": "a bidirectional LSTM hears spoken digits, one by one or joined",
 }
 
 
@@ -86,7 +88,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         epilog="Without a name it is 'text'. 'python -m rnnfast demo NAME --help' lists the options.",
     )
     commands.add_parser("info", help="version, instruction set, threads, backend")
-    names = demo.add_subparsers(dest="demo", required=True, metavar="{text,forecast,digits}")
+    names = demo.add_subparsers(dest="demo", required=True, metavar="{" + ",".join(DEMOS) + "}")
     for name, summary in DEMOS.items():
         sub = names.add_parser(
             name,

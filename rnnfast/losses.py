@@ -22,9 +22,16 @@ LossPullback = Callable[..., FloatArray]
 
 
 class Loss:
-    """Base of all losses; calls and pullbacks are as said at the top of this module."""
+    """Base of all losses; calls and pullbacks are as said at the top of this module.
+
+    Attributes
+    ----------
+    per_step : bool
+        Whether predictions (N, T, C) have a target for each step, or else one for each sequence, of a size of its own.
+    """
 
     shapes: ClassVar[tuple[tuple[str, ...], ...]] = (("N",), ("N", "C"), ("N", "T", "C"))
+    per_step: ClassVar[bool] = True
 
     def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> float:
         """Return the value alone; arguments and errors as in `forward`."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.checks import check_number
+from rnnfast.layers.crf import Chain
 
 
 class Metric:
@@ -47,15 +48,16 @@ class LossMetric(Metric):
 class Accuracy(Metric):
     """Share of the steps (or sequences) whose largest output is at the target's class.
 
-    ``pred`` is (..., C), ``target`` the class indices, (...).
+    ``pred`` is (..., C), ``target`` the class indices, (...). Of a `Chain` the best path of tags is taken.
     """
 
     name = "accuracy"
 
     def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
-        pred, target = np.asarray(pred), np.asarray(target)
-        _check_shapes(pred, target, pred.shape[:-1])
-        return _weigh(pred.argmax(axis=-1) == target, mask, lengths)
+        target = np.asarray(target)
+        found = pred.path(lengths) if isinstance(pred, Chain) else np.asarray(pred).argmax(axis=-1)
+        _check_shapes(pred, target, found.shape)
+        return _weigh(found == target, mask, lengths)
 
 
 class BinaryAccuracy(Metric):
@@ -137,6 +139,25 @@ def bits_per_symbol(nats: float) -> float:
     return nats / math.log(2)
 
 
+def edit_distance(a: Any, b: Any) -> int:
+    """Return how many insertions, deletions and substitutions make one sequence the other (Levenshtein 1966).
+
+    Parameters
+    ----------
+    a, b : sequence
+        Of numbers, strings or whatever compares equal; a string is one of characters.
+    """
+    known: dict[Any, int] = {}
+    left, right = (np.array([known.setdefault(item, len(known)) for item in sequence], np.int64) for sequence in (a, b))
+    places = np.arange(len(right) + 1)
+    row = places
+    for k, item in enumerate(left, 1):
+        best = np.minimum(row[1:] + 1, row[:-1] + (right != item))
+        # what is inserted after place j costs one for each place: a running minimum of the cost less the place
+        row = np.minimum.accumulate(np.concatenate([[k], best]) - places) + places
+    return int(row[-1])
+
+
 def valid_weights(shape: tuple[int, ...], mask: Any, lengths: Any) -> NDArray[np.float64] | None:
     """Return the weight of each step as (N,) or (N, T), or None where all count the same.
 
@@ -177,6 +198,6 @@ def _weigh(values: NDArray[Any], mask: Any, lengths: Any) -> tuple[float, float]
     ), float(weights.sum() * each)
 
 
-def _check_shapes(pred: NDArray[Any], target: NDArray[Any], expected: tuple[int, ...]) -> None:
+def _check_shapes(pred: NDArray[Any] | Chain, target: NDArray[Any], expected: tuple[int, ...]) -> None:
     if target.shape != expected:
         raise ValueError(f"target must have shape {expected} for a pred of shape {pred.shape}; got {target.shape}")

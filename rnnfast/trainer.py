@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from rnnfast.callbacks import Callback
 from rnnfast.checks import check_flag, check_items, check_number, check_size, kind_of
 from rnnfast.layers.base import Layer
+from rnnfast.layers.crf import Chain
 from rnnfast.metrics import Metric
 from rnnfast.optimizers import Optimizer
 from rnnfast.schedules import Schedule
@@ -129,7 +130,8 @@ class Trainer:
             The inputs. Lists are padded batch by batch.
         y : array_like or list
             The targets: one for each step where the model keeps the time axis, (N, T, ...) or a list of (T_n, ...);
-            else one for each sequence, (N, ...).
+            else one for each sequence, (N, ...). For a loss whose targets have no places in time, `CTCLoss`: a list
+            of N sequences of labels, or (N, S) with negative numbers past each row's end.
         epochs : int, default 1
             Passes over the data.
         batch_size : int, default 32
@@ -279,14 +281,15 @@ class Trainer:
         -------
         ndarray or list of ndarray
             (N, ...) or, where the model keeps the time axis, (N, T, ...) with zeros past the lengths; for a list of
-            sequences then a list of (T_n, ...).
+            sequences then a list of (T_n, ...). Of a model that ends in a `CRF` the best paths of tags, (N, T).
         """
         samples = Samples(self.model, x, None, lengths, None)
         out: Any = None
         ragged = samples.per_step and not isinstance(samples.x, np.ndarray)
         parts: list[Any] = [None] * len(samples) if ragged else []
         for batch in BatchFeed(samples, batch_size, shuffle=False).batches(None):
-            pred, _ = self.one.infer(batch, None)
+            found, _ = self.one.infer(batch, None)
+            pred = found.path(batch.lengths) if isinstance(found, Chain) else found
             assert batch.rows is not None
             if ragged:
                 assert samples.lengths is not None
@@ -298,7 +301,8 @@ class Trainer:
                 out = np.zeros((len(samples), *steps, *pred.shape[1 + len(steps) :]), pred.dtype)
             if samples.per_step:
                 if batch.lengths is not None:
-                    pred = np.where((np.arange(pred.shape[1]) < batch.lengths[:, None])[..., None], pred, 0)
+                    within = np.arange(pred.shape[1]) < batch.lengths[:, None]
+                    pred = np.where(within.reshape(*within.shape, *(1,) * (pred.ndim - 2)), pred, 0)
                 out[batch.rows, : pred.shape[1]] = pred
             else:
                 out[batch.rows] = pred
@@ -386,7 +390,7 @@ class Trainer:
 
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str]) -> Samples:
         x, y, lengths, mask = data
-        samples = Samples(self.model, x, y, lengths, mask, names)
+        samples = Samples(self.model, x, y, lengths, mask, names, getattr(self.loss, "per_step", True))
         samples.check_targets(self.loss)
         return samples
 

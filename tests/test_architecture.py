@@ -14,10 +14,11 @@ PACKAGE = ROOT / "rnnfast"
 FLOORS = (
     ("backend", "checks", "interrupts", "threads", "parameters", "rows"),
     ("_native", "cells", "reference"),
-    ("engine", "initializers"),
+    ("engine", "initializers", "limits"),
     ("layers",),
     ("stream",),
     ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradient_check"),
+    ("crf_loss", "ctc", "ctc_decoding"),
     ("io",),
     ("callbacks", "training", "trainer"),
     ("plotting",),

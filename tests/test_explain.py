@@ -73,6 +73,25 @@ def test_reasons(layer, batch, steps, threads, shared, word):
     assert word in plan.reason
 
 
+@pytest.mark.parametrize(
+    ("hidden", "batch", "steps", "shared"),
+    [(64, 1024, 100, "rows"), (2048, 1, 100, "units"), (1024, 8, 100, "units"), (256, 512, 64, "rows")],
+)
+def test_many_cores(hidden, batch, steps, shared):
+    layer = LSTM(64, hidden, init="torch")
+    plans = [layer.explain(batch, steps, threads=threads).layers[0] for threads in (1, 2, 8, 16, 64)]
+    used = [plan.threads for plan in plans]
+    assert used == sorted(used)
+    assert used[0] == 1 and used[2] > 1
+    assert all(count <= most for count, most in zip(used, (1, 2, 8, 16, 64), strict=True))
+    assert plans[-1].shared == shared
+
+
+def test_threads_that_would_not_pay_are_left_out():
+    plan = LSTM(96, 96, init="torch").explain(1, 100, threads=64).layers[0]
+    assert 1 < plan.threads <= 8
+
+
 def test_every_layer_and_direction_has_its_row():
     layer = GRU(8, 16, num_layers=2, bidirectional=True)
     found = layer.explain(4, 9, training=True)

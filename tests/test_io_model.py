@@ -13,12 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rnnfast.io import ModelFileError, load_model, save_model, spec
+from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
-from rnnfast.layers.pooling import Last, MaxPool, MeanPool
+from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, MGU, RNN
 from rnnfast.layers.sequential import Sequential
+from rnnfast.models import Tagger
 
 SUFFIXES = [".npz", ".safetensors"]
 
@@ -28,10 +30,15 @@ MAKERS = {
     "LSTM": lambda dtype: LSTM(3, 4, num_layers=2, dropout=0.25, bidirectional=True, dtype=dtype),
     "GRU": lambda dtype: GRU(3, 4, reset_after=False, batch_first=False, dtype=dtype),
     "MGU": lambda dtype: MGU(3, 4, num_layers=2, dtype=dtype),
+    "CRF": lambda dtype: CRF(5, dtype=dtype),
     "Dense": lambda dtype: Dense(3, 5, dtype=dtype),
     "Embedding": lambda dtype: Embedding(7, 3, dtype=dtype),
     "Dropout": lambda dtype: Dropout(0.5),
+    "Ends": lambda dtype: Ends(),
     "Last": lambda dtype: Last(),
+    "Tagger": lambda dtype: Tagger(
+        9, 4, 7, word_dim=3, character_dim=2, character_hidden=2, hidden_size=5, num_layers=2, crf=True, dtype=dtype
+    ),
     "MeanPool": lambda dtype: MeanPool(),
     "MaxPool": lambda dtype: MaxPool(),
 }

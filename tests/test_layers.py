@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from rnnfast import gradcheck
 from rnnfast.backend import use_backend
-from rnnfast.layers import GRU, LSTM, RNN, Dense, Dropout, Embedding, Last, MaxPool, MeanPool, Sequential
+from rnnfast.layers import GRU, LSTM, RNN, Dense, Dropout, Embedding, Ends, Last, MaxPool, MeanPool, Sequential
 from rnnfast.threads import limit_threads
 
-N, T, C = 4, 6, 5
+N, T, C = 4, 6, 10
 TOLERANCE = {np.float32: 1e-5, np.float64: 1e-14}
 
 
@@ -47,6 +47,7 @@ LAYERS = {
     "Dropout": (lambda dtype: Dropout(0.3), real),
     "Dropout of nothing": (lambda dtype: Dropout(0.0), real),
     "Last": (lambda dtype: Last(), real),
+    "Ends": (lambda dtype: Ends(), real),
     "MeanPool": (lambda dtype: MeanPool(), real),
     "MaxPool": (lambda dtype: MaxPool(), real),
     "Sequential": (
@@ -163,7 +164,8 @@ def test_small_shapes(rng, name, shape):
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_pooling_is_what_a_loop_over_sequences_says(data):
-    batch, steps, columns = (data.draw(st.integers(0, 5)) for _ in range(3))
+    batch, steps, columns = (data.draw(st.integers(0, most)) for most in (5, 5, 2))
+    columns *= 2  # the ends of both directions take half each
     lengths = np.array(data.draw(st.lists(st.integers(0, steps), min_size=batch, max_size=batch)), np.int64)
     rng = np.random.default_rng(data.draw(st.integers(0, 100)))
     x = rng.standard_normal((batch, steps, columns))
@@ -171,6 +173,7 @@ def test_pooling_is_what_a_loop_over_sequences_says(data):
     dy = rng.standard_normal((batch, columns))
     for layer, of in (
         (Last(), lambda s: s[-1]),
+        (Ends(), lambda s: np.concatenate([s[-1, : columns // 2], s[0, columns // 2 :]])),
         (MeanPool(), lambda s: s.mean(axis=0)),
         (MaxPool(), lambda s: s.max(axis=0)),
     ):

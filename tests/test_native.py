@@ -233,7 +233,7 @@ def test_the_number_of_threads_changes_no_bit(cell, lengths, batch, hidden, isa)
     for save in (True, False):
         with limit_threads(1):
             alone = case.run(native, np.float32, save=save)
-        for threads in (2, 3):
+        for threads in (2, 3, 8):
             with limit_threads(threads):
                 shared = case.run(native, np.float32, save=save)
             for name, value in alone.items():

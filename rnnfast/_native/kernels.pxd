@@ -21,6 +21,8 @@ cdef extern from "rnnfast.h" nogil:
         RF_ADAGRAD
         RF_ADAM
 
+    const double RF_CTC_NEVER
+
     ctypedef struct rf_product:
         Py_ssize_t runs, run, run_stride
         Py_ssize_t panels, panel_stride
@@ -143,6 +145,19 @@ cdef extern from "rnnfast.h" nogil:
         void (*scatter_add)(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t ld, const int64_t* to, const void* x,
                             void* y) noexcept nogil
         void (*max_steps)(Py_ssize_t steps, Py_ssize_t n, const void* x, void* y, int32_t* at) noexcept nogil
+        # ctc.inc.c
+        int (*ctc_read)(Py_ssize_t steps, Py_ssize_t n, const void* x, Py_ssize_t count, const int64_t* labels,
+                        Py_ssize_t blank, Py_ssize_t ld, double* y, double* yb, void* dx) noexcept nogil
+        void (*ctc_slope)(Py_ssize_t steps, Py_ssize_t n, Py_ssize_t count, const int64_t* labels, Py_ssize_t blank,
+                          Py_ssize_t ld, const double* g, const double* gb, double weight, void* dx) noexcept nogil
+        Py_ssize_t (*ctc_scratch)(Py_ssize_t steps, Py_ssize_t ld, int gradient) noexcept nogil
+        double (*ctc_paths)(Py_ssize_t steps, Py_ssize_t count, Py_ssize_t ld, double* y, double* yb,
+                            const double* skip, int gradient, double* scratch) noexcept nogil
+        # crf.inc.c
+        Py_ssize_t (*crf_scratch)(Py_ssize_t steps, Py_ssize_t tags, int gradient) noexcept nogil
+        double (*crf_paths)(Py_ssize_t steps, Py_ssize_t tags, const double* x, const double* m, const double* start,
+                            const double* end, const double* forth, const double* back, double level, double* share,
+                            double* pairs, double* scratch) noexcept nogil
         void (*exp)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*tanh)(Py_ssize_t n, const void* x, void* y) noexcept nogil
         void (*sigmoid)(Py_ssize_t n, const void* x, void* y) noexcept nogil
@@ -150,6 +165,10 @@ cdef extern from "rnnfast.h" nogil:
         void (*optim[6])(Py_ssize_t n, void* p, const void* g, void* s, void* t, const rf_optim_step* k) noexcept nogil
         double (*sum_squares)(Py_ssize_t n, const void* x) noexcept nogil
         int (*all_finite)(Py_ssize_t n, const void* x) noexcept nogil
+        # limits.inc.c
+        double (*multiply_adds)(Py_ssize_t rounds, void* values) noexcept nogil
+        double (*read_through)(Py_ssize_t passes, Py_ssize_t n, const void* x, void* sums) noexcept nogil
+        double (*step_chain)(Py_ssize_t steps, int activations, void* values) noexcept nogil
 
     ctypedef void (*rf_task)(void* context, int thread, int threads) noexcept nogil
 

@@ -36,40 +36,84 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
     return 0
 
 
-cdef int split(Run* run, double passes) except -1:
-    """Decide how many threads share the recurrence, by rows or by units; return how many the whole call is worth.
+# The cost model. Its numbers are round ones for a core of a current server; what counts is how they compare.
 
-    The numbers are floating-point operations: 1e5 take about a microsecond, what a barrier or waking a thread costs.
+cdef double L1 = 24e3          # bytes of weights that stay in the first-level cache
+cdef double L2 = 0.8 * 2**20   # and in the second-level cache, beside the rest
+cdef double BARRIER = 0.6e-6   # seconds that a meeting costs, with the states that change hands at it
+cdef double MEETING = 0.05e-6  # and more for every thread
+cdef double START = 6e-6       # to have other threads begin and end
+cdef double WAKE = 1e-6        # and more for every thread
+
+
+cdef double stream_time(double weights) noexcept nogil:
+    """Seconds in which one core reads so many bytes of weights, as it does again at every step."""
+    if weights <= L1:
+        return weights / 200e9
+    return min(weights, L2) / 98e9 + max(weights - L2, 0) / 40e9
+
+
+cdef double recurrent_size(const Run* run) noexcept nogil:
+    """Elements of the weights that every step multiplies with."""
+    return <double> run.ld_gates * run.ld_h + (<double> run.ld * run.ld_h if run.project else 0)
+
+
+cdef double sweep_time(const Run* run, int threads, bint by_units, double rate) noexcept nogil:
+    """Seconds that the recurrence takes on so many threads."""
+    cdef double weights = recurrent_size(run), part = 1, rows = run.R, work
+    if by_units:
+        part = <double> min(run.P, (run.groups + threads - 1) // threads * GROUP) / run.P
+    else:  # whole rows: some threads may have one more than others
+        rows = rows / run.B * ((run.B + threads - 1) // threads)
+    work = max(2.0 * rows * weights * part / rate, run.T * stream_time(part * weights * run.size))
+    if by_units:
+        work += run.T * (run.cell.phases + run.project) * (BARRIER + MEETING * threads)
+    return work
+
+
+cdef int split(Run* run, double passes) except -1:
+    """Decide how many threads the call is worth, and how they share the recurrence, by rows or by units.
+
+    Of all numbers of threads and both ways (and that one thread does the recurrence, and all what is not bound to
+    the order of time) the cheapest by the model above. Measured on two cores; for more it is the model's word.
     """
-    cdef double step = 2.0 * run.B * run.ld_gates * run.ld
-    cdef double apart = 2.0 * run.R * run.ld_gates * (run.X + (passes - 1) * run.ld)  # not bound to the sequence
-    cdef Py_ssize_t weights = run.ld_gates * run.ld * run.size
-    cdef int threads
-    run.long_steps = step > 1e8
+    # multiply-adds: vectors of 32 bytes and more run at the rate of the tuned kernels
+    cdef double rate = (110e9 if run.W * run.size >= 32 else 20e9) * 4 / run.size
+    cdef double apart = 2.0 * run.R * (run.ld_gates * run.X + (passes - 1) * recurrent_size(run)) / rate
+    cdef double alone, best, cost, start
+    cdef Py_ssize_t groups
+    cdef int most, threads, chosen = 1
+    run.long_steps = 2.0 * run.B * recurrent_size(run) > 1e8
     run.by_units = False
     run.sharing = 1
-    if run.T * step + apart < 4e6:
-        run.reason = b"too little work for two threads"
+    run.reason = b"too little work for two threads"
+    if run.B == 0 or run.T == 0:
         return 1
-    threads = get_num_threads()
-    if threads < 2:
+    alone = sweep_time(run, 1, False, rate)
+    best = alone + apart
+    if best < 3 * (START + 2 * WAKE):
+        return 1
+    most = get_num_threads()
+    if most < 2:
         run.reason = b"one thread is all that is allowed"
-        return threads
-    if run.cell.norm and run.B < 2 * threads:
-        run.reason = b"a normalisation takes whole rows, and they are few"
-    elif run.B >= 4 * threads and (weights <= 768 * 1024 or run.B >= 16 * threads):
-        run.reason = b"enough rows for every thread to take its own, with no barrier between steps"
-        run.sharing = threads
-    elif run.groups >= threads and step > 3e5 and not run.cell.norm:
-        run.reason = b"few rows for such weights: every thread keeps its part of them in its cache"
-        run.sharing = threads
-        run.by_units = True
-    elif run.B >= 2 * threads and step > 1e5:
-        run.reason = b"too few units to share out, so rows are"
-        run.sharing = threads
-    else:
-        run.reason = b"steps too small to share"
-    return 1 if run.sharing == 1 and apart < 2e7 else threads
+    groups = 1 if run.cell.norm else run.groups  # a normalisation takes whole rows
+    threads = 1
+    while threads < most:
+        threads = min(2 * threads, most)
+        start = START + WAKE * threads
+        cost = start + alone + apart / threads
+        if cost < 0.9 * best:
+            best, chosen, run.sharing, run.by_units = cost, threads, 1, False
+            run.reason = b"steps too small to share"
+        cost = start + sweep_time(run, threads, False, rate) + apart / threads
+        if threads <= run.B and cost < 0.9 * best:
+            best, chosen, run.sharing, run.by_units = cost, threads, threads, False
+            run.reason = b"enough rows for every thread to take its own, with no barrier between steps"
+        cost = start + sweep_time(run, threads, True, rate) + apart / threads
+        if threads <= groups and cost < 0.9 * best:
+            best, chosen, run.sharing, run.by_units = cost, threads, threads, True
+            run.reason = b"few rows for such weights: every thread keeps its part of them in its cache"
+    return chosen
 
 
 cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil:

@@ -9,16 +9,18 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
 from rnnfast.callbacks import Callback
 from rnnfast.checks import check_number, check_size
 from rnnfast.io import container, load_model, save_model
-from rnnfast.layers.sequential import Sequential
+from rnnfast.layers.base import Layer
 from rnnfast.trainer import Trainer, TrainingError
 from rnnfast.training.history import History
+
+Model = TypeVar("Model", bound=Layer)
 
 
 class UserError(Exception):
@@ -97,13 +99,13 @@ def check_save(path: Path) -> Path:
     return target
 
 
-def save_and_reload(model: Sequential, path: Path, extra: dict[str, Any], x: Any) -> Sequential:
+def save_and_reload(model: Model, path: Path, extra: dict[str, Any], x: Any) -> Model:
     """Save a model, read it back, prove that it predicts the same for ``x``, and return what was read."""
     with told_in_one_line():
         save_model(model, path, extra)
     again = load_model(path)
-    assert isinstance(again, Sequential)
-    if not np.array_equal(again(x)[0], model(x)[0], equal_nan=True):
+    assert isinstance(again, type(model))
+    if not _same(again(x), model(x)):
         raise UserError(f"{path}: the model read back predicts something else")
     print(f"saved to {path} ({_bytes(path.stat().st_size)}); read back, it predicts the same")
     return again
@@ -201,6 +203,13 @@ def run_fit(fit: Callable[..., History], ticker: Ticker, updates: str, **options
     if history.reason == "interrupted":
         print("interrupted: going on with the model as it is")
     print(f"trained for {took:.1f} s: {ticker.done:,} updates of {updates}")
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Return whether two outputs, arrays or tuples of them, are equal to the bit."""
+    if isinstance(a, tuple):
+        return all(map(_same, a, b))
+    return np.array_equal(a, b, equal_nan=True) if a is not None else b is None
 
 
 def _bytes(size: int) -> str:

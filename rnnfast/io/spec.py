@@ -11,15 +11,17 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from rnnfast.checks import check_size
+from rnnfast.checks import check_choice, check_size
 from rnnfast.io.errors import ModelFileError
 from rnnfast.layers.base import Layer
+from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
-from rnnfast.layers.pooling import Last, MaxPool, MeanPool
+from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, MGU, RNN
 from rnnfast.layers.sequential import Sequential
+from rnnfast.models.tagger import Tagger
 
 Config = Mapping[str, Any]
 
@@ -59,6 +61,19 @@ def _product(*names: str) -> Callable[[Config], int]:
     return least
 
 
+def _tagger(config: Config) -> int:
+    """Return the numbers of the word table and of the recurrent layers, less their gates."""
+    width, hidden = _size(config, "word_dim", 64), _size(config, "hidden_size", 64)
+    total = _size(config, "num_words") * width
+    if config.get("num_characters") is not None:
+        inner, units = _size(config, "character_dim", 32), _size(config, "character_hidden", 32)
+        total += _size(config, "num_characters") * inner + 2 * units * (inner + units)
+        width += 2 * units
+    above = 3 * hidden * (_size(config, "num_layers", 1) - 1)
+    gates = {"lstm": 4, "gru": 3, "rnn": 1}[check_choice("cell", config.get("cell", "lstm"), ("lstm", "gru", "rnn"))]
+    return total + 2 * gates * hidden * (width + hidden + above) + 2 * hidden * _size(config, "num_tags")
+
+
 def _nothing(config: Config) -> int:
     return 0
 
@@ -68,12 +83,15 @@ LAYERS: dict[str, Entry] = {
     "LSTM": Entry(LSTM, _recurrent(4)),
     "GRU": Entry(GRU, _recurrent(3)),
     "MGU": Entry(MGU, _recurrent(2)),
+    "CRF": Entry(CRF, _product("num_tags", "num_tags")),
     "Dense": Entry(Dense, _product("in_features", "out_features")),
     "Embedding": Entry(Embedding, _product("num_embeddings", "embedding_dim")),
     "Dropout": Entry(Dropout, _nothing),
+    "Ends": Entry(Ends, _nothing),
     "Last": Entry(Last, _nothing),
     "MeanPool": Entry(MeanPool, _nothing),
     "MaxPool": Entry(MaxPool, _nothing),
+    "Tagger": Entry(Tagger, _tagger),
 }
 
 

@@ -155,6 +155,14 @@ def add_gradient(grads: Gradients, name: str, value: FloatArray) -> None:
         grads[name] = value
 
 
+def pull(pullback: Pullback, prefix: str, dout: Any, grads: Gradients, **more: Any) -> Any:
+    """Call the pullback of the child whose parameters appear in ``grads`` as ``prefix`` and their own name."""
+    own = {name[len(prefix) :]: array for name, array in grads.items() if name.startswith(prefix)}
+    result = pullback(dout, own, **more)
+    grads.update({prefix + name: array for name, array in own.items()})
+    return result
+
+
 def check_gradients(grads: Any, params: Mapping[str, FloatArray]) -> None:
     """Raise unless ``grads`` is a dict and its entries for ``params`` are arrays of their kind to be added into.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, NamedTuple
 
+from rnnfast import limits
 from rnnfast.backend import get_backend
 
 
@@ -37,6 +38,12 @@ class Plan(NamedTuple):
         packed kernels make the gradients (``RNNFAST_GEMM=blas`` takes more).
     bytes_per_step : float
         What the forward pass keeps for the backward one for each valid step and row; 0 without training.
+    limit_seconds : float
+        The least time this machine allows for it on that many threads, as `rnnfast.limits` estimates it from
+        arithmetic, bandwidth, activations, latency and barriers, without the call from Python.
+    limit_by : str
+        What takes the largest part of that: "arithmetic", "reading weights from L1" ("L2", "beyond L2"),
+        "activations", "latency" or "barriers"; "nothing" where there are no steps.
     """
 
     name: str
@@ -51,6 +58,8 @@ class Plan(NamedTuple):
     backward_bytes: int
     workspace_bytes: int
     bytes_per_step: float
+    limit_seconds: float
+    limit_by: str
 
 
 class Explanation:
@@ -96,10 +105,11 @@ class Explanation:
                 ("chunk", f"{plan.chunk} rows"),
                 ("packed weights", f"input {_bytes(plan.input_bytes)}, recurrent {_bytes(plan.recurrent_bytes)}"),
                 ("workspace", _bytes(plan.workspace_bytes)),
+                ("estimated limit", f"{_time(plan.limit_seconds)}, most of it {plan.limit_by}"),
             ]
             if self.training:
                 rows.insert(4, ("  for backward", _bytes(plan.backward_bytes)))
-                rows.append(("  kept", f"{plan.bytes_per_step:,.0f} bytes for each step and row"))
+                rows.insert(6, ("  kept", f"{plan.bytes_per_step:,.0f} bytes for each step and row"))
             lines += [plan.name, *(f"  {name:<16}{value}" for name, value in rows)]
         return "\n".join(lines)
 
@@ -119,8 +129,28 @@ def explain(layer: Any, weights: Any, batch: int, steps: int, lengths: Any, trai
                 found = native.explain_direction(
                     layer.cell, own, batch, steps, lengths, training, apart or lengths is not None
                 )
-                plans.append(Plan(name=f"l{k}{suffix}", **found))
+                least = limits.estimate(
+                    limits.get_limits(layer.dtype.itemsize),
+                    limits.get_barrier(found["threads"]),
+                    layer.cell,
+                    own["w_ih"].shape[1],
+                    layer.hidden_size,
+                    batch,
+                    steps,
+                    lengths=lengths,
+                    threads=found["threads"],
+                    training=training,
+                )
+                plans.append(Plan(name=f"l{k}{suffix}", **found, limit_seconds=least.seconds, limit_by=least.bound))
     return Explanation(layer.cell.name, layer.dtype.name, batch, steps, training, backend, tuple(plans))
+
+
+def _time(seconds: float) -> str:
+    """Return a time in the unit that suits it."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
 
 
 def _bytes(n: int) -> str:

@@ -1,4 +1,4 @@
-"""Last, MeanPool and MaxPool: one vector for a sequence, from its valid steps."""
+"""Last, Ends, MeanPool and MaxPool: one vector for a sequence, from its valid steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _Lengths = NDArray[np.int64] | None
 
 
 class Pool(Layer):
-    """What Last, MeanPool and MaxPool share: (N, T, C) becomes (N, C), and sequences of length 0 become zeros."""
+    """What Last, Ends, MeanPool and MaxPool share: (N, T, C) becomes (N, C), and sequences of length 0 become zeros."""
 
     @property
     def pools(self) -> bool:
@@ -85,6 +85,32 @@ class Last(Pool):
 
         def back(dy: FloatArray, dx: FloatArray) -> None:
             dx[rows, places] = dy[rows]
+
+        return y, back
+
+
+class Ends(Pool):
+    """y[n] = what a bidirectional layer says when each of its directions has read everything.
+
+    That is the first half of the columns at the last valid step and the second half at the first step: the final states
+    of both directions. The number of columns must be even.
+    """
+
+    def _run(self, x: FloatArray, lengths: _Lengths) -> tuple[FloatArray, Callable[[FloatArray, FloatArray], None]]:
+        batch, steps, columns = x.shape
+        if columns % 2:
+            raise ValueError(f"x must have an even number of columns, half of them for each direction; got {columns}")
+        half = columns // 2
+        ends = np.full(batch, steps) if lengths is None else lengths
+        rows = np.flatnonzero(ends)
+        last, first = ends[rows] - 1, np.zeros_like(rows)
+        y = np.zeros((batch, columns), x.dtype)
+        y[rows, :half] = x[rows, last, :half]
+        y[rows, half:] = x[rows, first, half:]
+
+        def back(dy: FloatArray, dx: FloatArray) -> None:
+            dx[rows, last, :half] = dy[rows, :half]
+            dx[rows, first, half:] = dy[rows, half:]
 
         return y, back
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from rnnfast.checks import check_generator
-from rnnfast.layers.base import Gradients, Layer, Pullback
+from rnnfast.layers.base import Gradients, Layer, Pullback, pull
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.recurrent import Recurrent
 
@@ -153,13 +153,11 @@ class Sequential(Layer):
         dstates = list(self._states("dstate", dstate))
         for k in reversed(range(len(self.layers))):
             layer, pullback, prefix = self.layers[k], pullbacks[k], f"{k}."
-            own = {name[len(prefix) :]: array for name, array in grads.items() if name.startswith(prefix)}
             if layer.stateful and dstate is not None:
                 given = _zeros_like(final[k]) if dstates[k] is None else dstates[k]
-                dy, dstates[k] = pullback(dy, own, dstate=given)
+                dy, dstates[k] = pull(pullback, prefix, dy, grads, dstate=given)
             elif dy is not None:
-                dy = pullback(dy, own)
-            grads.update({prefix + name: array for name, array in own.items()})
+                dy = pull(pullback, prefix, dy, grads)
         return dy if dstate is None else (dy, tuple(dstates))
 
     def _feeds_recurrent(self, k: int) -> bool:

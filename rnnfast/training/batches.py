@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from rnnfast.checks import check_flag, check_lengths, check_size, told_of
 from rnnfast.data.batching import bucket_by_length
 from rnnfast.layers.base import Layer
+from rnnfast.layers.crf import Chain
 from rnnfast.metrics import valid_weights
-from rnnfast.training.feeds import Batch, Data, check_data, extremes, shown, sizes_of, take, try_loss
+from rnnfast.training.feeds import Batch, Data, check_data, extremes, shown, sizes_of, take, try_labels, try_loss
 
 
 class Samples:
@@ -26,15 +27,27 @@ class Samples:
         As in ``Trainer.fit``; y None where only predictions are wanted.
     names : tuple of str
         What the user calls x and y.
+    aligned : bool
+        Whether the loss wants a target for each step the model gives an output for; else it wants one for each
+        sequence, of whatever size.
 
     Attributes
     ----------
     per_step : bool
         Whether the model keeps the time axis.
+    aligned : bool
+        Whether there is a target for each step.
     """
 
     def __init__(
-        self, model: Layer, x: Any, y: Any, lengths: Any, mask: Any, names: tuple[str, str] = ("x", "y")
+        self,
+        model: Layer,
+        x: Any,
+        y: Any,
+        lengths: Any,
+        mask: Any,
+        names: tuple[str, str] = ("x", "y"),
+        aligned: bool = True,
     ) -> None:
         name_x, name_y = names
         self.x = check_data(name_x, x)
@@ -52,7 +65,8 @@ class Samples:
         self.lengths = sizes
         with told_of(f"{name_x}, {shown(self.x)}, does not suit the model, here tried on a part"):
             self._pred = self._try(model)
-        self.per_step = self.timed and self._pred.ndim > 2
+        self.per_step = self.timed and len(self._pred.shape) > 2
+        self.aligned = self.per_step and aligned
         self.mask = None if mask is None else self._matched("mask", mask)
         if self.mask is not None:
             self._check_mask()
@@ -67,6 +81,10 @@ class Samples:
     def check_targets(self, loss: Any) -> None:
         """Let the loss raise what it has to say of the targets, before any work."""
         assert self.y is not None
+        if self.per_step and not self.aligned:
+            with told_of(f"{self._name_y}, {shown(self.y)}, does not suit the loss, here tried on all that is in it"):
+                try_labels(loss, self._pred, self.y)
+            return
         valid: NDArray[np.bool_] | None = None
         if isinstance(self.y, np.ndarray):
             if isinstance(self.mask, np.ndarray):
@@ -79,19 +97,21 @@ class Samples:
         with told_of(f"{self._name_y}, {shown(self.y)}, does not suit the loss, here tried on two targets"):
             try_loss(loss, self._pred, self.y, valid)
 
-    def _try(self, model: Layer) -> NDArray[Any]:
+    def _try(self, model: Layer) -> NDArray[Any] | Chain:
         """Return what the model makes of one step of the longest sequence, or of the least and the greatest index."""
         row = np.array([0 if self.lengths is None else int(self.lengths.argmax())])
         steps = 1 if self.timed and (self.lengths is None or self.lengths.any()) else None
         ends = extremes(self.x) if self.timed else None
         x = take(self.x, row, steps) if ends is None else ends[None]
         out = model(x, lengths=None)
-        pred: NDArray[Any] = out[0] if model.stateful else out
+        pred: NDArray[Any] | Chain = out[0] if model.stateful else out
         return pred
 
     def _check_mask(self) -> None:
         parts = [self.mask] if isinstance(self.mask, np.ndarray) else self.mask or []
-        dims = 2 if self.per_step and isinstance(self.mask, np.ndarray) else 1
+        dims = 2 if self.aligned and isinstance(self.mask, np.ndarray) else 1
+        if self.per_step and not self.aligned and isinstance(self.mask, list):
+            raise ValueError("mask must have one weight for each sequence; got a list of sequences")
         for part in parts:
             if part.ndim != dims:
                 raise ValueError(f"mask must have one weight for each target; got shape {part.shape}")
@@ -103,8 +123,8 @@ class Samples:
         data = check_data(name, value, finite)
         if len(data) != len(self.x):
             raise ValueError(f"{name} must have as many entries as the input, {len(self.x)}; got {len(data)}")
-        if not self.per_step:
-            if isinstance(data, list):
+        if not self.aligned:
+            if isinstance(data, list) and not self.per_step:
                 if len({len(item) for item in data}) > 1:
                     raise ValueError(f"{name} must have entries of one size: the model gives one output per sequence")
                 data = np.stack(data)
@@ -141,15 +161,14 @@ class Samples:
             steps = self._steps() if lengths is None else max(1, int(lengths.max()))
             if lengths is not None and int(lengths.min()) == steps:
                 lengths = None
-        along = steps if self.per_step else None
-        target = None if self.y is None else take(self.y, rows, along)
+        along = steps if self.aligned else None
         mask = None if self.mask is None else take(self.mask, rows, along)
-        leading = (len(rows), steps) if self.per_step and steps else (len(rows),)
-        weights = valid_weights(leading, mask, lengths if self.per_step else None)
+        leading = (len(rows), steps) if self.aligned and steps else (len(rows),)
+        weights = valid_weights(leading, mask, lengths if self.aligned else None)
         taken = len(rows) * (steps or 1) if lengths is None else int(lengths.sum())
         return Batch(
             x=take(self.x, rows, steps),
-            target=target,
+            target=self._targets(rows, along),
             lengths=lengths,
             mask=mask,
             per_step=self.per_step,
@@ -157,6 +176,13 @@ class Samples:
             units=taken if self.per_step else len(rows),
             rows=rows,
         )
+
+    def _targets(self, rows: NDArray[np.int64], steps: int | None) -> Any:
+        if self.y is None:
+            return None
+        if isinstance(self.y, list) and not self.aligned:
+            return [self.y[k] for k in rows]
+        return take(self.y, rows, steps)
 
     def split(self, share: float) -> tuple[Samples, Samples]:
         """Return the first and the last part, the last being about ``share`` of all, both at least one row."""
@@ -168,7 +194,8 @@ class Samples:
 
     def _part(self, part: slice) -> Samples:
         other = object.__new__(Samples)
-        other.timed, other.per_step, other._pred = self.timed, self.per_step, self._pred
+        other.timed, other.per_step, other.aligned = self.timed, self.per_step, self.aligned
+        other._pred, other._name_y = self._pred, self._name_y
         other.x = self.x[part]
         other.y = None if self.y is None else self.y[part]
         other.mask = None if self.mask is None else self.mask[part]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.checks import as_array, check_finite
+from rnnfast.layers.crf import Chain
 
 
 class Batch(NamedTuple):
@@ -18,14 +19,14 @@ class Batch(NamedTuple):
     ----------
     x : ndarray (N, T, ...) or (N, C)
         Input of the model.
-    target : ndarray
-        Of the loss; None for prediction.
+    target : ndarray or list of ndarray
+        Of the loss; None for prediction. A list where each sequence has a target of its own size.
     lengths : ndarray of int64 (N,) or None
         Valid steps, for the model.
     mask : ndarray or None
         For loss and metrics.
     per_step : bool
-        Whether there is a target for each step, so that the loss gets the lengths too.
+        Whether there is an output for each step, so that the loss gets the lengths too.
     weight : float
         Valid targets: the weight of this batch's mean in the mean over all.
     units : int
@@ -143,21 +144,21 @@ def extremes(data: Data) -> NDArray[Any] | None:
     return np.array([min(part.min() for part in parts), max(part.max() for part in parts)])
 
 
-def try_loss(loss: Any, pred: NDArray[Any], target: Data, valid: NDArray[np.bool_] | None) -> None:
+def try_loss(loss: Any, pred: NDArray[Any] | Chain, target: Data, valid: NDArray[np.bool_] | None) -> None:
     """Let the loss judge the least and the greatest target before any work, so that it raises what it has to.
 
     Parameters
     ----------
     loss : callable
         The loss.
-    pred : ndarray (1, 1, C) or (1, C)
+    pred : ndarray (1, 1, C) or (1, C), or Chain of one step
         An output of the model: with a time axis or without.
     target : ndarray (N, T, ...) or (N, ...), or list of (T_n, ...)
         All targets.
     valid : ndarray of bool or None
         Which steps or rows of an array count; None: all.
     """
-    steps = 1 if pred.ndim > 2 else 0
+    steps = 1 if len(pred.shape) > 2 else 0
     parts = [part for part in target if part.size] if isinstance(target, list) else [target]
     if valid is not None:
         parts = [part[valid] for part in parts]
@@ -167,4 +168,26 @@ def try_loss(loss: Any, pred: NDArray[Any], target: Data, valid: NDArray[np.bool
         ends = np.array([min(part.min() for part in parts), max(part.max() for part in parts)])
         trial = np.broadcast_to(ends.reshape(2, *(1 for _ in inner)), (2, *inner))
         zeros = np.zeros((2, *pred.shape[1 + steps :]), pred.dtype)
-        loss(zeros[None] if steps else zeros, trial[None] if steps else trial)
+        zeros, trial = (zeros[None], trial[None]) if steps else (zeros, trial)
+        loss(pred._replace(emissions=zeros) if isinstance(pred, Chain) else zeros, trial)
+
+
+def try_labels(loss: Any, pred: NDArray[Any] | Chain, target: Data) -> None:
+    """Let a loss of targets of any size judge every value that comes in them, in one target.
+
+    Parameters
+    ----------
+    loss : callable
+        The loss.
+    pred : ndarray (1, 1, C)
+        An output of the model.
+    target : ndarray (N, S) or list of (S_n,)
+        All targets.
+    """
+    trial: Any = target[:1]
+    if isinstance(target, list):
+        if all(part.ndim == 1 for part in target):
+            trial = [np.unique(np.concatenate(target))]
+    elif target.ndim == 2:
+        trial = np.unique(target)[None, ::-1]  # falling, for a negative number ends a row
+    loss(np.zeros(pred.shape, pred.dtype), trial)

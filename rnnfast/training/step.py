@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rnnfast.clipping import all_finite, clip_by_value, global_norm, norm_scale
 from rnnfast.interrupts import hold_interrupts
 from rnnfast.layers.base import Layer
+from rnnfast.layers.crf import Chain
 from rnnfast.metrics import Metric
 from rnnfast.optimizers import Optimizer
 from rnnfast.training.faults import TrainingError, find_fault
@@ -49,7 +50,7 @@ class Step:
 
     def train(
         self, batch: Batch, state: Any, rng: np.random.Generator, epoch: int, index: int
-    ) -> tuple[float, NDArray[Any], Any]:
+    ) -> tuple[float, NDArray[Any] | Chain, Any]:
         """Do one update; return the loss before it, the outputs and the state to go on with.
 
         Raises
@@ -80,7 +81,7 @@ class Step:
             self.count += 1
         return loss, pred, final
 
-    def infer(self, batch: Batch, state: Any) -> tuple[NDArray[Any], Any]:
+    def infer(self, batch: Batch, state: Any) -> tuple[NDArray[Any] | Chain, Any]:
         """Return the outputs and the state to go on with."""
         if self.model.stateful:
             pred, state = self.model(batch.x, state, lengths=batch.lengths)

@@ -260,6 +260,11 @@ class Recurrent(Layer):
         TypeError, ValueError
             If an argument is not of its kind.
 
+        Notes
+        -----
+        The first call in a process for an instruction set and dtype measures what the machine can do, for the estimated
+        limit; that takes less than 100 ms.
+
         Examples
         --------
         >>> from rnnfast.layers.recurrent import LSTM

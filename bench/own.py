@@ -1,0 +1,87 @@
+"""rnnfast's two paths as contenders."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bench.cases import Case, Data
+from bench.contender import Contender, Outputs, Read, Run, one_caller
+
+
+class Native(Contender):
+    """rnnfast's compiled path, as its users call it: batch first, nothing prepared but the layer."""
+
+    name = "native"
+    package = "rnnfast"
+
+    def version(self) -> str:
+        import rnnfast
+
+        return rnnfast.__version__
+
+    def prepare(self, case: Case, data: Data, threads: int) -> tuple[Run, Read]:
+        import rnnfast
+
+        rnnfast.set_num_threads(threads)
+        layer = getattr(rnnfast, case.cell)(
+            case.input_size,
+            case.hidden_size,
+            num_layers=case.num_layers,
+            bidirectional=case.bidirectional,
+            dtype=case.dtype,
+        )
+        layer.load_state_dict(data.weights)
+        x, lengths = data.x, data.lengths
+        stream = rnnfast.Stream(layer, batch=case.batch) if case.task == "stream" else None
+        out = np.empty((case.batch, case.hidden_size), case.dtype)
+        state: Any = None
+
+        def forward() -> Any:
+            return layer(x, lengths=lengths)[0], None, {}
+
+        def training() -> Any:
+            grads: Outputs = {}
+            (y, _), pullback = layer.forward(x, lengths=lengths)
+            dx = pullback(data.dy, grads)
+            return y, dx, grads
+
+        step_x = x[:, 0]
+
+        def step_of_stream() -> Any:
+            assert stream is not None
+            stream.step(step_x, out)
+            return out[:, None], None, {}
+
+        def step() -> Any:
+            nonlocal state
+            y, state = layer(x, state)
+            return y, None, {}
+
+        def read(result: Any) -> Outputs:
+            y, dx, grads = result
+            return {"y": y, **({} if dx is None else {"dx": dx}), **grads}
+
+        return {"forward": forward, "training": training, "stream": step_of_stream, "step": step}[case.task], read
+
+
+class Reference(Native):
+    """rnnfast's pure-NumPy path: in float64, what all are checked against."""
+
+    name = "reference"
+
+    def version(self) -> str:
+        return f"NumPy {np.__version__}"
+
+    def prepare(self, case: Case, data: Data, threads: int) -> tuple[Run, Read]:
+        import rnnfast
+
+        one_caller(case)
+        run, read = super().prepare(case, data, threads)
+
+        def slow() -> Any:
+            with rnnfast.use_backend("reference"):
+                return run()
+
+        return slow, read

@@ -1,0 +1,355 @@
+"""The time that a call of a recurrent layer cannot be shorter than on this machine, from a few things measured once.
+
+With G gates, e bytes in a number, p threads, P operations a core does in a second, B rows alive in a step, and
+w = G H^2 e / p bytes of recurrent weights that each core reads in every step:
+
+    t_input      = 2 G H I B / (p P)
+    t_stream(w)  = w / BW_L1 where w fits the first-level cache, else w / BW_L2 up to 0.8 of the second level, and
+                   beyond it 0.8 L2 / BW_L2 + (w - 0.8 L2) / BW_beyond: weights walked forwards and backwards in
+                   turn find the end of the last walk still there
+    t_recurrent  = max(2 G H^2 B / (p P), t_stream(w))
+    t_activation = n H B t_act / p, n = 5 for LSTM, 3 for GRU, 1 for RNN
+    a step       = t_input + max(t_recurrent + t_activation, t_latency) + t_barrier (p > 1)
+    training     = 3 times the operations of the forward pass; the sweep backwards reads the weights once more
+
+Input weights are read once a call at least, which matters for a single step. Threads may also share rows (every core
+then reads all weights, and there is no barrier), each take one direction of a bidirectional layer, or stay out of it:
+the limit is the least over all of these. It is a limit, not a forecast: it leaves out the way through Python, copies,
+and gradients of the pointwise part. Weights just larger than the first-level cache can beat t_stream by what stays in
+it from step to step.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnfast.cells import CellSpec
+
+KEPT = 0.8  # of the second-level cache that weights can use: inputs, gates and states want some too
+
+USUAL_BARRIER = 2e-7  # seconds
+DISTURBED = 5e-6  # seconds of a barrier from which on threads have waited for a CPU, not for each other
+
+
+class Limits(NamedTuple):
+    """What one core can do at most with one instruction set and element type.
+
+    Attributes
+    ----------
+    isa : str
+        The instruction set.
+    itemsize : int
+        Bytes in a number.
+    flops : float
+        Floating-point operations in a second; a multiply-add is two.
+    l1_bytes, l2_bytes : int
+        Sizes of a core's caches.
+    l1_bandwidth, l2_bandwidth, beyond_bandwidth : float
+        Bytes read in a second from each, and from what lies beyond.
+    activation : float
+        Seconds for tanh or sigmoid of one element, among many.
+    latency : tuple of float
+        Seconds of the shortest chain from one step to the next, with one activation in it (RNN) and with two.
+    """
+
+    isa: str
+    itemsize: int
+    flops: float
+    l1_bytes: int
+    l2_bytes: int
+    l1_bandwidth: float
+    l2_bandwidth: float
+    beyond_bandwidth: float
+    activation: float
+    latency: tuple[float, float]
+
+    def stream(self, size: float) -> tuple[float, str]:
+        """Return the seconds of reading ``size`` bytes of weights in every step, and where they come from."""
+        if size <= self.l1_bytes:
+            return size / self.l1_bandwidth, "reading weights from L1"
+        near = KEPT * self.l2_bytes
+        if size <= near:
+            return size / self.l2_bandwidth, "reading weights from L2"
+        return near / self.l2_bandwidth + (size - near) / self.beyond_bandwidth, "reading weights from beyond L2"
+
+
+class Estimate(NamedTuple):
+    """The least time of a call.
+
+    Attributes
+    ----------
+    seconds : float
+        Of the whole call.
+    bound : str
+        What takes the largest part of it: "arithmetic", "reading weights from L1" (or "L2", "beyond L2"),
+        "activations", "latency" or "barriers"; "nothing" where there are no steps.
+    parts : dict of str to float
+        The seconds of each.
+    """
+
+    seconds: float
+    bound: str
+    parts: dict[str, float]
+
+
+_measured: dict[tuple[str, int], Limits] = {}
+_barriers: dict[int, float] = {}
+
+
+def measure(itemsize: int, seconds: float = 0.025) -> Limits:
+    """Measure the limits of one core now, with the instruction set in force.
+
+    Parameters
+    ----------
+    itemsize : {4, 8}
+        Bytes in a number.
+    seconds : float, default 0.025
+        How long it may take, about; some ten milliseconds more go to memory beyond the caches.
+    """
+    native = importlib.import_module("rnnfast._native.limits")
+    isa = importlib.import_module("rnnfast._native.kernels").get_isa()
+    l1, l2 = cache_sizes()
+    part = seconds / 8
+    return Limits(
+        isa=isa,
+        itemsize=itemsize,
+        flops=native.multiply_adds(itemsize, part),
+        l1_bytes=l1,
+        l2_bytes=l2,
+        l1_bandwidth=native.read_bandwidth(itemsize, l1 // 2, part),
+        l2_bandwidth=native.read_bandwidth(itemsize, l2 // 2, part),
+        beyond_bandwidth=native.read_bandwidth(itemsize, max(4 * l2, 8 << 20), 2 * part),
+        activation=native.activation(itemsize, part),
+        latency=(native.step_latency(itemsize, 1, part), native.step_latency(itemsize, 2, part)),
+    )
+
+
+def measure_barrier(threads: int, seconds: float = 0.01) -> float:
+    """Return the seconds that ``threads`` threads take to meet once.
+
+    Where other programs leave no CPU for one of them at any time, that cannot be seen: 200 ns then, which is usual.
+    """
+    found: float = importlib.import_module("rnnfast._native.limits").barrier_seconds(threads, seconds)
+    return found if 0 < found < DISTURBED else USUAL_BARRIER
+
+
+def get_limits(itemsize: int) -> Limits:
+    """Return the limits of one core, measured at the first call for an instruction set and element type."""
+    key = (importlib.import_module("rnnfast._native.kernels").get_isa(), itemsize)
+    if key not in _measured:
+        _measured[key] = measure(itemsize)
+    return _measured[key]
+
+
+def get_barrier(threads: int) -> float:
+    """Return the seconds of a barrier, measured at the first call for a number of threads; 0 for one thread."""
+    if threads < 2:
+        return 0.0
+    if threads not in _barriers:
+        _barriers[threads] = measure_barrier(threads)
+    return _barriers[threads]
+
+
+def cache_sizes() -> tuple[int, int]:
+    """Return the bytes of a core's first-level data cache and second-level cache; 32 KiB and 1 MiB if nobody says."""
+    sizes = []
+    for name, level, usual in (("SC_LEVEL1_DCACHE_SIZE", "1", 32 << 10), ("SC_LEVEL2_CACHE_SIZE", "2", 1 << 20)):
+        try:
+            size = os.sysconf(name)
+        except (ValueError, OSError):  # a C library without the name
+            size = 0
+        sizes.append(size if size > 0 else _listed(level) or usual)
+    return sizes[0], sizes[1]
+
+
+def _listed(level: str, folder: str = "/sys/devices/system/cpu/cpu0/cache") -> int:
+    """Return the size of a cache as the kernel lists it, 0 if it does not."""
+    for index in sorted(Path(folder).glob("index*")):
+        try:
+            found, kind, size = ((index / name).read_text().strip() for name in ("level", "type", "size"))
+        except OSError:
+            continue
+        if found == level and kind != "Instruction" and size[:-1].isdecimal() and size[-1] in "KM":
+            return int(size[:-1]) << (10 if size[-1] == "K" else 20)
+    return 0
+
+
+def estimate(
+    limits: Limits,
+    barrier: float,
+    cell: CellSpec,
+    input_size: int,
+    hidden_size: int,
+    batch: int,
+    steps: int,
+    *,
+    lengths: NDArray[np.int64] | None = None,
+    threads: int = 1,
+    training: bool = False,
+) -> Estimate:
+    """Return the least time of one direction of one layer.
+
+    Parameters
+    ----------
+    limits : Limits
+        Of a core.
+    barrier : float
+        Seconds of a meeting of all threads; not looked at with one thread.
+    cell : CellSpec
+        The cell: an entry of ``rnnfast.cells.CELLS``.
+    input_size, hidden_size : int
+        I and H.
+    batch, steps : int
+        N and T.
+    lengths : (N,) int64, optional
+        Valid steps of each sequence; None: all.
+    threads : int, default 1
+        p: how many may take part.
+    training : bool, default False
+        Whether all gradients follow.
+    """
+    alive = _alive(batch, steps, lengths)
+    ways = [_sweeps(limits, barrier, cell, hidden_size, alive, way, training) for way in _ways(threads, batch)]
+    parts = min(ways, key=_total)
+    rows = sum(count * n for n, count in alive)
+    # what is not bound to the order of time is shared out evenly, however the sweep is
+    weights = cell.gates * hidden_size
+    apart = 2.0 * weights * input_size * rows * (3 if training else 1)
+    apart += 2.0 * weights * hidden_size * rows * training
+    arithmetic = apart / (threads * limits.flops)
+    reading, place = limits.stream(weights * input_size * limits.itemsize / threads)
+    if arithmetic >= reading or not rows:
+        _add(parts, arithmetic, "arithmetic")
+    else:
+        _add(parts, reading, place)
+    return _whole(parts)
+
+
+def estimate_layers(
+    limits: Limits,
+    barrier: float,
+    cell: CellSpec,
+    input_size: int,
+    hidden_size: int,
+    batch: int,
+    steps: int,
+    *,
+    num_layers: int = 1,
+    bidirectional: bool = False,
+    lengths: NDArray[np.int64] | None = None,
+    threads: int = 1,
+    training: bool = False,
+) -> Estimate:
+    """Return the least time of layers on top of each other; parameters as in `estimate`.
+
+    The two directions of a layer follow each other with all threads, or run side by side with half of them each.
+    """
+    parts: dict[str, float] = {}
+    for layer in range(num_layers):
+        width = input_size if layer == 0 else hidden_size * (2 if bidirectional else 1)
+
+        def one(p: int, width: int = width) -> Estimate:
+            return estimate(
+                limits,
+                barrier,
+                cell,
+                width,
+                hidden_size,
+                batch,
+                steps,
+                lengths=lengths,
+                threads=p,
+                training=training,
+            )
+
+        whole = one(threads)
+        scale = 2.0 if bidirectional else 1.0
+        if bidirectional and threads > 1:
+            half = one(threads // 2)
+            if half.seconds < 2 * whole.seconds:
+                whole, scale = half, 1.0
+        for name, seconds in whole.parts.items():
+            _add(parts, scale * seconds, name)
+    return _whole(parts)
+
+
+class _Way(NamedTuple):
+    """A way to share a sweep: threads at work, whether they split rows or units, and whether they meet."""
+
+    threads: int
+    by_rows: bool
+
+
+def _ways(threads: int, batch: int) -> list[_Way]:
+    ways = [_Way(1, False)]
+    if threads > 1:
+        ways.append(_Way(threads, False))
+    if threads > 1 and batch > 1:
+        ways.append(_Way(min(threads, batch), True))
+    return ways
+
+
+def _alive(batch: int, steps: int, lengths: NDArray[np.int64] | None) -> list[tuple[int, int]]:
+    """Return (rows alive, number of steps with as many), for steps with any."""
+    if lengths is None:
+        return [(batch, steps)] if batch and steps else []
+    ends, finished = np.unique(lengths, return_counts=True)
+    found, rows, before = [], batch, 0
+    for end, count in zip(ends.tolist(), finished.tolist(), strict=True):
+        if end > before:
+            found.append((rows, end - before))
+        rows, before = rows - count, end
+    return found
+
+
+def _sweeps(
+    limits: Limits,
+    barrier: float,
+    cell: CellSpec,
+    hidden: int,
+    alive: list[tuple[int, int]],
+    way: _Way,
+    training: bool,
+) -> dict[str, float]:
+    """Return the seconds of the recurrence, forwards and in training backwards, by what they are spent on."""
+    parts: dict[str, float] = {}
+    activations = cell.gates + len(cell.states) - 1
+    latency = limits.latency[min(cell.gates, 2) - 1]
+    matrix = float(cell.gates * hidden * hidden)
+    size = matrix * limits.itemsize
+    reading, place = limits.stream(size if way.by_rows else size / way.threads)
+    for rows, count in alive:
+        share = -(-rows // way.threads) if way.by_rows else rows / way.threads
+        arithmetic = 2 * matrix * share / limits.flops
+        product = (arithmetic, "arithmetic") if arithmetic >= reading else (reading, place)
+        activation = activations * hidden * share * limits.activation
+        if product[0] + activation >= latency:
+            _add(parts, count * product[0], product[1])
+            _add(parts, count * activation, "activations")
+        else:
+            _add(parts, count * latency, "latency")
+        if training:
+            _add(parts, count * product[0], product[1])
+        if way.threads > 1 and not way.by_rows:
+            _add(parts, count * barrier * (2 if training else 1), "barriers")
+    return parts
+
+
+def _add(parts: dict[str, float], seconds: float, name: str) -> None:
+    parts[name] = parts.get(name, 0.0) + seconds
+
+
+def _total(parts: dict[str, float]) -> float:
+    return sum(parts.values())
+
+
+def _whole(parts: dict[str, float]) -> Estimate:
+    seconds = _total(parts)
+    bound = max(parts, key=lambda name: parts[name]) if seconds > 0 else "nothing"
+    return Estimate(seconds, bound, parts)
