@@ -9,6 +9,7 @@ KINDS = {
     "rnn_tanh": (torch.nn.RNN, {"nonlinearity": "tanh"}),
     "rnn_relu": (torch.nn.RNN, {"nonlinearity": "relu"}),
     "lstm": (torch.nn.LSTM, {}),
+    "lstm projected": (torch.nn.LSTM, {"proj_size": 6}),
     "gru": (torch.nn.GRU, {}),
 }
 # Values and their gradients are of order 1 to 10; rounding of sums of up to 100 terms through 7 steps and 2 layers.
