@@ -43,9 +43,8 @@ static void plain_lstm(const rf_cell *cell, int peephole, double clip, ptrdiff_t
             x[k] = gain_x[k] * x[k] + gain_h[k] * x[G * U + k] + b[k] + b[G * U + k];
     }
     for (ptrdiff_t u = 0; u < U; u++) {
-        const double seen = peephole ? c_prev[u] : 0;
-        const double f = sigmoid(x[f_at * U + u] + vector[f_at * U + u] * seen);
-        const double i = f_at ? sigmoid(x[u] + vector[u] * seen) : 1 - f;
+        const double f = sigmoid(x[f_at * U + u] + (peephole ? vector[f_at * U + u] * c_prev[u] : 0));
+        const double i = f_at ? sigmoid(x[u] + (peephole ? vector[u] * c_prev[u] : 0)) : 1 - f;
         c[u] = f * c_prev[u] + i * tanh(x[(f_at + 1) * U + u]);
         if (clip > 0)
             c[u] = fmin(fmax(c[u], -clip), clip);
