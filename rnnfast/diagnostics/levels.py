@@ -49,7 +49,7 @@ class Level(NamedTuple):
 def levels(seen: Seen) -> list[Level]:
     """Return the levels of a recurrent layer from the lowest; that of what is not a stack is itself.
 
-    Dropout between the levels is left out.
+    Dropout between the levels is left out, and so is what a cell's options leave to chance.
     """
     layer: Any = seen.layer
     if not getattr(layer, "batch_first", True):
@@ -60,6 +60,9 @@ def levels(seen: Seen) -> list[Level]:
     dy = np.zeros_like(seen.y) if seen.dy is None else seen.dy
     depth, directions = getattr(layer, "num_layers", 1), 2 if getattr(layer, "bidirectional", False) else 1
     if depth == directions == 1:
+        options = getattr(getattr(layer, "cell", None), "options", None)
+        if options is not None and options.random:
+            layer = _single(layer, 0, 0)
         return [Level(f"{seen.name} l0".strip(), layer, x, seen.y, dy, seen.state, lengths)]
 
     back = _reversal(x.shape[1], lengths)
