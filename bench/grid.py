@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bench.cases import GATES, VARIANTS, Case
+from bench.cases import ELEMENTWISE, GATES, TREES, VARIANTS, Case
 
 Shape = tuple[int, int, int]  # steps, batch, hidden
 CELLS = tuple(GATES)
@@ -68,6 +68,8 @@ def short() -> list[Case]:
     cases += cross([(50, 8, 128)], BOTH, ("LSTM",), dtype="float64")
     cases += cross([(100, 1, 128)], forward, ("LSTM",), callers=2)
     cases += relatives([(50, 8, 128)], forward)
+    cases += cross([(50, 8, 128)], BOTH, tuple(ELEMENTWISE)) + cross([(1, 1, 64)], ("stream",), ("SRU", "QRNN"))
+    cases += cross([(31, 32, 128)], BOTH, tuple(TREES))
     return unique(cases)
 
 
@@ -90,6 +92,10 @@ def full() -> list[Case]:
     cases += [replace(case, callers=2) for case in cross([(100, 1, 128), (100, 1, 256), (50, 8, 128)], ("forward",))]
     cases += cross([(50, 8, 128)], ("forward",))
     cases += relatives([(100, 1, 128), (50, 8, 128), (10, 64, 256)], BOTH)
+    for inputs in (64, 512):
+        cases += cross([(512, 8, 512)], BOTH, ("LSTM", *ELEMENTWISE), input_size=inputs)
+    cases += cross([(1000, 1, 64), (100, 1, 256)], BOTH, ("LSTM", *ELEMENTWISE))
+    cases += cross([(50, 25, 150), (31, 256, 256)], BOTH, tuple(TREES))
     return unique(cases)
 
 

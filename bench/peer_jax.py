@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.cases import Case, Data
-from bench.contender import Contender, Outputs, Read, Run, one_caller, plain
+from bench.contender import Contender, Outputs, Read, Run, plain
 
 
 class Jax(Contender):
@@ -22,7 +22,6 @@ class Jax(Contender):
 
     def prepare(self, case: Case, data: Data, threads: int) -> tuple[Run, Read]:
         plain(case)
-        one_caller(case)
         import jax
 
         jax.config.update("jax_platforms", "cpu")

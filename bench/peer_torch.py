@@ -20,9 +20,10 @@ class Torch(Contender):
         import torch
         from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-        if case.variant != "projection":
+        if case.variant == "projection":
+            one_caller(case)
+        else:
             plain(case)
-        one_caller(case)
         torch.set_num_threads(threads)
         dtype = getattr(torch, case.dtype)
         kind = getattr(torch.nn, case.cell)

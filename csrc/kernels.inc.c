@@ -17,6 +17,8 @@
 #include "cells/lstm.inc.c"
 #include "cells/lstm_options.inc.c"
 #include "cells/rnn.inc.c"
+#include "scan.inc.c"
+#include "tree.inc.c"
 
 static const rf_cell *const cells[] = {
     &rnn_tanh, &rnn_relu, &rnn_sigmoid,
@@ -32,6 +34,7 @@ const rf_ops RF(ops) = {
     .itemsize = sizeof(real),
     .width = W,
     .cells = cells,
+    .scans = scans,
 
     .product = RF(product),
     .outer_scratch = RF(outer_scratch),
@@ -43,6 +46,11 @@ const rf_ops RF(ops) = {
     .pack_rows = RF(pack_rows),
     .add_columns = RF(add_columns),
     .fill_slots = RF(fill_slots),
+
+    .hold = RF(hold),
+
+    .tree_forward = RF(tree_forward),
+    .tree_backward = RF(tree_backward),
 
     .softmax_xent = RF(softmax_xent),
     .sigmoid_xent = RF(sigmoid_xent),

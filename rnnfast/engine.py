@@ -24,6 +24,7 @@ from rnnfast.cells import PLAIN, CellSpec
 from rnnfast.checks import FloatArray
 from rnnfast.reference.options import Noise
 from rnnfast.rows import Lookup
+from rnnfast.scans import ScanSpec
 
 States = tuple[FloatArray, ...]
 
@@ -31,6 +32,8 @@ _MODULES = {
     "native": "rnnfast._native.recurrent",
     "native infer": "rnnfast._native.infer",
     "reference": "rnnfast.reference.recurrent",
+    "native scan": "rnnfast._native.scan",
+    "reference scan": "rnnfast.reference.scan",
 }
 _loaded: dict[str, ModuleType] = {}
 
@@ -61,7 +64,7 @@ class Saved:
     def __init__(
         self,
         backend: ModuleType,
-        cell: CellSpec,
+        cell: CellSpec | ScanSpec,
         shape: tuple[int, int, int],
         table: tuple[int, int] | None,
         directions: int,
@@ -90,7 +93,7 @@ def backend(name: str) -> ModuleType:
 
 
 def forward(
-    cell: CellSpec,
+    cell: CellSpec | ScanSpec,
     weights: Sequence[Sequence[Weights]],
     x: FloatArray | Lookup,
     state: States,
@@ -105,7 +108,7 @@ def forward(
 
     Parameters
     ----------
-    cell : CellSpec
+    cell : CellSpec or ScanSpec
     weights : L sequences of D `Weights`
     x : (N, T, I), or Lookup
         Any strides.
@@ -128,7 +131,7 @@ def forward(
     -------
     y (N, T, D*H), final state as ``state`` in new arrays, and what `backward` needs (None unless ``save``)
     """
-    module = backend(get_backend())
+    module = backend(f"{get_backend()} scan" if isinstance(cell, ScanSpec) else get_backend())
     table = x.table.shape if isinstance(x, Lookup) else None
     batch, steps = x.indices.shape if isinstance(x, Lookup) else x.shape[:2]
     inputs = x.table.shape[1] if isinstance(x, Lookup) else x.shape[2]
@@ -147,11 +150,12 @@ def forward(
             k = layer * directions + d
             out = y if directions == 1 else y[:, :, d * hidden : (d + 1) * hidden]
             initial = tuple([s[k] for s in state])
-            random = None
             if noise:
-                random = noise[k]
-                own = _thinned(own, cell.options.weight_drop, random.weight)
-            final, record = module.direction_forward(cell, x, own, initial, lengths, d == 1, out, save, random)
+                own = _thinned(own, cell.options.weight_drop, noise[k].weight)
+                found = module.direction_forward(cell, x, own, initial, lengths, d == 1, out, save, noise[k])
+            else:
+                found = module.direction_forward(cell, x, own, initial, lengths, d == 1, out, save)
+            final, record = found
             if single:
                 finals = tuple([f[None] for f in final])
             else:
@@ -166,13 +170,13 @@ def forward(
 
 
 def infer(
-    cell: CellSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool
+    cell: CellSpec | ScanSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool
 ) -> tuple[Any, Any] | None:
     """Run a stack of one-directional layers at once, where the backend can and the arguments need no conversion.
 
     Parameters
     ----------
-    cell : CellSpec
+    cell : CellSpec or ScanSpec
     weights : L lists of one `Weights`
     x, state
         As the user gave them to the layer.
@@ -183,7 +187,7 @@ def infer(
     -------
     (y, state), as the layer returns them, or None: then `forward` has to do it.
     """
-    if get_backend() != "native" or (cell.options is not PLAIN and cell.options.needed):
+    if get_backend() != "native" or isinstance(cell, ScanSpec) or (cell.options is not PLAIN and cell.options.needed):
         return None
     found: tuple[Any, Any] | None = backend("native infer").infer(cell.name, weights, x, state, batch_first)
     return found
@@ -224,9 +228,7 @@ def backward(
     directions = saved.directions
     layers = len(saved.records) // directions
     output = saved.cell.width(hidden)
-    dinitial = tuple(
-        np.empty((layers * directions, batch, width), dtype) for _, width in zip(dstate, (output, hidden), strict=False)
-    )
+    found: list[States] = [()] * (layers * directions)
     dx: FloatArray
     for layer in reversed(range(layers)):
         width = directions * output if layer else inputs
@@ -242,13 +244,11 @@ def backward(
             part = np.empty_like(dx) if d and lookup is None else dx  # gradients of a table are added up in place
             record, saved.records[k] = saved.records[k], None
             into = grads[k]
-            if saved.cell.options.weight_drop and saved.noise:
+            thinned = bool(saved.noise) and saved.cell.options.weight_drop > 0
+            if thinned:
                 into = {**into, "w_hh": np.zeros_like(into["w_hh"])}
-            for s, target in zip(
-                saved.backend.direction_backward(record, own, dfinal, part, into), dinitial, strict=True
-            ):
-                target[k] = s
-            if into is not grads[k]:
+            found[k] = saved.backend.direction_backward(record, own, dfinal, part, into)
+            if thinned:
                 seed, p = saved.noise[k].weight, saved.cell.options.weight_drop
                 grads[k]["w_hh"] += implementation("ops").dropout(into["w_hh"], p, seed)
             if part is not dx:
@@ -256,7 +256,7 @@ def backward(
         if layer and saved.seeds:
             dx = _dropped(dx, saved.dropout, saved.seeds[layer - 1])
         dy = dx
-    return dx, dinitial
+    return dx, tuple(np.stack(each) for each in zip(*found, strict=True))
 
 
 def _thinned(weights: Weights, p: float, seed: int) -> Weights:

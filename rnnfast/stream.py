@@ -15,6 +15,7 @@ from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.recurrent import Recurrent
+from rnnfast.layers.scan import Scan
 from rnnfast.layers.sequential import Sequential
 
 
@@ -138,6 +139,9 @@ class Stream(Steps):
             elif isinstance(layer, Dense):
                 params = layer.params
                 stages.append(("dense", params["weight"], params.get("bias"), layer._packed(), layer.activation))
+            elif isinstance(layer, Scan):
+                past = layer._state_shapes(self.batch)[1:]
+                stages += [("scan", weights, past[0][1:] if past else None) for (weights,) in layer._packed()]
             elif isinstance(layer, Recurrent):
                 stages += [("recurrent", layer.cell, weights) for (weights,) in layer._packed()]
         return stages

@@ -28,6 +28,7 @@ from rnnfast.layers.explain import Explanation, explain
 from rnnfast.layers.recurrent.pullback import RecurrentPullback
 from rnnfast.reference.options import Noise
 from rnnfast.rows import Lookup
+from rnnfast.scans import ScanSpec
 from rnnfast.threads import get_num_threads, limit_threads
 
 # What a kind of weight is called in the names of parameters.
@@ -89,11 +90,11 @@ class Recurrent(Layer):
     """
 
     stateful: ClassVar[bool] = True
-    cell: CellSpec
+    cell: CellSpec | ScanSpec
 
     def __init__(
         self,
-        cell: CellSpec,
+        cell: CellSpec | ScanSpec,
         input_size: int,
         hidden_size: int,
         num_layers: int,
@@ -123,7 +124,8 @@ class Recurrent(Layer):
             raise ValueError(f"chrono draws biases and needs bias=True; got chrono={self.chrono} with bias=False")
         self.state_sizes = (cell.width(self.hidden_size), self.hidden_size)[: len(cell.states)]
         self._directions = 2 if bidirectional else 1
-        kinds = cell.shapes(self.input_size, self.hidden_size, self.bias)
+        # layers without a recurrent product settle their names with their parameters
+        kinds = cell.shapes(self.input_size, self.hidden_size, self.bias) if isinstance(cell, CellSpec) else {}
         self._names = [  # by layer and direction
             {kind: f"{KINDS[kind]}_l{layer}{suffix}" for kind in kinds}
             for layer in range(self.num_layers)
@@ -134,6 +136,7 @@ class Recurrent(Layer):
 
     def _initial(self, rng: np.random.Generator) -> Gradients:
         """Return new parameters by torch's names, in torch's order."""
+        assert isinstance(self.cell, CellSpec)
         bound = 1.0 / math.sqrt(self.hidden_size)
         arrays: Gradients = {}
         for k, names in enumerate(self._names):
@@ -219,7 +222,7 @@ class Recurrent(Layer):
             seeds = _seeds(rng, self.num_layers - 1 if self.dropout else 0)
             if self.cell.options.random:
                 noise = [Noise(*_seeds(rng, len(Noise._fields))) for _ in self._names]
-        weights = self._packed()
+        weights = self._drawn(rng)
         version = self.params.version
         y, final, saved = engine.forward(
             self.cell, weights, x, initial, valid, True, not self.batch_first, self.dropout, seeds, noise
@@ -314,7 +317,7 @@ class Recurrent(Layer):
         given = zip(self._parts("state", state), shapes, strict=True)
         return tuple(check_real(name, part, self.dtype, shape) for (name, part), shape in given), lengths
 
-    def _state_shapes(self, batch: int) -> list[tuple[int, int, int]]:
+    def _state_shapes(self, batch: int) -> list[tuple[int, ...]]:
         """Return the shape of each state of a batch."""
         return [(len(self._names), batch, size) for size in self.state_sizes]
 
@@ -343,6 +346,10 @@ class Recurrent(Layer):
             weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]
             self._weights = (version, weights)
         return weights
+
+    def _drawn(self, rng: np.random.Generator | None) -> list[list[engine.Weights]]:
+        """Return the weights for one forward pass in training."""
+        return self._packed()
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values, the seed apart."""
