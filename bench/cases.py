@@ -9,6 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
+# Relatives of the plain cells: whose they are, and blocks of rows in the weights.
+VARIANTS = {
+    "peephole": ("LSTM", 4),
+    "coupled": ("LSTM", 3),
+    "projection": ("LSTM", 4),
+    "layer norm": ("LSTM", 4),
+    "minimal": ("GRU", 2),
+}
 TASKS = ("forward", "training", "stream", "step")
 
 
@@ -19,7 +27,7 @@ class Case:
     Attributes
     ----------
     cell : {"RNN", "LSTM", "GRU"}
-        The plain cells: tanh RNN, LSTM without peepholes, GRU with reset after the product.
+        Without a variant the plain cells: tanh RNN, LSTM without peepholes, GRU with reset after the product.
     task : {"forward", "training", "stream", "step"}
         Inference; forward and the gradients of the input and of every parameter; one step of a stream by the means made
         for it; one step by a plain call that hands the state on. Peers have one way for the last two.
@@ -35,6 +43,9 @@ class Case:
         Whether sequences have lengths of their own, uniform in 1..T; otherwise all have T.
     callers : int
         Python threads that call at once, each allowed as many threads as the case runs on.
+    variant : str
+        A key of `VARIANTS`, or "" for the plain cell: LSTM with peepholes, with coupled input and forget gates, with a
+        projection to half its units or with layer normalisation, and the minimal gated unit, a GRU with one gate.
     """
 
     cell: str
@@ -48,13 +59,31 @@ class Case:
     dtype: str = "float32"
     ragged: bool = False
     callers: int = 1
+    variant: str = ""
+
+    @property
+    def gates(self) -> int:
+        """Blocks of rows in the weights."""
+        return VARIANTS[self.variant][1] if self.variant else GATES[self.cell]
+
+    @property
+    def width(self) -> int:
+        """Features of each direction's output."""
+        return self.hidden_size // 2 if self.variant == "projection" else self.hidden_size
 
     @property
     def name(self) -> str:
         size = (
             f"H{self.hidden_size}" if self.input_size == self.hidden_size else f"I{self.input_size} H{self.hidden_size}"
         )
-        words = [self.cell, self.task, f"T{self.steps}", f"B{self.batch}", size]
+        words = [
+            self.cell,
+            *([self.variant] if self.variant else []),
+            self.task,
+            f"T{self.steps}",
+            f"B{self.batch}",
+            size,
+        ]
         words += [f"L{self.num_layers}"] if self.num_layers > 1 else []
         words += ["bi"] if self.bidirectional else []
         words += ["f64"] if self.dtype == "float64" else []
@@ -89,8 +118,9 @@ class Case:
     def flops(self) -> int:
         """Floating-point operations in the matrix products; training counts each product three times."""
         directions = 2 if self.bidirectional else 1
-        inputs = [self.input_size] + [self.hidden_size * directions] * (self.num_layers - 1)
-        weights = sum(GATES[self.cell] * self.hidden_size * (i + self.hidden_size) * directions for i in inputs)
+        inputs = [self.input_size] + [self.width * directions] * (self.num_layers - 1)
+        own = self.width * self.hidden_size if self.variant == "projection" else 0
+        weights = sum((self.gates * self.hidden_size * (i + self.width) + own) * directions for i in inputs)
         return 2 * weights * self.valid_steps * (3 if self.task == "training" else 1)
 
 
@@ -98,8 +128,8 @@ class Case:
 class Data:
     """The numbers of a case.
 
-    Parameters under torch's names, input (B, T, I), gradient of the output (B, T, D*H), zero past the end of a
-    sequence, and lengths (B,) or None.
+    Parameters under torch's names, or rnnfast's where torch has none, input (B, T, I), gradient of the output (B, T,
+    D*H), zero past the end of a sequence, and lengths (B,) or None.
     """
 
     weights: dict[str, NDArray[Any]] = field(repr=False)
@@ -113,17 +143,22 @@ def make_data(case: Case, seed: int = 0) -> Data:
     rng = np.random.default_rng(seed)
     dtype = np.dtype(case.dtype)
     directions = ("", "_reverse") if case.bidirectional else ("",)
-    hidden, rows = case.hidden_size, GATES[case.cell] * case.hidden_size
+    hidden, rows = case.hidden_size, case.gates * case.hidden_size
+    more: dict[str, dict[str, tuple[int, ...]]] = {
+        "peephole": {"weight_peephole": (3 * hidden,)},
+        "projection": {"weight_hr": (case.width, hidden)},
+        "layer norm": {"gain_ih": (rows,), "gain_hh": (rows,), "gain_ch": (hidden,), "bias_ch": (hidden,)},
+    }
     bound = 1 / np.sqrt(hidden)
     weights = {}
     for layer in range(case.num_layers):
-        width = case.input_size if layer == 0 else hidden * len(directions)
+        width = case.input_size if layer == 0 else case.width * len(directions)
+        shapes = {"weight_ih": (rows, width), "weight_hh": (rows, case.width), "bias_ih": (rows,), "bias_hh": (rows,)}
         for direction in directions:
-            shapes = {"weight_ih": (rows, width), "weight_hh": (rows, hidden), "bias_ih": (rows,), "bias_hh": (rows,)}
-            for kind, shape in shapes.items():
+            for kind, shape in (shapes | more.get(case.variant, {})).items():
                 weights[f"{kind}_l{layer}{direction}"] = rng.uniform(-bound, bound, shape).astype(dtype)
     x = rng.standard_normal((case.batch, case.steps, case.input_size)).astype(dtype)
-    dy = rng.standard_normal((case.batch, case.steps, hidden * len(directions))).astype(dtype)
+    dy = rng.standard_normal((case.batch, case.steps, case.width * len(directions))).astype(dtype)
     lengths = case.lengths
     if lengths is not None:
         dy[np.arange(case.steps) >= lengths[:, None]] = 0

@@ -57,7 +57,14 @@ def inference_in_float32(case: Case) -> None:
         raise Unsupported("inference only")
     if case.dtype != "float32":
         raise Unsupported("float32 only")
+    plain(case)
     one_caller(case)
+
+
+def plain(case: Case) -> None:
+    """Raise `Unsupported` for relatives of the plain cells."""
+    if case.variant:
+        raise Unsupported("plain cells only")
 
 
 def one_caller(case: Case) -> None:

@@ -9,6 +9,13 @@ import numpy as np
 from bench.cases import Case, Data
 from bench.contender import Contender, Outputs, Read, Run, one_caller
 
+# What makes a variant of the plain cell.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "peephole": {"peephole": True},
+    "coupled": {"coupled": True},
+    "layer norm": {"layer_norm": True},
+}
+
 
 class Native(Contender):
     """rnnfast's compiled path, as its users call it: batch first, nothing prepared but the layer."""
@@ -25,17 +32,19 @@ class Native(Contender):
         import rnnfast
 
         rnnfast.set_num_threads(threads)
-        layer = getattr(rnnfast, case.cell)(
+        options = {"proj_size": case.width} if case.variant == "projection" else OPTIONS.get(case.variant, {})
+        layer = getattr(rnnfast, "MGU" if case.variant == "minimal" else case.cell)(
             case.input_size,
             case.hidden_size,
             num_layers=case.num_layers,
             bidirectional=case.bidirectional,
             dtype=case.dtype,
+            **options,
         )
         layer.load_state_dict(data.weights)
         x, lengths = data.x, data.lengths
         stream = rnnfast.Stream(layer, batch=case.batch) if case.task == "stream" else None
-        out = np.empty((case.batch, case.hidden_size), case.dtype)
+        out = np.empty((case.batch, case.width), case.dtype)
         state: Any = None
 
         def forward() -> Any:

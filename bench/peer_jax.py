@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.cases import Case, Data
-from bench.contender import Contender, Outputs, Read, Run, one_caller
+from bench.contender import Contender, Outputs, Read, Run, one_caller, plain
 
 
 class Jax(Contender):
@@ -21,6 +21,7 @@ class Jax(Contender):
     package = "jax"
 
     def prepare(self, case: Case, data: Data, threads: int) -> tuple[Run, Read]:
+        plain(case)
         one_caller(case)
         import jax
 

@@ -18,7 +18,7 @@ from bench.contenders import OWN
 from bench.results import BASELINE, SUBJECT, Book, Result
 from bench.worker import Gone, Worker
 from rnnfast import limits
-from rnnfast.cells import CELLS
+from rnnfast.cells import CellSpec, Options, find
 
 LEAST_ROUNDS = 3
 CELL_OF = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
@@ -91,6 +91,13 @@ class Team:
         return found
 
 
+def cell_of(case: Case) -> CellSpec:
+    """Return what rnnfast calls the cell of a case."""
+    name = {"coupled": "lstm_coupled", "minimal": "mgu"}.get(case.variant, CELL_OF[case.cell])
+    projection = case.width if case.variant == "projection" else 0
+    return find(name, Options(case.variant == "peephole", case.variant == "layer norm", proj_size=projection))
+
+
 def limit_of(case: Case, threads: int, measured: dict[str, Any]) -> dict[str, Any] | None:
     """Return the least time of a case; None where there is none to tell."""
     if not measured or case.callers > 1:
@@ -98,7 +105,7 @@ def limit_of(case: Case, threads: int, measured: dict[str, Any]) -> dict[str, An
     least = limits.estimate_layers(
         limits.Limits(**measured["cores"][case.dtype]),
         measured["barriers"][str(threads)],
-        CELLS[CELL_OF[case.cell]],
+        cell_of(case),
         case.input_size,
         case.hidden_size,
         case.batch,

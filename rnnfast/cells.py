@@ -44,12 +44,14 @@ class Options(NamedTuple):
     @property
     def random(self) -> bool:
         """Return whether training draws random numbers."""
+        if self is PLAIN:  # looked at in every call, so that plain cells lose no time
+            return False
         return any(self.zoneout) or self.recurrent_dropout > 0 or self.weight_drop > 0
 
     @property
     def needed(self) -> bool:
         """Return whether a step is another than that of the plain cell (weight_drop changes the weights instead)."""
-        return self._replace(weight_drop=0.0) != PLAIN
+        return self is not PLAIN and self._replace(weight_drop=0.0) != PLAIN
 
 
 PLAIN = Options()
@@ -110,6 +112,8 @@ class CellSpec(NamedTuple):
     def kernel(self) -> str:
         """Return the name of the native cell."""
         more = self.options
+        if more is PLAIN:
+            return self.name
         if more.layer_norm:
             return f"{self.name}_norm"
         # the plain kernels know nothing of these, and compute nothing again that zoneout has overwritten

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.backend import get_backend, implementation
-from rnnfast.cells import CellSpec
+from rnnfast.cells import PLAIN, CellSpec
 from rnnfast.checks import FloatArray
 from rnnfast.reference.options import Noise
 from rnnfast.rows import Lookup
@@ -184,9 +184,9 @@ def infer(
     -------
     (y, state), as the layer returns them, or None: then `forward` has to do it.
     """
-    if get_backend() != "native" or cell.options.needed:
+    if get_backend() != "native" or (cell.options is not PLAIN and cell.options.needed):
         return None
-    found: tuple[Any, Any] | None = backend("native infer").infer(cell.kernel, weights, x, state, batch_first)
+    found: tuple[Any, Any] | None = backend("native infer").infer(cell.name, weights, x, state, batch_first)
     return found
 
 

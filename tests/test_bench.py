@@ -208,6 +208,24 @@ def test_peers_that_are_installed_are_right(name, cell):
             continue
 
 
+@pytest.mark.parametrize("name", ["native", "torch"])
+@pytest.mark.parametrize("variant", cases.VARIANTS)
+def test_relatives_of_the_plain_cells_are_right(name, variant):
+    contender, text = contenders.find(name)
+    if contender is None:
+        pytest.skip(f"{name}: {text}")
+    own = replace(TINY, cell=cases.VARIANTS[variant][0], variant=variant, hidden_size=6)
+    for case in (own, replace(own, bidirectional=True, ragged=True, num_layers=2, batch=5)):
+        truth = worker.Far("reference", 1).truth(case)
+        if name == "torch" and variant != "projection":
+            with pytest.raises(worker.Unsupported, match="plain cells only"):
+                worker.Far(name, 1).load(case)
+            continue
+        agree.check(case.name, worker.Far(name, 1).load(case), truth, case.dtype)
+        layer = runner.cell_of(case)
+        assert case.gates == layer.gates and case.width == layer.width(6)
+
+
 def test_a_stream_that_forgets_its_state_is_found():
     forgetful = worker.Far("native", 1)
     truth = forgetful.truth(STREAM)
@@ -277,6 +295,9 @@ def test_limits_of_cases_count_what_a_case_has():
         replace(TINY, task="forward", num_layers=2, bidirectional=True),
         replace(TINY, cell="GRU", ragged=True, batch=9),
         replace(TINY, cell="RNN", dtype="float64"),
+        replace(TINY, variant="projection", num_layers=2, bidirectional=True, hidden_size=6),
+        replace(TINY, variant="coupled"),
+        replace(TINY, cell="GRU", variant="minimal"),
     ):
         assert runner.limit_of(case, 1, measured)["seconds"] == pytest.approx(case.flops / 1e9)
     assert runner.limit_of(replace(TINY, callers=2), 1, measured) is None

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from option_table import ALONE, ALONE_IDS, CASES, IDS, OPTIONS, make
 
-from rnnfast import Stream, load_model, save_model, use_backend
+from rnnfast import MeanSquared, Stream, checkpointed, diagnose, load_model, save_model, use_backend
 from rnnfast._native import kernels, provider
 from rnnfast.gradient_check import gradcheck
-from rnnfast.layers import Dense, Sequential
+from rnnfast.layers import Dense, Last, Sequential
 from rnnfast.layers.recurrent import GRU, LSTM, MGU
 from rnnfast.reference.ops import dropout, keep
 from rnnfast.threads import limit_threads
@@ -299,6 +299,36 @@ def test_chrono_biases(init):
     coupled = LSTM(3, 90, chrono=50, coupled=True, seed=0)
     assert coupled.bias_ih_l0[:90].min() >= 0 and not coupled.bias_ih_l0[90:].any()
     assert eval(repr(lstm)).chrono == 50
+
+
+@pytest.mark.parametrize("kind, options", ALONE, ids=ALONE_IDS)
+def test_chunks_of_time_drop_what_a_whole_pass_drops(kind, options, rng):
+    """But for zoneout, whose numbers begin anew in every chunk."""
+    layer = make(kind, {**options, "zoneout": 0.0}, 3, 8, dtype=np.float64)
+    x = rng.standard_normal((4, 9, 3))
+    (y, _), pullback = checkpointed(layer, x, lengths=[9, 0, 5, 4], chunk=4, rng=np.random.default_rng(3))
+    whole_rng = np.random.default_rng(int(np.random.default_rng(3).integers(2**63)))
+    (expected, _), whole = layer.forward(x, lengths=[9, 0, 5, 4], rng=whole_rng)
+    np.testing.assert_allclose(y, expected, rtol=0, atol=1e-13)
+    grads, theirs = {}, {}
+    np.testing.assert_allclose(pullback(y, grads), whole(y, theirs), rtol=0, atol=1e-12)
+    for name, value in theirs.items():
+        np.testing.assert_allclose(grads[name], value, rtol=0, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", OPTIONS)
+def test_diagnosis_looks_at_steps_without_chance(kind, rng):
+    """The products of Jacobians are those of the layer with nothing random."""
+    layer = make(kind, OPTIONS[kind], 3, 8)
+    calm = make(kind, {**OPTIONS[kind], "zoneout": 0.0, "recurrent_dropout": 0.0, "weight_drop": 0.0}, 3, 8)
+    batch = (rng.standard_normal((4, 9, 3)).astype(np.float32), np.ones((4, 1), np.float32))
+    width = layer.state_sizes[0]
+    found, expected = (
+        diagnose(Sequential(one, Last(), Dense(width, 1, seed=0)), batch, MeanSquared(), show=False).levels[0]
+        for one in (layer, calm)
+    )
+    np.testing.assert_allclose(found.radius, expected.radius, rtol=1e-6)
+    np.testing.assert_allclose(found.gain, expected.gain, rtol=0, atol=1e-6)
 
 
 BAD = {

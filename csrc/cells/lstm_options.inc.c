@@ -21,8 +21,8 @@ INLINE lstm_flags lstm_flags_of(const rf_options *q)
 }
 
 /* One panel of units from its slots a. */
-INLINE lstm_values lstm_unit_of(const int coupled, const int norm, lstm_flags flags, const rf_options *q, const real *a,
-                              ptrdiff_t p, V c_prev)
+INLINE lstm_values lstm_unit_of(const int coupled, const int norm, lstm_flags flags, const rf_options *q,
+                                const real *a, ptrdiff_t p, V c_prev)
 {
     const int F = !coupled, G = 3 + F;
     lstm_values u;
@@ -88,8 +88,8 @@ INLINE void lstm_options_step(const int coupled, const int norm, const int save,
 }
 
 /* Gradients of the pre-activations of one panel of units into d, with dc that of c; returns that of c_prev. */
-INLINE V lstm_unit_back(const int coupled, lstm_flags flags, const rf_options *q, real *sums, const lstm_values *u, ptrdiff_t p,
-                        V c_prev, V dc, V d_o, V *d)
+INLINE V lstm_unit_back(const int coupled, lstm_flags flags, const rf_options *q, real *sums, const lstm_values *u,
+                        ptrdiff_t p, V c_prev, V dc, V d_o, V *d)
 {
     const int F = !coupled;
     const V one = v_set1(1);
@@ -146,8 +146,9 @@ INLINE void lstm_options_back(const int coupled, const rf_step *s, ptrdiff_t row
     }
 }
 
-/* The same with a normalisation. The sums of b_hh are those of b_ih and are not made again. Behind the sums of a row's vectors there is room for G rows: activations i f g and
- * the gradient of o's argument, then the gradients of the pre-activations. */
+/* The same with a normalisation. The sums of b_hh are those of b_ih and are not made again. Behind the sums of a row's
+ * vectors there is room for G rows: activations i f g and the gradient of o's argument, then the gradients of the
+ * pre-activations. */
 INLINE void lstm_norm_back(const int coupled, const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panels)
 {
     const int F = !coupled, G = 3 + F, S = 2 * G, E = 5 * G + 1;

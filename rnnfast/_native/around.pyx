@@ -36,6 +36,8 @@ cdef int set_around(Run* run, Packed packed, Lengths rows, object options, objec
     """
     cdef const Py_ssize_t[::1] order
     cdef int k
+    if not packed.cell.options and not any(options):
+        return 0
     run.options.peephole = options.peephole
     run.options.clip = options.cell_clip
     run.options.units, run.options.ld = run.H, run.ld

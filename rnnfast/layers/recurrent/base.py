@@ -301,7 +301,8 @@ class Recurrent(Layer):
             lengths = check_lengths(lengths, batch, steps)
         shapes = self._state_shapes(batch)
         if state is None:
-            return tuple([np.zeros(shape, self.dtype) for shape in shapes]), lengths
+            zero = np.zeros(shapes[0], self.dtype)
+            return tuple([zero if shape == shapes[0] else np.zeros(shape, self.dtype) for shape in shapes]), lengths
         count = len(self.cell.states)
         parts = state if count > 1 else (state,)
         if type(parts) is tuple and len(parts) == count:  # arrays that fit as they are need no more
