@@ -101,11 +101,11 @@ typedef struct rf_steps {
     ptrdiff_t steps, hidden, ld_gates;
     const void *weights;      /* panels of the product of phase 0 */
     void *gates;              /* (steps, P,S,W) as in rf_step */
-    ptrdiff_t ld_state;       /* 0: the states of the last step alone are kept, else those of all, so far apart */
+    ptrdiff_t ld_state;       /* 0: gates and c are for inference alone, else kept, c of all steps so far apart */
     const void *h_prev;       /* (P*W) IN before the first step; c_prev too */
-    void *h;                  /* OUT after the first step and on, or after the last; c too */
+    void *h;                  /* OUT after the last step */
     const void *c_prev;
-    void *c;
+    void *c;                  /* OUT after the last step, or after the first and on */
     char *y;                  /* (hidden) OUT for each step, y_step bytes apart */
     ptrdiff_t y_step;
 } rf_steps;
@@ -118,6 +118,8 @@ typedef struct rf_phase {
     rf_pointwise forward, infer, backward;
 } rf_phase;
 
+enum { RF_READS_BEFORE = 1, RF_READS_AFTER = 2 };
+
 typedef struct rf_cell {
     const char *name;
     int slots;              /* S: values kept for each unit, step and row */
@@ -125,6 +127,7 @@ typedef struct rf_cell {
     int has_c, has_aux;
     int x_first, x_slots;   /* gate slots the input product fills */
     int x_gates[4];
+    int reads;   /* whether `backward` reads h before or after the step */
     int options; /* whether it reads rf_options */
     int norm;    /* whether it normalises: it then takes whole rows, all panels at once, and the biases as vectors */
     int room;    /* rows of dvectors that it works in */

@@ -376,6 +376,7 @@ INLINE void gru_before_norm_back_0(const int K, const rf_step *s, ptrdiff_t r, p
         .room = room_,                                                                                                \
         .x_slots = K + 1,                                                                                             \
         .x_gates = __VA_ARGS__,                                                                                       \
+        .reads = RF_READS_BEFORE,                                                                                     \
         .phases = 1,                                                                                                  \
         .phase = {{.first = norm_ ? K + 1 : 1,                                                                        \
                    .slots = K + 1,                                                                                    \
@@ -401,6 +402,7 @@ INLINE void gru_before_norm_back_0(const int K, const rf_step *s, ptrdiff_t r, p
         .room = room_,                                                                                                \
         .x_slots = K + 1,                                                                                             \
         .x_gates = {0, 1, 2},                                                                                         \
+        .reads = RF_READS_BEFORE,                                                                                     \
         .phases = 2,                                                                                                  \
         .phase = {{.first = norm_ ? K + 1 : 0,                                                                        \
                    .slots = K,                                                                                        \

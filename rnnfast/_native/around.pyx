@@ -60,6 +60,7 @@ cdef int set_around(Run* run, Packed packed, Lengths rows, object options, objec
         run.drop_scale = 1.0 / (1.0 - options.recurrent_dropout)
         run.drop_threshold = threshold_of(options.recurrent_dropout)
         run.drop_seed = noise[2]
+    run.history = run.save and run.dropped  # what was seen is made of it in place
     run.around = run.project or run.dropped or run.zoned[0] or run.zoned[1]
     return 0
 

@@ -46,7 +46,7 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
     cdef Lengths rows = Lengths(batch, steps, lengths)
     cdef Run run
     cdef size_t forward[6]
-    cdef size_t backward[6]
+    cdef size_t backward[8]
     cdef size_t more[3]
     cdef size_t more_backward[6]
     cdef size_t kept = 0, swept = 0, passing = 0
@@ -57,10 +57,10 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
     run.gather = gather
     forward_sizes(&run, forward)
     around_sizes(&run, more)
-    for i in range(6):
+    for i in range(1, 6):
         kept += forward[i]
     kept += more[0] + more[1]
-    passing = more[2]
+    passing = forward[0] + more[2]
     if training:
         swept = backward_sizes(&run, packed, found["threads"], backward)
         around_backward_sizes(&run, more_backward)

@@ -14,6 +14,10 @@ cdef extern from "rnnfast.h" nogil:
         double eps
         double root
     enum:
+        RF_READS_BEFORE
+        RF_READS_AFTER
+
+    enum:
         RF_SGD
         RF_MOMENTUM
         RF_NESTEROV
@@ -102,7 +106,7 @@ cdef extern from "rnnfast.h" nogil:
         int has_c, has_aux
         int x_first, x_slots
         int x_gates[4]
-        int options, norm, room
+        int reads, options, norm, room
         int phases
         rf_phase phase[2]
         int steps_panels

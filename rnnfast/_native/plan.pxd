@@ -11,6 +11,12 @@ cdef enum:
     RELEASE = 2000000
 
 
+cdef enum Listed:
+    SIDE_BY_SIDE  # rows of a buffer
+    INPUTS        # rows of x
+    STATES        # rows of h before each step
+
+
 ctypedef struct Run:
     const rf_ops* ops
     const rf_cell* cell
@@ -21,16 +27,18 @@ ctypedef struct Run:
     Py_ssize_t* off                      # (T+1,)
     Py_ssize_t* before                   # (R,) state row that precedes each row; NULL: the row itself
     bint save
+    bint history                         # h keeps all steps; else backward finds them in what forward wrote to y
     Rows x, y                            # y: dy in backward
-    char* xs                             # (R or chunk, X) compact rows of x, or x itself
+    Rows hs                              # backward: what forward wrote to y
+    char* xs                             # (chunk, X) compact rows of x, or x itself
     Py_ssize_t ld_x
-    bint gather
+    bint gather                          # rows of x are not equally far apart
     # an input that is rows of a short table goes through the input weights once for each row of the table
     const char* table                    # (V, X)
     Py_ssize_t V                         # 0: there is no table, and x holds numbers instead of int64 indices
     char* projected                      # (V, S*ld) pre-activations in forward, sums of their gradients in backward
     char* gates                          # (R or chunk, S*ld)
-    char* h                              # (B+R, ld_h) when saving, else (2, B, ld_h)
+    char* h                              # (B+R, ld_h) with a history, else (2, B, ld_h), or (3, B, ld_h) when saving
     char* c                              # (B+R, ld) when saving, else (B, ld), or (2, B, ld) where zoneout mixes two
     char* aux                            # (R, ld) when saving, else (B, ld)
     const char* bias
@@ -48,7 +56,10 @@ ctypedef struct Run:
     char* dh
     char* dc
     char* daux
+    char* before_step                    # (B, ld_h) h before a step, and after it, where there is no history
+    char* after_step
     rf_outer outer[4]                    # sums of gradients for the weights
+    Listed listed[4][2]                  # what the rows of B are in each of their parts
     int outers
     bint direct                          # they go straight into the caller's arrays
     char* bias_sums
@@ -87,6 +98,18 @@ cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t
 cdef void row_share(const Run* run, int thread, int threads, Py_ssize_t* row0, Py_ssize_t* row1) noexcept nogil
 cdef void poll(Run* run, int thread) noexcept nogil
 cdef bint meet(Run* run, int thread, int threads, Py_ssize_t* meetings) noexcept nogil
+
+
+cdef inline char* state_at(const Run* run, Py_ssize_t t) noexcept nogil:
+    """Return the rows of h before step t, in a forward pass or with a history."""
+    cdef Py_ssize_t row
+    if run.history:
+        row = run.B + run.off[t - 1] if t else 0
+    elif run.save:  # the first are kept, two others take turns
+        row = run.B * (1 + (t - 1 & 1)) if t else 0
+    else:
+        row = run.B * (t & 1)
+    return run.h + row * run.ld_h * run.size
 
 
 cdef inline Py_ssize_t step_of(const Run* run, Py_ssize_t row, Py_ssize_t t) noexcept nogil:

@@ -199,7 +199,7 @@ class Recurrent(Layer):
         -------
         y : ndarray (N, T, directions * hidden_size), or (T, N, directions * hidden_size)
             Output of the last layer, forward direction first, zeros past a sequence's length. With a projection it
-            has proj_size features for each direction.
+            has proj_size features for each direction. It cannot be written to: the pullback reads it.
         state : as the argument
             The state after each sequence's last valid step (for the reverse direction, after its first).
         pullback : callable
