@@ -102,10 +102,10 @@ def problems(count: int, pause: int, rng: np.random.Generator) -> tuple[NDArray[
 def independent(hidden: int, steps: int, seed: int) -> list[Layer]:
     """Return three layers of independent units that can bring symbols back in their order.
 
-    A unit that only fades or gathers cannot tell the seventh symbol from the eighth. What can: units of the first layer
-    tell the time, those of the second hold what came at a time, those of the third let it out when it is asked for. So
-    only the second begins with weights of the state near 1, and the others with any from 0 (Li et al. 2018, sections 3
-    and 5.1); each layer is normalised, for sums over a sequence grow with it.
+    What a unit has gathered does not tell the seventh symbol from the eighth. Three layers can: one whose units tell
+    the time, one that holds what came at a time, one that lets it out when it is asked for. So only the second begins
+    with weights of the state near 1, the others with any from 0; each layer is normalised, for sums over a sequence
+    grow with it.
     """
     near = recurrent_bounds(steps)
     any_memory = (0.0, near[1])
