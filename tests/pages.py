@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-FENCE = re.compile(r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>python|sh)\n(?P<code>.*?)^(?P=indent)(?P=fence)$", re.M | re.S)
-MARK = re.compile(r"<!-- (needs|side|picture|not run): (.+?) -->\s*\Z")
+FENCE = re.compile(
+    r"^(?P<indent> *)(?P<fence>`{3,})(?P<language>python|sh)\n(?P<code>.*?)^(?P=indent)(?P=fence)$", re.M | re.S
+)
+MARK = re.compile(r"<!-- (needs|side|picture|ci|not run): (.+?) -->\s*\Z")
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Block:
         Of the first line of code in its page, from 1.
     mark : str
         "needs": run if the module ``word`` is installed. "side": likewise, but in the module's own namespace: the other
-        column of a comparison. "picture": what it draws is the picture ``word``. "not run": why ``word`` says. Or "".
+        column of a comparison. "picture": what it draws is the picture ``word``. "ci": .ci/run runs it, as
+        ``word``. "not run": why, ``word`` says. Or "".
     word : str
     """
 
@@ -43,8 +46,18 @@ class Block:
     def runs(self) -> bool:
         """Whether it can be run here."""
         if self.mark in ("needs", "side"):
-            return all(find_spec(name.strip()) for name in self.word.split(","))
-        return self.mark != "not run"
+            return all(installed(name.strip()) for name in self.word.split(","))
+        return self.mark not in ("ci", "not run")
+
+
+def installed(name: str) -> bool:
+    """Return whether a module is installed; Keras, which computes nothing itself, with something that computes."""
+    if name == "keras" and find_spec("keras"):
+        engines = [engine for engine in ("torch", "jax", "tensorflow") if find_spec(engine)]
+        if engines:
+            os.environ.setdefault("KERAS_BACKEND", engines[0])
+        return bool(engines)
+    return find_spec(name) is not None
 
 
 def blocks(text: str) -> Iterator[Block]:
@@ -87,4 +100,6 @@ def shell(block: Block, folder: Path, page: Path) -> None:
     command = ["bash", "-euo", "pipefail", "-c", block.code]
     found = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=300)
     if found.returncode:
-        raise AssertionError(f"{page}:{block.line}: exit code {found.returncode}\n{block.code}\n{found.stdout}{found.stderr}")
+        raise AssertionError(
+            f"{page}:{block.line}: exit code {found.returncode}\n{block.code}\n{found.stdout}{found.stderr}"
+        )

@@ -14,8 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import rnnfast
 from sphinx.util.nodes import make_refnode
+
+import rnnfast
 
 SECTIONS = {
     "layers": ("Layers", "layers"),
@@ -36,28 +37,29 @@ SECTIONS = {
 }
 """Pages by file: a title, and the modules of ``rnnfast`` whose public names it has."""
 
-OWN = {
-    "losses": ("Loss",),
-    "optimizers": ("Optimizer",),
-    "schedules": ("Schedule",),
-    "metrics": ("Metric",),
-}
-"""Bases that are met in docstrings, and are public where they are defined."""
-
 INTRODUCTION = """Everything public, with what its docstring says: shapes, defaults, errors, sources. Names of
 ``rnnfast`` itself are loaded when they are first used; ``import rnnfast`` loads next to nothing."""
 
 
 def public_names(home: str) -> list[str]:
-    """Return the full names of what a module gives to users: what ``rnnfast`` exports of it, and what it lists itself."""
+    """Return the full names of what a module gives to users: what ``rnnfast`` exports of it and what it lists."""
     exported = [f"rnnfast.{name}" for name in rnnfast._HOMES.get(home, ())]
     if home.startswith("_"):
         return exported
     module = importlib.import_module(f"rnnfast.{home}")
-    listed = {*getattr(module, "__all__", ()), *OWN.get(home, ())}
-    more = sorted(name for name in listed if not hasattr(rnnfast, name) or name in OWN.get(home, ()))
-    more = [name for name in more if not isinstance(getattr(module, name, None), ModuleType | type(None))]
-    return exported + [f"rnnfast.{home}.{name}" for name in more]
+    listed = getattr(module, "__all__", None)
+    if listed is None:
+        listed = [
+            name for name, what in vars(module).items() if home in rnnfast._SUBMODULES and is_own(module, name, what)
+        ]
+    there = {id(getattr(rnnfast, name)) for name in rnnfast._HOME}
+    more = sorted(name for name in listed if id(getattr(module, name)) not in there)
+    return exported + [f"rnnfast.{home}.{name}" for name in more if not isinstance(getattr(module, name), ModuleType)]
+
+
+def is_own(module: ModuleType, name: str, what: Any) -> bool:
+    """Return whether a name is a public function or class that the module itself defines."""
+    return not name.startswith("_") and callable(what) and getattr(what, "__module__", "") == module.__name__
 
 
 def resolve(full: str) -> Any:
@@ -112,7 +114,10 @@ def heading(title: str, line: str) -> list[str]:
 
 def write(folder: Path) -> None:
     """Write all pages into a folder; what is there already and would be the same keeps its time."""
-    pages = {page: text_of(title, [n for home in mods for n in public_names(home)]) for page, (title, mods) in homes().items()}
+    pages = {
+        page: text_of(title, [n for home in mods for n in public_names(home)])
+        for page, (title, mods) in homes().items()
+    }
     entries = [f"   {page}" for page in pages]
     index = [*heading("API reference", "="), INTRODUCTION, "", ".. toctree::", "   :maxdepth: 1", "", *entries, ""]
     pages["index"] = "\n".join(index)
