@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.cases import Case, Data
-from bench.contender import Contender, Outputs, Read, Run, one_caller
+from bench.contender import Contender, Outputs, Read, Run, plain
 
 
 class Torch(Contender):
@@ -20,7 +20,7 @@ class Torch(Contender):
         import torch
         from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-        one_caller(case)
+        plain(case)
         torch.set_num_threads(threads)
         dtype = getattr(torch, case.dtype)
         kind = getattr(torch.nn, case.cell)

@@ -14,6 +14,8 @@
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"
 #include "cells/rnn.inc.c"
+#include "scan.inc.c"
+#include "tree.inc.c"
 
 static const rf_cell *const cells[] = {&rnn_tanh, &rnn_relu, &rnn_sigmoid, &lstm, &gru, &gru_reset_before, NULL};
 
@@ -23,6 +25,7 @@ const rf_ops RF(ops) = {
     .itemsize = sizeof(real),
     .width = W,
     .cells = cells,
+    .scans = scans,
 
     .product = RF(product),
     .outer_scratch = RF(outer_scratch),
@@ -34,6 +37,11 @@ const rf_ops RF(ops) = {
     .pack_rows = RF(pack_rows),
     .add_columns = RF(add_columns),
     .fill_slots = RF(fill_slots),
+
+    .hold = RF(hold),
+
+    .tree_forward = RF(tree_forward),
+    .tree_backward = RF(tree_backward),
 
     .softmax_xent = RF(softmax_xent),
     .sigmoid_xent = RF(sigmoid_xent),

@@ -5,7 +5,7 @@
  * Kernels allocate nothing, take no locks, call no Python and cannot fail: their callers have checked everything.
  *
  * Capitals used in shape comments: T steps, B rows in a batch, R rows over all steps, I inputs, H hidden units,
- * W lanes of a vector, S gate slots, P panels.
+ * W lanes of a vector, S gate slots, P panels, V vectors of weights.
  */
 #ifndef RNNFAST_H
 #define RNNFAST_H
@@ -110,6 +110,51 @@ typedef struct rf_cell {
     void (*steps)(const rf_steps *s);
 } rf_cell;
 
+/* Consecutive steps of one sequence in an elementwise recurrence (scan.inc.c). Pointers stand at the first of them in
+ * the order of the sweep; the *_step are elements from there to the next, negative where the sweep goes back in memory. */
+typedef struct rf_scan {
+    ptrdiff_t hidden; /* H */
+    ptrdiff_t gates_step, x_step, y_step, c_step, dx_step;
+    void *gates;   /* (panels,S,W), from the first panel of the sweep on. forward: IN pre-activations, OUT what backward
+                      needs (when saving); backward: IN that, OUT gradients of the pre-activations */
+    const void *x; /* (H) IN, cells with a highway: what it carries */
+    void *y;       /* (H) OUT in forward; IN its gradient in backward, NULL for zeros */
+    void *c;       /* (P*W) the state before each step: OUT in forward (when saving), IN in backward */
+    void *dx;      /* (P*W) OUT gradient of x */
+    void *state;   /* (P*W) IN and OUT the state; in backward its gradient */
+    const void *v; /* (P,V,W) weights that multiply the state, unit by unit */
+    void *dv;      /* (P,V,W) their gradients, added to */
+    double scale;  /* see the cell */
+} rf_scan;
+
+typedef void (*rf_sweep)(const rf_scan *s, ptrdiff_t steps, ptrdiff_t panel0, ptrdiff_t panel1);
+
+typedef struct rf_scan_cell {
+    const char *name;
+    int slots;   /* S: values from the input product for each unit, step and row */
+    int vectors; /* V */
+    int highway; /* whether it reads x past the product */
+    rf_sweep forward, infer, backward;
+} rf_scan_cell;
+
+/* Nodes of trees that stand on one level (tree.inc.c). An edge leads from a node to one of its children; the edges of node r
+ * are first[r]..first[r+1]-1. */
+typedef struct rf_tree {
+    ptrdiff_t hidden;       /* H */
+    const ptrdiff_t *first; /* (rows+1) */
+    const ptrdiff_t *child; /* (edges) row of h and c */
+    const ptrdiff_t *slot;  /* (edges) row of f */
+    void *a;                /* (rows,4H) i o u f. forward: IN pre-activations from the input, OUT i o u; backward: IN that, OUT
+                               gradients of the pre-activations */
+    const void *g;          /* (rows,3H) IN i o u from the children; NULL where there are none */
+    void *f;                /* (...,H) forward: IN pre-activations from the child, OUT f; backward: OUT gradients */
+    void *h, *c;            /* (rows,H) OUT in forward, IN in backward */
+    const void *c_all;      /* (nodes,H) of all nodes */
+    const void *dh;         /* (rows,H) IN */
+    void *dc;               /* (rows,H) IN */
+    void *dc_all;           /* (nodes,H) of all nodes, added to */
+} rf_tree;
+
 /* ctc.inc.c: a logarithm that stands for a probability of 0, and stays far from all others however many are added */
 #define RF_CTC_NEVER -1e30
 
@@ -118,6 +163,7 @@ typedef struct rf_ops {
     int itemsize;    /* bytes of a real: 4 or 8 */
     int width;       /* W */
     const rf_cell *const *cells; /* NULL at the end */
+    const rf_scan_cell *const *scans;
 
     /* gemm.inc.c */
     void (*product)(const rf_product *s, ptrdiff_t rows, const void *a, const void *init, void *c, ptrdiff_t panel0,
@@ -136,6 +182,13 @@ typedef struct rf_ops {
                         void *db);
     void (*fill_slots)(ptrdiff_t rows, ptrdiff_t panels, int slots, int first, int count, const void *from,
                        void *gates);
+
+    /* scan.inc.c */
+    void (*hold)(ptrdiff_t n, const void *kept, int slots, void *gates);
+
+    /* tree.inc.c */
+    void (*tree_forward)(const rf_tree *s, ptrdiff_t row0, ptrdiff_t row1);
+    void (*tree_backward)(const rf_tree *s, ptrdiff_t row0, ptrdiff_t row1);
 
     /* ops.inc.c */
     void (*softmax_xent)(ptrdiff_t rows, ptrdiff_t n, const void *x, const int64_t *targets, const void *weights,

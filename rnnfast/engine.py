@@ -23,6 +23,7 @@ from rnnfast.backend import get_backend, implementation
 from rnnfast.cells import CellSpec
 from rnnfast.checks import FloatArray
 from rnnfast.rows import Lookup
+from rnnfast.scans import ScanSpec
 
 States = tuple[FloatArray, ...]
 
@@ -30,6 +31,8 @@ _MODULES = {
     "native": "rnnfast._native.recurrent",
     "native infer": "rnnfast._native.infer",
     "reference": "rnnfast.reference.recurrent",
+    "native scan": "rnnfast._native.scan",
+    "reference scan": "rnnfast.reference.scan",
 }
 _loaded: dict[str, ModuleType] = {}
 
@@ -85,7 +88,7 @@ def backend(name: str) -> ModuleType:
 
 
 def forward(
-    cell: CellSpec,
+    cell: CellSpec | ScanSpec,
     weights: Sequence[Sequence[Weights]],
     x: FloatArray | Lookup,
     state: States,
@@ -99,7 +102,7 @@ def forward(
 
     Parameters
     ----------
-    cell : CellSpec
+    cell : CellSpec or ScanSpec
     weights : L sequences of D `Weights`
     x : (N, T, I), or Lookup
         Any strides.
@@ -120,7 +123,7 @@ def forward(
     -------
     y (N, T, D*H), final state as ``state`` in new arrays, and what `backward` needs (None unless ``save``)
     """
-    module = backend(get_backend())
+    module = backend(f"{get_backend()} scan" if isinstance(cell, ScanSpec) else get_backend())
     table = x.table.shape if isinstance(x, Lookup) else None
     batch, steps = x.indices.shape if isinstance(x, Lookup) else x.shape[:2]
     inputs = x.table.shape[1] if isinstance(x, Lookup) else x.shape[2]
@@ -153,13 +156,13 @@ def forward(
 
 
 def infer(
-    cell: CellSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool
+    cell: CellSpec | ScanSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool
 ) -> tuple[Any, Any] | None:
     """Run a stack of one-directional layers at once, where the backend can and the arguments need no conversion.
 
     Parameters
     ----------
-    cell : CellSpec
+    cell : CellSpec or ScanSpec
     weights : L lists of one `Weights`
     x, state
         As the user gave them to the layer.
@@ -170,7 +173,7 @@ def infer(
     -------
     (y, state), as the layer returns them, or None: then `forward` has to do it.
     """
-    if get_backend() != "native":
+    if get_backend() != "native" or isinstance(cell, ScanSpec):
         return None
     found: tuple[Any, Any] | None = backend("native infer").infer(cell.name, weights, x, state, batch_first)
     return found
@@ -210,7 +213,7 @@ def backward(
     batch, steps, inputs = saved.shape
     directions = saved.directions
     layers = len(saved.records) // directions
-    dinitial = tuple(np.empty((layers * directions, batch, hidden), dtype) for _ in dstate)
+    found: list[States] = [()] * (layers * directions)
     dx: FloatArray
     for layer in reversed(range(layers)):
         width = directions * hidden if layer else inputs
@@ -225,16 +228,13 @@ def backward(
             dfinal = tuple(None if s is None else s[k] for s in dstate)
             part = np.empty_like(dx) if d and lookup is None else dx  # gradients of a table are added up in place
             record, saved.records[k] = saved.records[k], None
-            for s, target in zip(
-                saved.backend.direction_backward(record, own, dfinal, part, grads[k]), dinitial, strict=True
-            ):
-                target[k] = s
+            found[k] = saved.backend.direction_backward(record, own, dfinal, part, grads[k])
             if part is not dx:
                 dx += part
         if layer and saved.seeds:
             dx = _dropped(dx, saved.dropout, saved.seeds[layer - 1])
         dy = dx
-    return dx, dinitial
+    return dx, tuple(np.stack(each) for each in zip(*found, strict=True))
 
 
 def _activations(batch: int, steps: int, width: int, dtype: np.dtype[Any], time_major: bool) -> FloatArray:

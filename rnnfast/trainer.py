@@ -25,7 +25,8 @@ from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
 from rnnfast.training.loop import Loop
 from rnnfast.training.passes import Manner
-from rnnfast.training.state import set_state, state_of
+from rnnfast.training.place import Place, Resumed
+from rnnfast.training.state import resume_from, set_state, state_of
 from rnnfast.training.step import Step
 from rnnfast.training.streams import ChunkFeed, StreamFeed, check_forwards, is_chunks
 from rnnfast.training.windows import LookBack
@@ -86,6 +87,10 @@ class Trainer:
         Of the running or last fit.
     stop_reason : str
         Not empty when the running fit is to end.
+    place : Place or None
+        Where within its epoch the running fit stands, or one that was interrupted.
+    resumed : Resumed or None
+        Where the next fit goes on, after `load_state_dict`.
     """
 
     def __init__(
@@ -131,6 +136,8 @@ class Trainer:
         self.base_lr = optimizer.lr
         self.history = History()
         self.stop_reason = ""
+        self.place: Place | None = None
+        self.resumed: Resumed | None = None
 
     @property
     def step(self) -> int:
@@ -397,10 +404,13 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Return all that another trainer of the same construction needs to go on from here, the model apart.
 
+        Called after a batch, by a callback or after an interrupt, it holds the place within the epoch too.
+
         Returns
         -------
-        dict of str to ndarray
-            Flat: counts, "optimizer/...", "schedule/..." and, with ``ema``, "ema/...".
+        dict
+            Flat: counts, "optimizer/...", "schedule/..." and, with ``ema``, "ema/..." are arrays; "place" is a dict, or
+            None between two epochs.
         """
         return state_of(self)
 
@@ -419,8 +429,10 @@ class Trainer:
 
         The trainer must be made as the one that wrote the file was; the next `fit` then draws batches and dropout as
         that one would have, and a schedule over a fraction of the training goes on where it stood, over what was done
-        and what the next fit does. Without the callback, ``save_checkpoint(trainer.model, path,
-        state=trainer.state_dict())`` writes such a file.
+        and what the next fit does. With the same data and arguments and as many epochs as were left, it gives the same
+        parameters to the bit; an epoch that was broken off counts as one, and begins after the last batch that made an
+        update; its values in the history are those of the whole epoch. Without the callback,
+        ``save_checkpoint(trainer.model, path, state=trainer.state_dict())`` writes such a file.
 
         Parameters
         ----------
@@ -436,18 +448,7 @@ class Trainer:
         KeyError, TypeError, ValueError
             If what is in it does not fit the model or the trainer, which are then as they were.
         """
-        from rnnfast.io import load_checkpoint
-
-        found = load_checkpoint(path)
-        if not isinstance(found.state, dict):
-            raise ValueError(f"{os.fspath(path)}: it has no state of a trainer; got {type(found.state).__name__}")
-        before = self.state_dict()
-        try:
-            self.load_state_dict(found.state)
-            self.model.load_state_dict(found.model.state_dict())
-        except (KeyError, TypeError, ValueError):
-            self.load_state_dict(before)
-            raise
+        resume_from(self, path)
 
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str], weight: Any = None) -> Samples:
         x, y, lengths, mask = data

@@ -92,11 +92,49 @@ cdef extern from "rnnfast.h" nogil:
         int steps_panels
         void (*steps)(const rf_steps* s) noexcept nogil
 
+    ctypedef struct rf_scan:
+        Py_ssize_t hidden
+        Py_ssize_t gates_step, x_step, y_step, c_step, dx_step
+        void* gates
+        const void* x
+        void* y
+        void* c
+        void* dx
+        void* state
+        const void* v
+        void* dv
+        double scale
+
+    ctypedef void (*rf_sweep)(const rf_scan* s, Py_ssize_t steps, Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
+
+    ctypedef struct rf_scan_cell:
+        const char* name
+        int slots
+        int vectors
+        int highway
+        rf_sweep forward, infer, backward
+
+    ctypedef struct rf_tree:
+        Py_ssize_t hidden
+        const Py_ssize_t* first
+        const Py_ssize_t* child
+        const Py_ssize_t* slot
+        void* a
+        const void* g
+        void* f
+        void* h
+        void* c
+        const void* c_all
+        const void* dh
+        void* dc
+        void* dc_all
+
     ctypedef struct rf_ops:
         const char* isa
         int itemsize
         int width
         const rf_cell* const* cells
+        const rf_scan_cell* const* scans
 
         # gemm.inc.c
         void (*product)(const rf_product* s, Py_ssize_t rows, const void* a, const void* init, void* c,
@@ -115,6 +153,13 @@ cdef extern from "rnnfast.h" nogil:
                             Py_ssize_t run_stride, void* db) noexcept nogil
         void (*fill_slots)(Py_ssize_t rows, Py_ssize_t panels, int slots, int first, int count, const void* source,
                            void* gates) noexcept nogil
+
+        # scan.inc.c
+        void (*hold)(Py_ssize_t n, const void* kept, int slots, void* gates) noexcept nogil
+
+        # tree.inc.c
+        void (*tree_forward)(const rf_tree* s, Py_ssize_t row0, Py_ssize_t row1) noexcept nogil
+        void (*tree_backward)(const rf_tree* s, Py_ssize_t row0, Py_ssize_t row1) noexcept nogil
 
         # elementwise.inc.c
         # ops.inc.c

@@ -22,6 +22,8 @@ from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops, rf_p
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport RELEASE, Run, split
 from rnnfast._native.rows cimport Lengths, load_state, read_row, store_state, write_row
+from rnnfast._native.scan cimport Job as ScanJob
+from rnnfast._native.scan cimport ScanStep, scan_step
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 from rnnfast.backend import get_backend
 
@@ -31,6 +33,7 @@ cdef enum:
     EMBEDDING
     RECURRENT
     DENSE
+    SCAN
 
 
 ctypedef struct Stage:
@@ -42,6 +45,7 @@ ctypedef struct Stage:
     Work work                # DENSE
     rf_product product
     int activation           # 0, or a letter: r t s
+    ScanJob* scan            # SCAN
 
 
 ctypedef struct Job:
@@ -92,6 +96,8 @@ cdef void run_stages(void* context, int thread, int threads) noexcept nogil:
         y = job.y if i == job.count - 1 else stage.kept
         if stage.kind == RECURRENT:
             recur(job, stage, x, y)
+        elif stage.kind == SCAN:
+            scan_step(stage.scan, stage.inputs, stage.threads, x, y)
         elif stage.kind == DENSE:
             stage.work.a, stage.work.c = x, y
             if stage.threads == 1:
@@ -110,7 +116,8 @@ cdef class Steps:
     """The native half of `rnnfast.stream.Stream`: stages, their states, and the step.
 
     The other half has ``_layers()``, which describes the stages: ``("embedding", weight)``, ``("recurrent", cell name,
-    Weights)`` or ``("dense", weight, bias or None, cache, activation or None)``; and ``_general(x, out)``, the step for
+    Weights)``, ``("scan", Weights, shape of the inputs before a step or None)`` or ``("dense", weight, bias or None, cache,
+    activation or None)``; and ``_general(x, out)``, the step for
     arguments that need more than a glance.
 
     Parameters
@@ -127,6 +134,7 @@ cdef class Steps:
     cdef list stores
     cdef Py_ssize_t* versions
     cdef list owners                # of everything the stages point to
+    cdef list scans                 # of each stage the `ScanStep`, or None
     cdef list before                # the states while the stages are made anew
     cdef Lengths rows               # one step of every row
     cdef const rf_ops* ops
@@ -190,7 +198,7 @@ cdef class Steps:
         versions = [store.version for store in self.stores]  # before the weights are read
         layers = self._layers()
         self.free()
-        self.owners = []
+        self.owners, self.scans = [], [None] * len(layers)
         self.work = 0
         self.stages = <Stage*> alloc(len(layers) * sizeof(Stage))
         if self.stages == NULL:
@@ -204,6 +212,8 @@ cdef class Steps:
                     self.add_embedding(&self.stages[i], layer[1])
                 elif layer[0] == "dense":
                     self.add_dense(&self.stages[i], layer[1], layer[2], layer[3], layer[4])
+                elif layer[0] == "scan":
+                    self.scans[i] = self.add_scan(&self.stages[i], layer[1], layer[2])
                 else:
                     self.add_recurrent(&self.stages[i], layer[1], layer[2])
                 self.stages[i].kept = self.room(self.batch * self.stages[i].outputs * self.dtype.itemsize)
@@ -274,6 +284,13 @@ cdef class Steps:
             run.y.start[j] = j * run.H * run.size
         self.work += 2.0 * run.B * run.ld_gates * (run.X + run.ld)
         return 0
+
+    cdef object add_scan(self, Stage* stage, weights, past):
+        cdef ScanStep step = ScanStep(weights, self.batch, past)
+        stage.kind, stage.scan = SCAN, &step.job
+        stage.inputs, stage.outputs = step.inputs, step.packed.hidden
+        self.work += step.work
+        return step
 
     cdef int refuse_if_busy(self) except -1:
         if self.busy:
@@ -369,6 +386,8 @@ cdef class Steps:
             stage = &self.stages[i]
             if stage.kind == RECURRENT:
                 stage.threads = split(&stage.run, 1)
+            elif stage.kind == SCAN:
+                stage.threads = (<ScanStep> self.scans[i]).threads()
             elif stage.kind == DENSE:
                 stage.threads = worth(2.0 * self.batch * stage.inputs * stage.outputs)
         if self.work < RELEASE:
@@ -396,6 +415,8 @@ cdef class Steps:
         self.refuse_if_busy()
         found = []
         for i in range(self.count):
+            if self.stages[i].kind == SCAN:
+                found.append(self.scans[i].get())
             if self.stages[i].kind != RECURRENT:
                 continue
             run = &self.stages[i].run
@@ -413,6 +434,8 @@ cdef class Steps:
         self.refuse_if_busy()
         given = iter(states)
         for i in range(self.count):
+            if self.stages[i].kind == SCAN:
+                self.scans[i].put(next(given))
             if self.stages[i].kind != RECURRENT:
                 continue
             run = &self.stages[i].run
@@ -428,6 +451,8 @@ cdef class Steps:
         cdef Py_ssize_t k, line
         self.refuse_if_busy()
         for i in range(self.count):
+            if self.stages[i].kind == SCAN:
+                self.scans[i].clear(np.asarray(rows))
             if self.stages[i].kind != RECURRENT:
                 continue
             run = &self.stages[i].run
@@ -445,6 +470,8 @@ cdef class Steps:
         for i in range(self.count):
             stage = &self.stages[i]
             found.append(<size_t> stage.kept)
+            if stage.kind == SCAN:
+                found += self.scans[i].buffers()
             if stage.kind == RECURRENT:
                 found += [<size_t> stage.run.gates, <size_t> stage.run.h, <size_t> stage.run.c, <size_t> stage.run.aux]
         return found

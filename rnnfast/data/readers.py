@@ -66,7 +66,7 @@ def read_text(path: StrPath) -> str:
 
 def read_csv_header(path: StrPath, delimiter: str | None = None) -> tuple[str, ...]:
     """Return the names of the columns of a CSV file; arguments and errors as of `read_csv`."""
-    return tuple(_open_csv(path, delimiter)[0])
+    return tuple(open_csv(path, delimiter)[0])
 
 
 def read_csv(
@@ -107,8 +107,8 @@ def read_csv(
         raise ValueError("columns must name at least one column; got none")
     check_choice("decimal", decimal, (".", ","))
     name = os.fspath(path)
-    header, rows = _open_csv(path, delimiter)
-    places = [_find(name, header, column) for column in wanted]
+    header, rows = open_csv(path, delimiter)
+    places = [find_column(name, header, column) for column in wanted]
     unread: list[tuple[int, str, str]] = []
     cells = []
     try:
@@ -131,7 +131,7 @@ def read_csv(
     return CsvColumns(values[:, 0] if isinstance(columns, str) else values, tuple(wanted), unread)
 
 
-def _open_csv(path: StrPath, delimiter: str | None) -> tuple[list[str], Any]:
+def open_csv(path: StrPath, delimiter: str | None) -> tuple[list[str], Any]:
     """Return the header, and a reader of the rows below it."""
     text = read_text(path)
     if delimiter is None:
@@ -144,7 +144,7 @@ def _open_csv(path: StrPath, delimiter: str | None) -> tuple[list[str], Any]:
         raise ValueError(f"{os.fspath(path)} is not a CSV file: {error}") from None
 
 
-def _find(name: str, header: list[str], column: str) -> int:
+def find_column(name: str, header: list[str], column: str) -> int:
     count = header.count(column)
     if not count:
         raise KeyError(f"{name} has no column {column!r}; it has {', '.join(header)}")

@@ -26,6 +26,7 @@ from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.explain import Explanation, explain
 from rnnfast.layers.recurrent.pullback import RecurrentPullback
 from rnnfast.rows import Lookup
+from rnnfast.scans import ScanSpec
 from rnnfast.threads import get_num_threads, limit_threads
 
 KINDS = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
@@ -73,11 +74,11 @@ class Recurrent(Layer):
     """
 
     stateful: ClassVar[bool] = True
-    cell: CellSpec
+    cell: CellSpec | ScanSpec
 
     def __init__(
         self,
-        cell: CellSpec,
+        cell: CellSpec | ScanSpec,
         input_size: int,
         hidden_size: int,
         num_layers: int,
@@ -182,7 +183,7 @@ class Recurrent(Layer):
         if self.dropout:
             rng = np.random.default_rng() if rng is None else rng
             seeds = [int(rng.integers(2**64, dtype=np.uint64)) for _ in range(self.num_layers - 1)]
-        weights = self._packed()
+        weights = self._drawn(rng)
         version = self.params.version
         y, final, saved = engine.forward(
             self.cell, weights, x, initial, valid, True, not self.batch_first, self.dropout, seeds
@@ -262,18 +263,23 @@ class Recurrent(Layer):
         """Return the initial state as a tuple and the lengths, or raise."""
         if lengths is not None:
             lengths = check_lengths(lengths, batch, steps)
-        shape = (len(self._names), batch, self.hidden_size)
+        shapes = self._state_shapes(batch)
         if state is None:
-            return (np.zeros(shape, self.dtype),) * len(self.cell.states), lengths
+            return tuple(np.zeros(shape, self.dtype) for shape in shapes), lengths
         count = len(self.cell.states)
         parts = state if count > 1 else (state,)
         if type(parts) is tuple and len(parts) == count:  # arrays that fit as they are need no more
-            for part in parts:
+            for part, shape in zip(parts, shapes, strict=True):
                 if type(part) is not np.ndarray or part.dtype != self.dtype or part.shape != shape:
                     break
             else:
                 return parts, lengths
-        return tuple(check_real(n, s, self.dtype, shape) for n, s in self._parts("state", state)), lengths
+        named = zip(self._parts("state", state), shapes, strict=True)
+        return tuple(check_real(n, s, self.dtype, shape) for (n, s), shape in named), lengths
+
+    def _state_shapes(self, batch: int) -> list[tuple[int, ...]]:
+        """Return the shape of each state."""
+        return [(len(self._names), batch, self.hidden_size)] * len(self.cell.states)
 
     def _parts(self, argument: str, state: Any) -> list[tuple[str, Any]]:
         """Return each array of ``state`` with what to call it, or raise."""
@@ -299,6 +305,10 @@ class Recurrent(Layer):
             weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]
             self._weights = (version, weights)
         return weights
+
+    def _drawn(self, rng: np.random.Generator | None) -> list[list[engine.Weights]]:
+        """Return the weights for one forward pass in training."""
+        return self._packed()
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values, the seed apart."""

@@ -1,0 +1,36 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+class Memory: ...
+class Saved: ...
+
+class ScanStep:
+    inputs: int
+    work: float
+    def __init__(self, weights: Any, batch: int, past: tuple[int, ...] | None) -> None: ...
+    def get(self) -> tuple[NDArray[Any], ...]: ...
+    def put(self, states: tuple[NDArray[Any], ...]) -> None: ...
+    def clear(self, rows: NDArray[Any]) -> None: ...
+    def buffers(self) -> list[int]: ...
+
+def direction_forward(
+    cell: Any,
+    x: Any,
+    weights: Any,
+    state: tuple[Any, ...],
+    lengths: NDArray[Any] | None,
+    reverse: bool,
+    out: NDArray[Any],
+    save: bool,
+) -> tuple[tuple[Any, ...], Saved | None]: ...
+def direction_backward(
+    saved: Saved,
+    dy: NDArray[Any] | None,
+    dstate: tuple[Any, ...],
+    dx: NDArray[Any] | None,
+    grads: dict[str, NDArray[Any]],
+) -> tuple[Any, ...]: ...
+def explain_direction(
+    cell: str, weights: Any, batch: int, steps: int, lengths: NDArray[Any] | None, training: bool, gather: bool
+) -> dict[str, Any]: ...
