@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import re
 import shutil
 from pathlib import Path
 from types import ModuleType
@@ -145,8 +146,16 @@ def find(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     return None
 
 
+def is_foreign(app: Any, what: str, name: str, member: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out what estimators inherit from scikit-learn, whose own pages tell of it."""
+    home = getattr(member, "__module__", None) or ""
+    return True if home.startswith("sklearn.") or re.fullmatch(r"set_\w+_request", name) else None
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Have the pages written before Sphinx looks what files there are."""
+    app.setup_extension("sphinx.ext.autodoc")
     app.connect("config-inited", lambda app, config: write(Path(app.srcdir) / "api"))
     app.connect("missing-reference", find)
+    app.connect("autodoc-skip-member", is_foreign)
     return {"parallel_read_safe": True}
