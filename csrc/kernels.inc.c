@@ -5,6 +5,7 @@
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"
+#include "attention.inc.c"
 #include "limits.inc.c"
 #include "logs.inc.h"
 #include "ctc.inc.c"
@@ -48,6 +49,8 @@ const rf_ops RF(ops) = {
     .dropout = RF(dropout),
     .scatter_add = RF(scatter_add),
     .max_steps = RF(max_steps),
+    .additive_scores = RF(additive_scores),
+    .additive_gradients = RF(additive_gradients),
     .ctc_read = RF(ctc_read),
     .ctc_slope = RF(ctc_slope),
 #if RF_DOUBLE

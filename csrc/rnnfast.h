@@ -200,6 +200,11 @@ typedef struct rf_ops {
     void (*scatter_add)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t ld, const int64_t *to, const void *x, void *y);
     void (*max_steps)(ptrdiff_t steps, ptrdiff_t n, const void *x, void *y, int32_t *at);
 
+    /* attention.inc.c */
+    void (*additive_scores)(ptrdiff_t steps, ptrdiff_t n, const void *q, const void *k, const void *v, void *scores);
+    void (*additive_gradients)(ptrdiff_t steps, ptrdiff_t n, const void *q, const void *k, const void *v,
+                               const void *ds, void *dq, void *dk, void *dv);
+
     /* ctc.inc.c; the sums over paths are in the table of double alone, NULL in that of float */
     int (*ctc_read)(ptrdiff_t steps, ptrdiff_t n, const void *x, ptrdiff_t count, const int64_t *labels,
                     ptrdiff_t blank, ptrdiff_t ld, double *y, double *yb, void *dx);

@@ -24,6 +24,7 @@ _HOMES = {
     "crf_loss": ("CRFLoss",),
     "ctc": ("CTCLoss",),
     "ctc_decoding": ("LabelErrorRate", "Labelling", "ctc_beam_search", "ctc_greedy"),
+    "decoding": ("Hypothesis", "Stepper", "beam_search", "greedy", "sample_sequences", "stream_tokens"),
     "gates": ("gate_activations",),
     "diagnostics": ("Diagnosis", "diagnose"),
     "generation": ("generate", "generate_text", "sample"),
@@ -52,6 +53,7 @@ _HOMES = {
         "LSTM",
         "QRNN",
         "RNN",
+        "Attention",
         "SRU",
         "Cell",
         "CellLayer",
@@ -85,15 +87,27 @@ _HOMES = {
         "balanced_class_weight",
     ),
     "loggers": ("JSONLLogger", "TensorBoardLogger"),
-    "models": ("Tagger",),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
+    "models": ("EncoderDecoder", "LanguageModel", "Tagger", "VectorToSequence"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
     "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "ScheduledSampling", "StepDecay", "WarmUp"),
     "stream": ("Stream",),
     "threads": ("get_num_threads", "limit_threads", "set_num_threads"),
     "trainer": ("Trainer", "TrainingError"),
 }
-_SUBMODULES = ("data", "initializers", "io", "layers", "losses", "metrics", "optimizers", "plotting", "schedules")
+_SUBMODULES = (
+    "data",
+    "decoding",
+    "initializers",
+    "io",
+    "layers",
+    "losses",
+    "metrics",
+    "models",
+    "optimizers",
+    "plotting",
+    "schedules",
+)
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = ["__version__", *_HOME, *_SUBMODULES]
@@ -102,11 +116,13 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
     from rnnfast._native.kernels import release_memory as release_memory
     from rnnfast import (
         data as data,
+        decoding as decoding,
         initializers as initializers,
         io as io,
         layers as layers,
         losses as losses,
         metrics as metrics,
+        models as models,
         optimizers as optimizers,
         plotting as plotting,
         schedules as schedules,
@@ -130,6 +146,14 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         Labelling as Labelling,
         ctc_beam_search as ctc_beam_search,
         ctc_greedy as ctc_greedy,
+    )
+    from rnnfast.decoding import (
+        Hypothesis as Hypothesis,
+        Stepper as Stepper,
+        beam_search as beam_search,
+        greedy as greedy,
+        sample_sequences as sample_sequences,
+        stream_tokens as stream_tokens,
     )
     from rnnfast.gates import gate_activations as gate_activations
     from rnnfast.diagnostics import Diagnosis as Diagnosis, diagnose as diagnose
@@ -159,6 +183,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         LSTM as LSTM,
         QRNN as QRNN,
         RNN as RNN,
+        Attention as Attention,
         SRU as SRU,
         Cell as Cell,
         CellLayer as CellLayer,
@@ -201,6 +226,11 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         BinaryAccuracy as BinaryAccuracy,
         BitsPerSymbol as BitsPerSymbol,
         Perplexity as Perplexity,
+    )
+    from rnnfast.models import (
+        EncoderDecoder as EncoderDecoder,
+        LanguageModel as LanguageModel,
+        VectorToSequence as VectorToSequence,
     )
     from rnnfast.optimizers import SGD as SGD, Adagrad as Adagrad, Adam as Adam, AdamW as AdamW, RMSProp as RMSProp
     from rnnfast.schedules import (

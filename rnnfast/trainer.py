@@ -24,6 +24,7 @@ from rnnfast.training.faults import TrainingError, leaves
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
 from rnnfast.training.loop import Loop
+from rnnfast.training.pairs import samples_of
 from rnnfast.training.passes import Manner
 from rnnfast.training.place import Place, Resumed
 from rnnfast.training.state import resume_from, set_state, state_of
@@ -167,7 +168,8 @@ class Trainer:
         Parameters
         ----------
         x : array_like (N, T, C), (N, T) of int, (N, C), or list of N arrays (T_n, ...)
-            The inputs. Lists are padded batch by batch.
+            The inputs. Lists are padded batch by batch. A tuple of two of them for a model that takes two, such as
+            (sources, targets_in) for `EncoderDecoder`; the targets are then one for each step of the second.
         y : array_like or list
             The targets: one for each step where the model keeps the time axis, (N, T, ...) or a list of (T_n, ...);
             else one for each sequence, (N, ...). For a loss whose targets have no places in time, `CTCLoss`: a list
@@ -177,7 +179,7 @@ class Trainer:
         batch_size : int, default 32
             Sequences per update.
         lengths : array_like (N,) of int, optional
-            Valid steps of each sequence, where x is an array.
+            Valid steps of each sequence, where x is an array. A tuple of two where x is one.
         mask : array_like or list, optional
             Weights of the targets (0: left out), of shape (N,), or (N, T) where targets are one for each step.
         sample_weight : array_like (N,), optional
@@ -345,7 +347,7 @@ class Trainer:
             (N, ...) or, where the model keeps the time axis, (N, T, ...) with zeros past the lengths; for a list of
             sequences then a list of (T_n, ...). Of a model that ends in a `CRF` the best paths of tags, (N, T).
         """
-        samples = Samples(self.model, x, None, lengths, None)
+        samples = samples_of(self.model, x, None, lengths, None)
         out: Any = None
         ragged = samples.per_step and not isinstance(samples.x, np.ndarray)
         parts: list[Any] = [None] * len(samples) if ragged else []
@@ -363,8 +365,8 @@ class Trainer:
                     steps = samples.x.shape[1:2] if samples.per_step else ()  # type: ignore[union-attr]
                     out = np.zeros((len(samples), *steps, *pred.shape[1 + len(steps) :]), pred.dtype)
                 if samples.per_step:
-                    if batch.lengths is not None:
-                        within = np.arange(pred.shape[1]) < batch.lengths[:, None]
+                    if batch.loss_lengths is not None:
+                        within = np.arange(pred.shape[1]) < batch.loss_lengths[:, None]
                         pred = np.where(within.reshape(*within.shape, *(1,) * (pred.ndim - 2)), pred, 0)
                     out[batch.rows, : pred.shape[1]] = pred
                 else:
@@ -453,7 +455,7 @@ class Trainer:
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str], weight: Any = None) -> Samples:
         x, y, lengths, mask = data
         aligned = getattr(self.loss, "per_step", True)
-        samples = Samples(self.model, x, y, lengths, mask, names, aligned, weight)
+        samples = samples_of(self.model, x, y, lengths, mask, names, aligned, weight)
         samples.check_targets(self.loss)
         return samples
 

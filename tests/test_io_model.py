@@ -16,6 +16,7 @@ from rnnfast.graph import Graph
 from rnnfast.graph.layer import constant_of
 from rnnfast.io import ModelFileError, load_model, save_model, spec
 from rnnfast.layers.activation import Activation
+from rnnfast.layers.attention import Attention
 from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
@@ -27,7 +28,7 @@ from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.tree import TreeEncoder, TreeLSTM
-from rnnfast.models import Tagger
+from rnnfast.models import EncoderDecoder, LanguageModel, Tagger, VectorToSequence
 
 SUFFIXES = [".npz", ".safetensors"]
 
@@ -43,6 +44,7 @@ MAKERS = {
     "IndRNN": lambda dtype: IndRNN(3, 5, recurrent_bounds=(0.5, 1.0), dtype=dtype),
     "CRF": lambda dtype: CRF(5, dtype=dtype),
     "Dense": lambda dtype: Dense(3, 5, dtype=dtype),
+    "Attention": lambda dtype: Attention(3, 4, "additive", 5, dtype=dtype),
     "Embedding": lambda dtype: Embedding(7, 3, dtype=dtype),
     "TreeLSTM": lambda dtype: TreeLSTM(3, 5, bias=False, dtype=dtype),
     "TreeEncoder": lambda dtype: TreeEncoder(7, 3, 5, "binary", output="nodes", dtype=dtype),
@@ -56,6 +58,11 @@ MAKERS = {
     ),
     "MeanPool": lambda dtype: MeanPool(),
     "MaxPool": lambda dtype: MaxPool(),
+    "LanguageModel": lambda dtype: LanguageModel(11, 5, 6, 2, "gru", dropout=0.25, dtype=dtype),
+    "VectorToSequence": lambda dtype: VectorToSequence(5, 9, 4, 6, 2, use="input", tied=True, dtype=dtype),
+    "EncoderDecoder": lambda dtype: EncoderDecoder(
+        9, 8, 4, 6, "gru", 5, 2, 2, False, "additive", 7, "context", dropout=0.25, dtype=dtype
+    ),
     "Graph": lambda dtype: tanh_graph(dtype),
     "Jordan": lambda dtype: Jordan(3, 4, 2, "relu", "sigmoid", "softmax", bias=False, dtype=dtype),
 }

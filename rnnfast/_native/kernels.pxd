@@ -172,6 +172,11 @@ cdef extern from "rnnfast.h" nogil:
         void (*scatter_add)(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t ld, const int64_t* to, const void* x,
                             void* y) noexcept nogil
         void (*max_steps)(Py_ssize_t steps, Py_ssize_t n, const void* x, void* y, int32_t* at) noexcept nogil
+        # attention.inc.c
+        void (*additive_scores)(Py_ssize_t steps, Py_ssize_t n, const void* q, const void* k, const void* v,
+                                void* scores) noexcept nogil
+        void (*additive_gradients)(Py_ssize_t steps, Py_ssize_t n, const void* q, const void* k, const void* v,
+                                   const void* ds, void* dq, void* dk, void* dv) noexcept nogil
         # ctc.inc.c
         int (*ctc_read)(Py_ssize_t steps, Py_ssize_t n, const void* x, Py_ssize_t count, const int64_t* labels,
                         Py_ssize_t blank, Py_ssize_t ld, double* y, double* yb, void* dx) noexcept nogil

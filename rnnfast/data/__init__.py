@@ -1,7 +1,7 @@
 """Getting data ready: windows, scaling, gaps, vocabularies, padding, trees, spectrograms, readers of files."""
 
 from rnnfast.data.audio import log_mel, mel_filters, power_spectrogram
-from rnnfast.data.batching import bucket_by_length, pad_sequences
+from rnnfast.data.batching import bucket_by_length, pad_sequences, teacher_forcing
 from rnnfast.data.conllu import ConlluSentence, read_conllu
 from rnnfast.data.missing import fill_missing
 from rnnfast.data.readers import CsvColumns, read_csv, read_csv_header, read_idx, read_text
@@ -37,4 +37,5 @@ __all__ = [
     "scaler_from_state_dict",
     "sliding_windows",
     "split_chronologically",
+    "teacher_forcing",
 ]

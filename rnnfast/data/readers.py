@@ -20,6 +20,7 @@ from rnnfast.checks import check_choice
 
 StrPath = str | os.PathLike[str]
 
+_GZIP = b"\x1f\x8b"
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -45,14 +46,21 @@ class CsvColumns(NamedTuple):
 def read_text(path: StrPath) -> str:
     """Return the text of a UTF-8 file, without a byte order mark and with ``\\n`` at the ends of lines.
 
+    A file that is packed by gzip is known by its content and unpacked.
+
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If it is empty or not UTF-8; the message names the file and the byte.
+        If it is empty or not UTF-8; the message names the file and the byte. If its gzip wrapping is damaged.
     """
     data = Path(path).read_bytes()
+    if data[:2] == _GZIP:
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{os.fspath(path)} is a damaged gzip file: {error}") from None
     if not data:
         raise ValueError(f"{os.fspath(path)} is empty")
     try:
@@ -196,7 +204,7 @@ def read_idx(path: StrPath) -> NDArray[np.generic]:
         raw.seek(0)
         if not magic:
             raise ValueError(f"{name} is empty")
-        if magic != b"\x1f\x8b":
+        if magic != _GZIP:
             return _read_idx(name, raw)
         try:
             with gzip.open(raw) as unpacked:

@@ -20,6 +20,7 @@ from rnnfast.graph import Graph
 from rnnfast.initializers import no_initial_values
 from rnnfast.io.errors import ModelFileError
 from rnnfast.layers.activation import Activation
+from rnnfast.layers.attention import Attention
 from rnnfast.layers.base import Layer
 from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
@@ -32,10 +33,11 @@ from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.tree import TreeEncoder, TreeLSTM
-from rnnfast.models.tagger import Tagger
+from rnnfast.models import EncoderDecoder, LanguageModel, Tagger, VectorToSequence
 
 Config = Mapping[str, Any]
 MAX_LAYERS = 1000
+_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
 
 
 class Entry(NamedTuple):
@@ -111,8 +113,45 @@ def _tagger(config: Config) -> int:
         total += _size(config, "num_characters") * inner + 2 * units * (inner + units)
         width += 2 * units
     above = 3 * hidden * (_size(config, "num_layers", 1) - 1)
-    gates = {"lstm": 4, "gru": 3, "rnn": 1}[check_choice("cell", config.get("cell", "lstm"), ("lstm", "gru", "rnn"))]
+    gates = _GATES[check_choice("cell", config.get("cell", "lstm"), tuple(_GATES))]
     return total + 2 * gates * hidden * (width + hidden + above) + 2 * hidden * _size(config, "num_tags")
+
+
+def _attention(config: Config) -> int:
+    query, memory = _size(config, "query_size"), _size(config, "memory_size")
+    if config.get("score", "general") != "additive":
+        return query * memory if config.get("score", "general") == "general" else 0
+    units = query if config.get("attention_size") is None else _size(config, "attention_size")
+    return units * (query + memory)
+
+
+def _generative(given: Callable[[Config, int], int]) -> Callable[[Config], int]:
+    """Return the bound of a model with a decoder; ``given(config, gates)`` is that of what it starts from."""
+
+    def least(config: Config) -> int:
+        gates = _GATES[check_choice("cell", config.get("cell", "lstm"), tuple(_GATES))]
+        tokens = _size(config, "size" if "size" in config else "target_size")
+        width, hidden = _size(config, "embedding_dim", 128), _size(config, "hidden_size", 256)
+        layers = _size(config, "num_layers", 1) if "decoder_layers" not in config else _size(config, "decoder_layers")
+        stack = gates * hidden * (width + hidden + 2 * (layers - 1) * hidden)
+        table = 0 if config.get("tied", "size" in config) else tokens * hidden
+        return tokens * width + table + stack + given(config, gates)
+
+    return least
+
+
+def _source(config: Config, gates: int) -> int:
+    hidden, directions = _size(config, "hidden_size", 256), 2 if config.get("bidirectional", True) else 1
+    units = config.get("encoder_hidden_size")
+    units = hidden // directions if units is None else check_size("encoder_hidden_size", units)
+    source, inputs = _size(config, "source_size"), _size(config, "embedding_dim", 128)
+    if config.get("source", "tokens") == "tokens":
+        table = source * inputs
+    else:
+        table, inputs = 0, source
+    above = 2 * (_size(config, "encoder_layers", 1) - 1) * units
+    attention = 0 if config.get("attention", "general") is None else hidden * units
+    return table + directions * gates * units * (inputs + units + above) + attention
 
 
 def _jordan(config: Config) -> int:
@@ -134,6 +173,7 @@ LAYERS: dict[str, Entry] = {
     "IndRNN": Entry(IndRNN, _scan(1)),
     "CRF": Entry(CRF, _product("num_tags", "num_tags")),
     "Dense": Entry(Dense, _product("in_features", "out_features")),
+    "Attention": Entry(Attention, _attention),
     "Embedding": Entry(Embedding, _product("num_embeddings", "embedding_dim")),
     "TreeLSTM": Entry(TreeLSTM, _tree),
     "TreeEncoder": Entry(TreeEncoder, _tree_encoder),
@@ -146,6 +186,9 @@ LAYERS: dict[str, Entry] = {
     "MaxPool": Entry(MaxPool, _nothing),
     "Graph": Entry(Graph, _graph),
     "Tagger": Entry(Tagger, _tagger),
+    "LanguageModel": Entry(LanguageModel, _generative(lambda config, gates: 0)),
+    "VectorToSequence": Entry(VectorToSequence, _generative(lambda config, gates: _size(config, "vector_size"))),
+    "EncoderDecoder": Entry(EncoderDecoder, _generative(_source)),
     "Jordan": Entry(Jordan, _jordan),
 }
 WRAPPERS: dict[str, Callable[..., Layer]] = {"OutputFeedback": OutputFeedback}  # the layer within is argument one

@@ -1,6 +1,7 @@
 """Layers: holders of parameters whose forward pass returns its own pullback; see `rnnfast.layers.base`."""
 
 # Loaded here, not at the first call: a fork while another thread is importing leaves the child without the lock for it.
+import rnnfast._native.attention
 import rnnfast._native.crf
 import rnnfast._native.dense
 import rnnfast._native.normalization
@@ -9,6 +10,7 @@ import rnnfast._native.recurrent
 import rnnfast._native.scan
 import rnnfast._native.tree
 from rnnfast.layers.activation import Activation
+from rnnfast.layers.attention import Attention
 from rnnfast.layers.base import Layer
 from rnnfast.layers.cell import Cell, CellLayer
 from rnnfast.layers.chunks import checkpointed
@@ -32,6 +34,7 @@ __all__ = [
     "RNN",
     "SRU",
     "Activation",
+    "Attention",
     "Cell",
     "CellLayer",
     "Chain",

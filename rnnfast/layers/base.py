@@ -33,9 +33,12 @@ class Layer:
         This layer's own arrays, by torch's names.
     stateful : bool
         Whether calls take and return a state.
+    num_inputs : int
+        How many arrays x is; more than one are a tuple.
     """
 
     stateful: ClassVar[bool] = False
+    num_inputs: ClassVar[int] = 1
 
     params: Parameters
 

@@ -285,6 +285,34 @@ static void check_cell(const rf_cell *c, ptrdiff_t rows, ptrdiff_t panels)
     free(daux), free(dh), free(dc), free(h2), free(c2), free(aux2);
 }
 
+/* Additive attention over 5 steps of n units. */
+static void check_additive(ptrdiff_t n)
+{
+    const ptrdiff_t steps = 5;
+    real *q = random_reals(n), *k = random_reals(steps * n), *v = random_reals(n), *ds = random_reals(steps);
+    real *dq = random_reals(n), *dk = random_reals(steps * n), *dv = random_reals(n), scores[5];
+    real *dq0 = copy(dq, n), *dk0 = copy(dk, steps * n), *dv0 = copy(dv, n);
+    const double bound = 8 * EPS * (double)(steps + n);
+    ops->additive_scores(steps, n, q, k, v, scores);
+    ops->additive_gradients(steps, n, q, k, v, ds, dq, dk, dv);
+    for (ptrdiff_t s = 0; s < steps; s++) {
+        double sum = 0;
+        for (ptrdiff_t a = 0; a < n; a++) {
+            const double t = tanh((double)q[a] + k[s * n + a]), z = (double)ds[s] * v[a] * (1 - t * t);
+            sum += v[a] * t;
+            dq0[a] += (real)z;
+            dv0[a] += (real)(ds[s] * t);
+            check(dk[s * n + a], dk0[s * n + a] + z, bound, "additive: dk");
+        }
+        check(scores[s], sum, bound, "additive: score");
+    }
+    for (ptrdiff_t a = 0; a < n; a++) {
+        check(dq[a], dq0[a], bound, "additive: dq");
+        check(dv[a], dv0[a], bound, "additive: dv");
+    }
+    free(q), free(k), free(v), free(ds), free(dq), free(dk), free(dv), free(dq0), free(dk0), free(dv0);
+}
+
 /* One step of a unit in an elementwise recurrence: a (slots), state before, weights of the state, the highway. */
 typedef struct chain {
     double a[4], c, v[2], x, scale, c_next, h;
@@ -481,7 +509,7 @@ int main(void)
                     check_outer((const ptrdiff_t[]){0, 5, 200}[k], (const ptrdiff_t[]){1, 1, 3, 5, 2}[m],
                                 (const ptrdiff_t[]){1, 8, 48, 16, 480}[m], some_columns[n]);
         for (ptrdiff_t n = 1; n < 40; n++)
-            check_small(n);
+            check_small(n), check_additive(n);
         for (int cell = 0; ops->cells[cell]; cell++)
             for (ptrdiff_t rows = 0; rows < 4; rows++)
                 for (ptrdiff_t panels = 1; panels < 6; panels++)
