@@ -35,3 +35,67 @@ def test_pictures_are_drawn():
         for name in re.findall(r"\]\((?:\.\./)*pictures/(\w+)\.svg\)", page.read_text(encoding="utf-8"))
     }
     assert shown == drawn | {"speed"}
+
+
+PAGE = """
+```python
+a = 1
+```
+
+<!-- needs: no_such_module -->
+```python
+a = 2
+```
+
+:::{grid-item}
+<!-- side: json -->
+```python
+a = 3
+```
+:::
+
+- in a list:
+
+  <!-- not run: it would take the disk away -->
+  ```sh
+  rm -rf disk
+  ```
+
+```sh
+cat written
+```
+
+```python
+assert a == 1
+```
+"""
+
+
+def test_marks(tmp_path, monkeypatch):
+    found = list(blocks(PAGE))
+    assert [(block.language, block.mark, block.word) for block in found] == [
+        ("python", "", ""),
+        ("python", "needs", "no_such_module"),
+        ("python", "side", "json"),
+        ("sh", "not run", "it would take the disk away"),
+        ("sh", "", ""),
+        ("python", "", ""),
+    ]
+    assert [block.runs for block in found] == [True, False, True, False, True, True]
+    assert found[3].code == "rm -rf disk\n" and PAGE.splitlines()[found[3].line - 1] == "  rm -rf disk"
+    page = tmp_path / "page.md"
+    page.write_text(PAGE, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AssertionError, match="written"):
+        run(page, tmp_path)
+    (tmp_path / "written").write_text("")
+    seen = []
+    assert run(page, tmp_path, seen.append) == 4 and seen == [found[0], found[2], found[4], found[5]]
+
+
+def test_a_wrong_block_names_its_line(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("# Title\n\n```python\na = 1\nassert a == 2\n```\n", encoding="utf-8")
+    with pytest.raises(AssertionError) as raised:
+        run(page, tmp_path)
+    assert raised.traceback[-1].lineno + 1 == 5
