@@ -9,6 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 GATES = {"RNN": 1, "LSTM": 4, "GRU": 3}
+# Relatives of the plain cells: whose they are, and blocks of rows in the weights.
+VARIANTS = {
+    "peephole": ("LSTM", 4),
+    "coupled": ("LSTM", 3),
+    "projection": ("LSTM", 4),
+    "layer norm": ("LSTM", 4),
+    "minimal": ("GRU", 2),
+}
 TREES = {"TreeLSTM": "child_sum", "BinaryTreeLSTM": "binary"}
 TASKS = ("forward", "training", "stream", "step")
 
@@ -39,8 +47,8 @@ class Case:
     Attributes
     ----------
     cell : str
-        A name in `GATES`: the plain cells, which are tanh RNN, LSTM without peepholes and GRU with reset after the
-        product; in `ELEMENTWISE`, with their defaults; or in `TREES`.
+        A name in `GATES`: without a variant the plain cells, which are tanh RNN, LSTM without peepholes and GRU with
+        reset after the product; in `ELEMENTWISE`, with their defaults; or in `TREES`.
     task : {"forward", "training", "stream", "step"}
         Inference; forward and the gradients of the input and of every parameter; one step of a stream by the means made
         for it; one step by a plain call that hands the state on. Peers have one way for the last two.
@@ -56,6 +64,9 @@ class Case:
         Whether sequences have lengths of their own, uniform in 1..T; otherwise all have T.
     callers : int
         Python threads that call at once, each allowed as many threads as the case runs on.
+    variant : str
+        A key of `VARIANTS`, or "" for the plain cell: LSTM with peepholes, with coupled input and forget gates, with a
+        projection to half its units or with layer normalisation, and the minimal gated unit, a GRU with one gate.
     """
 
     cell: str
@@ -69,13 +80,26 @@ class Case:
     dtype: str = "float32"
     ragged: bool = False
     callers: int = 1
+    variant: str = ""
+
+    @property
+    def width(self) -> int:
+        """Features of each direction's output."""
+        return self.hidden_size // 2 if self.variant == "projection" else self.hidden_size
 
     @property
     def name(self) -> str:
         size = (
             f"H{self.hidden_size}" if self.input_size == self.hidden_size else f"I{self.input_size} H{self.hidden_size}"
         )
-        words = [self.cell, self.task, f"T{self.steps}", f"B{self.batch}", size]
+        words = [
+            self.cell,
+            *([self.variant] if self.variant else []),
+            self.task,
+            f"T{self.steps}",
+            f"B{self.batch}",
+            size,
+        ]
         words += [f"L{self.num_layers}"] if self.num_layers > 1 else []
         words += ["bi"] if self.bidirectional else []
         words += ["f64"] if self.dtype == "float64" else []
@@ -126,6 +150,8 @@ class Case:
 
     def gates(self, width: int) -> int:
         """Return how many blocks of H rows the input weights have in a layer that reads ``width`` features."""
+        if self.variant:
+            return VARIANTS[self.variant][1]
         if self.cell not in ELEMENTWISE:
             return GATES.get(self.cell, 4)
         return ELEMENTWISE[self.cell].gates + (self.cell == "SRU" and width != self.hidden_size)
@@ -141,9 +167,10 @@ class Case:
             recurrent = 3 * inner + edges if TREES[self.cell] == "child_sum" else 10 * inner
             return factor * hidden * (4 * self.input_size * parents.size + recurrent * hidden)
         directions = 2 if self.bidirectional else 1
-        inputs = [self.input_size] + [hidden * directions] * (self.num_layers - 1)
-        recurrent = 0 if self.cell in ELEMENTWISE else hidden
-        weights = sum(self.gates(i) * hidden * (i + recurrent) * directions for i in inputs)
+        inputs = [self.input_size] + [self.width * directions] * (self.num_layers - 1)
+        recurrent = 0 if self.cell in ELEMENTWISE else self.width
+        own = self.width * hidden if self.variant == "projection" else 0
+        weights = sum((self.gates(i) * hidden * (i + recurrent) + own) * directions for i in inputs)
         return factor * weights * self.valid_steps
 
 
@@ -171,13 +198,13 @@ def make_data(case: Case, seed: int = 0) -> Data:
     bound = 1 / np.sqrt(hidden)
     weights = {}
     for layer in range(case.num_layers):
-        width = case.input_size if layer == 0 else hidden * len(directions)
+        width = case.input_size if layer == 0 else case.width * len(directions)
         for direction in directions:
             suffix = "" if case.cell in TREES else f"_l{layer}{direction}"
             for kind, shape in _shapes(case, width).items():
                 weights[kind + suffix] = rng.uniform(-bound, bound, shape).astype(dtype)
     x = rng.standard_normal((case.batch, case.steps, case.input_size)).astype(dtype)
-    dy = rng.standard_normal((case.batch, case.steps, hidden * len(directions))).astype(dtype)
+    dy = rng.standard_normal((case.batch, case.steps, case.width * len(directions))).astype(dtype)
     lengths = case.lengths
     if lengths is not None:
         dy[np.arange(case.steps) >= lengths[:, None]] = 0
@@ -192,9 +219,15 @@ def _shapes(case: Case, width: int) -> dict[str, tuple[int, ...]]:
         return {"weight_ih": (rows, width), "weight_hh": recurrent, "bias": (rows,)}
     if case.cell in ELEMENTWISE:
         own = ELEMENTWISE[case.cell]
-        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "bias_ih": (own.biased * hidden,)}
-        return {**shapes, **({own.vector: (own.vectors * hidden,)} if own.vector else {})}
-    return {"weight_ih": (rows, width), "weight_hh": (rows, hidden), "bias_ih": (rows,), "bias_hh": (rows,)}
+        found: dict[str, tuple[int, ...]] = {"weight_ih": (rows, width), "bias_ih": (own.biased * hidden,)}
+        return {**found, **({own.vector: (own.vectors * hidden,)} if own.vector else {})}
+    more: dict[str, dict[str, tuple[int, ...]]] = {
+        "peephole": {"weight_peephole": (3 * hidden,)},
+        "projection": {"weight_hr": (case.width, hidden)},
+        "layer norm": {"gain_ih": (rows,), "gain_hh": (rows,), "gain_ch": (hidden,), "bias_ch": (hidden,)},
+    }
+    shapes = {"weight_ih": (rows, width), "weight_hh": (rows, case.width), "bias_ih": (rows,), "bias_hh": (rows,)}
+    return shapes | more.get(case.variant, {})
 
 
 def in_double(case: Case, data: Data) -> tuple[Case, Data]:

@@ -9,6 +9,13 @@ import numpy as np
 from bench.cases import TREES, Case, Data
 from bench.contender import Contender, Outputs, Read, Run, one_caller
 
+# What makes a variant of the plain cell.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "peephole": {"peephole": True},
+    "coupled": {"coupled": True},
+    "layer norm": {"layer_norm": True},
+}
+
 
 class Native(Contender):
     """rnnfast's compiled path, as its users call it: batch first, nothing prepared but the layer."""
@@ -29,7 +36,7 @@ class Native(Contender):
         layer.load_state_dict(data.weights)
         given = (x,) if data.parents is None else (x, data.parents)
         stream = rnnfast.Stream(layer, batch=case.batch) if case.task == "stream" else None
-        out = np.empty((case.batch, case.hidden_size), case.dtype)
+        out = np.empty((case.batch, case.width), case.dtype)
         state: Any = None
 
         def forward() -> Any:
@@ -66,12 +73,14 @@ def build(case: Case) -> Any:
 
     if case.cell in TREES:
         return rnnfast.TreeLSTM(case.input_size, case.hidden_size, TREES[case.cell], dtype=case.dtype)
-    return getattr(rnnfast, case.cell)(
+    options = {"proj_size": case.width} if case.variant == "projection" else OPTIONS.get(case.variant, {})
+    return getattr(rnnfast, "MGU" if case.variant == "minimal" else case.cell)(
         case.input_size,
         case.hidden_size,
         num_layers=case.num_layers,
         bidirectional=case.bidirectional,
         dtype=case.dtype,
+        **options,
     )
 
 

@@ -55,6 +55,7 @@ def _up_to(r: Result, hidden: int) -> bool:
 
 
 REGIMES = (
+    Regime("relatives of the plain cells", lambda r: bool(r.case.variant), 1.0),
     Regime("trees", lambda r: r.case.cell in TREES, 1.0),
     Regime("elementwise recurrences, a step", lambda r: r.case.cell in ELEMENTWISE and r.case.one_step, 1.0),
     Regime("elementwise recurrences", lambda r: r.case.cell in ELEMENTWISE, 1.0, 75.0),
@@ -79,7 +80,7 @@ REGIMES = (
 )
 
 # The order in which they are told: the special ones last.
-TOLD = (*REGIMES[5:8], *REGIMES[9:], REGIMES[8], *REGIMES[4::-1])
+TOLD = (*REGIMES[6:9], *REGIMES[10:], REGIMES[9], *REGIMES[5::-1])
 
 # The aims over the whole grid in float32, by task.
 OVERALL = {"forward": ("inference", 1.6), "stream": ("streaming", 5.0), "training": ("training", 3.0)}

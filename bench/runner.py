@@ -18,7 +18,7 @@ from bench.contenders import OWN
 from bench.results import BASELINE, SUBJECT, Book, Result
 from bench.worker import Gone, Worker
 from rnnfast import limits
-from rnnfast.cells import CELLS, CellSpec
+from rnnfast.cells import CellSpec, Options, find
 from rnnfast.scans import SCANS, ScanSpec
 
 LEAST_ROUNDS = 3
@@ -94,10 +94,12 @@ class Team:
 
 def cell_of(case: Case) -> CellSpec | ScanSpec:
     """Return rnnfast's own entry of a case's cell."""
-    if case.cell not in ELEMENTWISE:
-        return CELLS[CELL_OF[case.cell]]
-    cell = SCANS[ELEMENTWISE[case.cell].native]
-    return cell if case.gates(case.input_size) == cell.gates else SCANS[f"{cell.name}_projected"]
+    if case.cell in ELEMENTWISE:
+        cell = SCANS[ELEMENTWISE[case.cell].native]
+        return cell if case.gates(case.input_size) == cell.gates else SCANS[f"{cell.name}_projected"]
+    name = {"coupled": "lstm_coupled", "minimal": "mgu"}.get(case.variant, CELL_OF[case.cell])
+    projection = case.width if case.variant == "projection" else 0
+    return find(name, Options(case.variant == "peephole", case.variant == "layer norm", proj_size=projection))
 
 
 def limit_of(case: Case, threads: int, measured: dict[str, Any]) -> dict[str, Any] | None:

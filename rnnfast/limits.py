@@ -7,7 +7,7 @@ w = G H^2 e / p bytes of recurrent weights that each core reads in every step:
     t_stream(w)  = w / BW_L1 where w fits the first-level cache, else w / BW_L2 up to 0.8 of the second level, and
                    beyond it 0.8 L2 / BW_L2 + (w - 0.8 L2) / BW_beyond: weights walked forwards and backwards in
                    turn find the end of the last walk still there
-    t_recurrent  = max(2 G H^2 B / (p P), t_stream(w))
+    t_recurrent  = max(2 G H^2 B / (p P), t_stream(w))      with a projection to Q features, (G + 1) H Q for G H^2
     t_activation = n H B t_act / p, n = 5 for LSTM, 3 for GRU, 1 for RNN
     a step       = t_input + max(t_recurrent + t_activation, t_latency) + t_barrier (p > 1)
     training     = 3 times the operations of the forward pass; the sweep backwards reads the weights once more
@@ -220,17 +220,17 @@ def estimate(
     """
     alive = _alive(batch, steps, lengths)
     if isinstance(cell, ScanSpec):
-        recurrent = 0
+        recurrent = 0.0
         parts = _chains(limits, cell, hidden_size, alive, threads)
     else:
-        recurrent = hidden_size
+        recurrent = _recurrent_weights(cell, hidden_size)
         ways = [_sweeps(limits, barrier, cell, hidden_size, alive, way, training) for way in _ways(threads, batch)]
         parts = min(ways, key=_total)
     rows = sum(count * n for n, count in alive)
     # what is not bound to the order of time is shared out evenly, however the sweep is
     weights = cell.gates * hidden_size
     apart = 2.0 * weights * input_size * rows * (3 if training else 1)
-    apart += 2.0 * weights * recurrent * rows * training
+    apart += 2.0 * recurrent * rows * training
     arithmetic = apart / (threads * limits.flops)
     reading, place = limits.stream(weights * input_size * limits.itemsize / threads)
     if arithmetic >= reading or not rows:
@@ -261,7 +261,7 @@ def estimate_layers(
     """
     parts: dict[str, float] = {}
     for layer in range(num_layers):
-        width = input_size if layer == 0 else hidden_size * (2 if bidirectional else 1)
+        width = input_size if layer == 0 else cell.width(hidden_size) * (2 if bidirectional else 1)
 
         def one(p: int, width: int = width) -> Estimate:
             return estimate(
@@ -330,7 +330,7 @@ def _sweeps(
     parts: dict[str, float] = {}
     activations = cell.gates + len(cell.states) - 1
     latency = limits.latency[min(cell.gates, 2) - 1]
-    matrix = float(cell.gates * hidden * hidden)
+    matrix = _recurrent_weights(cell, hidden)
     size = matrix * limits.itemsize
     reading, place = limits.stream(size if way.by_rows else size / way.threads)
     for rows, count in alive:
@@ -348,6 +348,12 @@ def _sweeps(
         if way.threads > 1 and not way.by_rows:
             _add(parts, count * barrier * (2 if training else 1), "barriers")
     return parts
+
+
+def _recurrent_weights(cell: CellSpec, hidden: int) -> float:
+    """Return the weights that each step multiplies with, those of a projection included."""
+    width = cell.width(hidden)
+    return float(cell.gates * hidden * width + (width * hidden if cell.options.proj_size else 0))
 
 
 def _chains(

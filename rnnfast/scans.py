@@ -9,6 +9,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+from rnnfast.cells import PLAIN, Options
 from rnnfast.reference import indrnn, mingru, minlstm, qrnn, sru
 
 
@@ -41,6 +42,8 @@ class ScanSpec(NamedTuple):
         The reference steps: see ``reference/sru.py`` for arguments and shapes.
     scale : float
         A constant of the cell; 1 unless it says otherwise.
+    options : Options
+        None: these cells have no options of that kind.
     """
 
     name: str
@@ -56,6 +59,11 @@ class ScanSpec(NamedTuple):
     forward: Callable[..., Any]
     backward: Callable[..., Any]
     scale: float = 1.0
+    options: Options = PLAIN
+
+    def width(self, hidden: int) -> int:
+        """Return the width of the output."""
+        return hidden
 
 
 def _sru(name: str, projected: bool) -> ScanSpec:

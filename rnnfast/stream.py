@@ -143,7 +143,7 @@ class Stream(Steps):
                 past = layer._state_shapes(self.batch)[1:]
                 stages += [("scan", weights, past[0][1:] if past else None) for (weights,) in layer._packed()]
             elif isinstance(layer, Recurrent):
-                stages += [("recurrent", layer.cell.name, weights) for (weights,) in layer._packed()]
+                stages += [("recurrent", layer.cell, weights) for (weights,) in layer._packed()]
         return stages
 
     def _general(self, x: Any, out: Any) -> FloatArray:
@@ -227,7 +227,7 @@ def _sizes(layer: Any) -> tuple[int, int]:
         return layer.num_embeddings, layer.embedding_dim
     if isinstance(layer, Dense):
         return layer.in_features, layer.out_features
-    return layer.input_size, layer.hidden_size
+    return layer.input_size, layer.state_sizes[0]
 
 
 def _gather(model: Any, parts: Iterator[tuple[FloatArray, ...]]) -> Any:
@@ -250,7 +250,7 @@ def _scatter(model: Any, argument: str, value: Any, batch: int) -> Iterator[tupl
     if value is None:
         arrays = [np.zeros(shape, model.dtype) for shape in shapes]
     else:
-        named = zip(model._parts(argument, value), shapes, strict=True)
-        arrays = [check_real(name, part, model.dtype, shape) for (name, part), shape in named]
+        given = zip(model._parts(argument, value), shapes, strict=True)
+        arrays = [check_real(name, part, model.dtype, shape) for (name, part), shape in given]
     for k in range(model.num_layers):
         yield tuple(array[k] for array in arrays)

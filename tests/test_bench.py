@@ -208,6 +208,24 @@ def test_peers_that_are_installed_are_right(name, cell):
             continue
 
 
+@pytest.mark.parametrize("name", ["native", "torch"])
+@pytest.mark.parametrize("variant", cases.VARIANTS)
+def test_relatives_of_the_plain_cells_are_right(name, variant):
+    contender, text = contenders.find(name)
+    if contender is None:
+        pytest.skip(f"{name}: {text}")
+    own = replace(TINY, cell=cases.VARIANTS[variant][0], variant=variant, hidden_size=6)
+    for case in (own, replace(own, bidirectional=True, ragged=True, num_layers=2, batch=5)):
+        truth = worker.Far("reference", 1).truth(case)
+        if name == "torch" and variant != "projection":
+            with pytest.raises(worker.Unsupported, match="no such layer"):
+                worker.Far(name, 1).load(case)
+            continue
+        agree.check(case.name, worker.Far(name, 1).load(case), truth, case.dtype)
+        layer = runner.cell_of(case)
+        assert case.gates(4) == layer.gates and case.width == layer.width(6)
+
+
 @pytest.mark.parametrize("cell", [*cases.ELEMENTWISE, *cases.TREES])
 def test_cells_that_only_rnnfast_has(cell):
     """They run on both of its paths, and are left out by the others."""
@@ -306,6 +324,9 @@ def test_limits_of_cases_count_what_a_case_has():
         replace(TINY, task="forward", num_layers=2, bidirectional=True),
         replace(TINY, cell="GRU", ragged=True, batch=9),
         replace(TINY, cell="RNN", dtype="float64"),
+        replace(TINY, variant="projection", num_layers=2, bidirectional=True, hidden_size=6),
+        replace(TINY, variant="coupled"),
+        replace(TINY, cell="GRU", variant="minimal"),
         replace(TINY, cell="SRU"),
         replace(TINY, cell="SRU", input_size=5),
         replace(TINY, cell="MinGRU", task="forward"),

@@ -24,7 +24,7 @@ from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.feedback import Jordan
 from rnnfast.layers.normalization import LayerNorm
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
-from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.recurrent import GRU, LSTM, MGU, RNN
 from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.tree import TreeEncoder, TreeLSTM
@@ -37,6 +37,7 @@ MAKERS = {
     "RNN": lambda dtype: RNN(3, 4, nonlinearity="relu", bias=False, dtype=dtype),
     "LSTM": lambda dtype: LSTM(3, 4, num_layers=2, dropout=0.25, bidirectional=True, dtype=dtype),
     "GRU": lambda dtype: GRU(3, 4, reset_after=False, batch_first=False, dtype=dtype),
+    "MGU": lambda dtype: MGU(3, 4, num_layers=2, dtype=dtype),
     "SRU": lambda dtype: SRU(3, 5, 2, bidirectional=True, rescale=True, dtype=dtype),
     "QRNN": lambda dtype: QRNN(3, 5, 2, window=2, zoneout=0.1, dtype=dtype),
     "MinGRU": lambda dtype: MinGRU(3, 5, activation="tanh", dtype=dtype),

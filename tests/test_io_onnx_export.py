@@ -56,6 +56,7 @@ MODELS = {
     "LSTM": lambda: torch_like(LSTM, I, 7),
     "LSTM stacked both ways": lambda: torch_like(LSTM, I, 7, num_layers=3, bidirectional=True),
     "LSTM time first": lambda: torch_like(LSTM, I, 7, num_layers=2, batch_first=False),
+    "LSTM peepholes": lambda: torch_like(LSTM, I, 7, num_layers=2, bidirectional=True, peephole=True, weight_drop=0.2),
     "GRU": lambda: torch_like(GRU, I, 7, bidirectional=True),
     "GRU reset before": lambda: torch_like(GRU, I, 7, reset_after=False, num_layers=2),
     "tagger": lambda: Sequential(

@@ -231,8 +231,8 @@ def test_layers_from_names_and_shapes():
     )
     found = from_torch_state_dict(model.state_dict())
     np.testing.assert_array_equal(found([[1, 2]])[0], model([[1, 2]])[0])
-    gru = GRU(3, 4, bias=False, seed=0)
-    assert from_torch_state_dict(gru.state_dict()).config() == gru.config()
+    for layer in (GRU(3, 4, bias=False, seed=0), LSTM(3, 4, 2, bidirectional=True, proj_size=2, seed=0)):
+        assert from_torch_state_dict(to_torch_state_dict(layer)).config() == layer.config()
     state = {("fc." if k.startswith("3") else "rnn.") + k[2:]: v for k, v in model.state_dict().items() if k[0] in "13"}
     found = from_torch_state_dict(state, ["rnn", Last(), "fc"])
     assert [type(layer) for layer in found] == [LSTM, Last, Dense]

@@ -6,7 +6,7 @@ import pytest
 from rnnfast import limits
 from rnnfast._native import kernels
 from rnnfast._native import limits as native_limits
-from rnnfast.cells import CELLS
+from rnnfast.cells import CELLS, Options, find
 from rnnfast.layers import GRU, LSTM, SRU
 from rnnfast.scans import SCANS
 
@@ -50,6 +50,14 @@ def test_arithmetic_of_a_batch(cell, gates, activations):
     assert set(found.parts) == {"arithmetic", "activations"}
     assert found.seconds == pytest.approx(sum(found.parts.values()))
     assert found.bound == "arithmetic"
+
+
+def test_a_projection_has_fewer_weights_and_some_of_its_own():
+    cell = find("lstm", Options(proj_size=5))
+    found = limits.estimate(MACHINE, 0.0, cell, 7, 20, 50, 9)
+    assert found.parts["arithmetic"] == pytest.approx(2 * 20 * (4 * (7 + 5) + 5) * 450 / 1e9)
+    both = limits.estimate_layers(MACHINE, 0.0, cell, 7, 20, 50, 9, num_layers=2)
+    assert both.seconds == pytest.approx(found.seconds + limits.estimate(MACHINE, 0.0, cell, 5, 20, 50, 9).seconds)
 
 
 def test_one_row_is_bound_by_reading():

@@ -29,7 +29,7 @@ from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.feedback import Jordan, OutputFeedback
 from rnnfast.layers.normalization import LayerNorm
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
-from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.recurrent import GRU, LSTM, MGU, RNN
 from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.tree import TreeEncoder, TreeLSTM
@@ -57,8 +57,10 @@ def _recurrent(gates: int) -> Callable[[Config], int]:
     def least(config: Config) -> int:
         hidden, above = _size(config, "hidden_size"), _size(config, "num_layers", 1) - 1
         directions = 2 if config.get("bidirectional") else 1
-        columns = _size(config, "input_size") + hidden + above * (directions + 1) * hidden
-        return gates * hidden * directions * columns
+        width = _size(config, "proj_size", hidden)
+        blocks = gates - 1 if config.get("coupled") else gates
+        columns = _size(config, "input_size") + width + above * (directions + 1) * width
+        return blocks * hidden * directions * columns
 
     return least
 
@@ -166,6 +168,7 @@ LAYERS: dict[str, Entry] = {
     "RNN": Entry(RNN, _recurrent(1)),
     "LSTM": Entry(LSTM, _recurrent(4)),
     "GRU": Entry(GRU, _recurrent(3)),
+    "MGU": Entry(MGU, _recurrent(2)),
     "SRU": Entry(SRU, _scan(3)),
     "QRNN": Entry(QRNN, _scan(2)),
     "MinGRU": Entry(MinGRU, _scan(2)),

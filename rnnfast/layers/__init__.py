@@ -21,7 +21,7 @@ from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.feedback import Jordan, OutputFeedback
 from rnnfast.layers.normalization import LayerNorm
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
-from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.recurrent import GRU, LSTM, MGU, RNN
 from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.tree import TreeEncoder, TreeLSTM
@@ -30,6 +30,7 @@ __all__ = [
     "CRF",
     "GRU",
     "LSTM",
+    "MGU",
     "QRNN",
     "RNN",
     "SRU",

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cells.h"
 #include "rnnfast.h"
 
 #if RF_DOUBLE
@@ -192,97 +193,134 @@ static void check_small(ptrdiff_t n)
     free(x), free(y), free(before);
 }
 
-/* One unit of one row, in double: a (slots) and states to what a cell makes of them. */
-typedef struct unit {
-    double a[4], h_prev, c_prev, h, c, aux;
-} unit;
-
-static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
-
-static void plain(const char *cell, unit *u)
+/* Elements of one row of kernels' arrays (K,P*W), or (P,K,W) if `mixed`, as the (K,U) of plain loops. */
+static void take_row(ptrdiff_t kinds, ptrdiff_t ld, ptrdiff_t U, int mixed, const real *from, double *to)
 {
-    const double *a = u->a;
-    u->c = u->aux = 0;
-    if (!strcmp(cell, "rnn_tanh")) {
-        u->h = tanh(a[0]);
-    } else if (!strcmp(cell, "rnn_relu")) {
-        u->h = a[0] > 0 ? a[0] : 0;
-    } else if (!strcmp(cell, "rnn_sigmoid")) {
-        u->h = sigmoid(a[0]);
-    } else if (!strcmp(cell, "lstm")) { /* i f g o */
-        u->c = sigmoid(a[1]) * u->c_prev + sigmoid(a[0]) * tanh(a[2]);
-        u->h = sigmoid(a[3]) * tanh(u->c);
-    } else if (!strcmp(cell, "gru")) { /* n r z u */
-        const double n = tanh(a[0] + sigmoid(a[1]) * a[3]);
-        u->h = n + sigmoid(a[2]) * (u->h_prev - n);
-    } else if (!strcmp(cell, "gru_reset_before")) { /* r z n */
-        u->aux = sigmoid(a[0]) * u->h_prev;
-        u->h = tanh(a[2]) + sigmoid(a[1]) * (u->h_prev - tanh(a[2]));
-    } else {
-        printf("no plain loop for cell %s\n", cell);
-        failures++;
-    }
+    const ptrdiff_t W = ops->width;
+    for (ptrdiff_t k = 0; k < kinds; k++)
+        for (ptrdiff_t u = 0; u < U; u++)
+            to[k * U + u] = (double)from[mixed ? (u / W * kinds + k) * W + u % W : k * ld + u];
 }
 
-/* Derivative of dh h + dc c + daux aux by one of the inputs of a unit. */
-static double slope(const char *cell, unit *u, double *input, double dh, double dc, double daux)
+/* Random (rows, kinds, P*W), or (rows, P, kinds, W) if `mixed`, with zeros where there is padding past U. */
+static real *padded(ptrdiff_t rows, ptrdiff_t kinds, ptrdiff_t ld, ptrdiff_t U, int mixed)
 {
-    const double at = *input, step = 1e-6;
-    double side[2];
-    for (int i = 0; i < 2; i++) {
-        *input = at + (i ? step : -step);
-        plain(cell, u);
-        side[i] = dh * u->h + dc * u->c + daux * u->aux;
-    }
-    *input = at;
-    return (side[1] - side[0]) / (2 * step);
+    const ptrdiff_t W = ops->width;
+    real *x = random_reals(rows * kinds * ld);
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t k = 0; k < kinds; k++)
+            for (ptrdiff_t u = U; u < ld; u++)
+                x[r * kinds * ld + (mixed ? (u / W * kinds + k) * W + u % W : k * ld + u)] = 0;
+    return x;
 }
 
-static void check_cell(const rf_cell *c, ptrdiff_t rows, ptrdiff_t panels)
+/* One cell, on whole rows where it normalises, else in two parts of the panels. */
+static void check_cell(const rf_cell *c, int peephole, double clip, ptrdiff_t rows, ptrdiff_t panels)
 {
-    const ptrdiff_t W = ops->width, S = c->slots, ld = panels * W, ldg = ld * S, n = rows * ld;
-    real *a = random_reals(rows * ldg), *gates = copy(a, rows * ldg), *quick = copy(a, rows * ldg);
-    real *h0 = random_reals(n), *c0 = random_reals(n), *dh0 = random_reals(n), *dc0 = random_reals(n);
-    real *h = malloc((size_t)n * sizeof(real)), *c1 = copy(c0, n), *aux = copy(h0, n), *daux = random_reals(n);
+    const ptrdiff_t W = ops->width, S = c->slots, ld = panels * W, ldg = ld * S, n = rows * ld, E = vectors_of(c);
+    const ptrdiff_t U = ld - (W > 3 ? 3 : 0), room = E + c->room, half = c->norm ? panels : panels / 2;
+    real *a = padded(rows, S, ld, U, 1), *h0 = padded(rows, 1, ld, U, 0), *c0 = padded(rows, 1, ld, U, 0);
+    real *dh0 = padded(rows, 1, ld, U, 0), *dc0 = padded(rows, 1, ld, U, 0), *daux = padded(rows, 1, ld, U, 0);
+    real *vectors = padded(1, E, ld, U, 0), *dvectors = calloc((size_t)(rows * room * ld), sizeof(real));
+    real *stats = malloc((size_t)(4 * rows) * sizeof(real)), *stats2 = malloc((size_t)(4 * rows) * sizeof(real));
+    real *gates = copy(a, rows * ldg), *quick = copy(a, rows * ldg);
+    real *h = malloc((size_t)n * sizeof(real)), *c1 = copy(c0, n), *aux = copy(h0, n);
     real *dh = copy(dh0, n), *dc = copy(dc0, n), *h2 = copy(h0, n), *c2 = copy(c0, n), *aux2 = copy(h0, n);
+    const rf_options options = {
+        .peephole = peephole, .clip = clip, .units = U, .ld = ld, .rows = room, .vectors = vectors};
     rf_step s = {.ld_gates = ldg, .ld_state = ld, .gates = gates, .h_prev = h0, .h = h, .c_prev = c0, .c = c1,
-                 .aux = aux, .dh = dh, .dc = dc, .daux = daux};
+                 .aux = aux, .dh = dh, .dc = dc, .daux = daux, .options = c->options ? &options : NULL,
+                 .stats = stats, .dvectors = dvectors};
     rf_step i = s;
-    i.gates = quick, i.h = h2, i.c_prev = i.c = c2, i.aux = aux2;
+    i.gates = quick, i.h = h2, i.c_prev = i.c = c2, i.aux = aux2, i.stats = stats2;
     for (int p = 0; p < c->phases; p++) {
-        c->phase[p].forward(&s, 0, rows, 0, panels / 2);
-        c->phase[p].forward(&s, 0, rows, panels / 2, panels);
+        c->phase[p].forward(&s, 0, rows, 0, half);
+        if (half < panels)
+            c->phase[p].forward(&s, 0, rows, half, panels);
         c->phase[p].infer(&i, 0, rows, 0, panels);
     }
-    const double bound = RF_DOUBLE ? 1e-8 : 1e-5; /* differences of 1e-6 err by 1e-9; a few roundings of float */
-    for (ptrdiff_t at = 0; at < n; at++) {
-        unit u = {.h_prev = h0[at], .c_prev = c0[at]};
-        for (int slot = 0; slot < S; slot++)
-            u.a[slot] = a[at / ld * ldg + at % ld / W * S * W + slot * W + at % W];
-        plain(c->name, &u);
-        check(h[at], u.h, bound, c->name);
-        check(h2[at], u.h, bound, c->name);
-        if (c->has_c)
-            check(c1[at], u.c, bound, c->name), check(c2[at], u.c, bound, c->name);
-        if (c->has_aux)
-            check(aux[at], u.aux, bound, c->name), check(aux2[at], u.aux, bound, c->name);
-    }
+    /* differences of 1e-6 err by 1e-9, a few roundings of float; dividing by a deviation makes more of both */
+    const double bound = (RF_DOUBLE ? 1e-8 : 1e-5) * (c->norm ? 10 : 1);
     for (int p = c->phases - 1; p >= 0; p--)
         c->phase[p].backward(&s, 0, rows, 0, panels);
-    for (ptrdiff_t at = 0; at < n; at++) {
-        unit u = {.h_prev = h0[at], .c_prev = c0[at]};
-        const double by_h = dh0[at], by_c = c->has_c ? dc0[at] : 0, by_aux = c->has_aux ? daux[at] : 0;
-        const ptrdiff_t where = at / ld * ldg + at % ld / W * S * W + at % W;
-        for (int slot = 0; slot < S; slot++)
-            u.a[slot] = a[where + slot * W];
-        for (int slot = 0; slot < S; slot++)
-            check(gates[where + slot * W], slope(c->name, &u, &u.a[slot], by_h, by_c, by_aux), bound, c->name);
-        check(dh[at], slope(c->name, &u, &u.h_prev, by_h, by_c, by_aux), bound, c->name);
+    const ptrdiff_t inputs = (S + 2 + E) * U;
+    double *in = malloc((size_t)inputs * sizeof(double)), *found = malloc((size_t)inputs * sizeof(double));
+    double *out = malloc((size_t)(3 * U) * sizeof(double)), *d = calloc((size_t)(3 * U), sizeof(double));
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        take_row(S, ld, U, 1, a + r * ldg, in);
+        take_row(1, ld, U, 0, h0 + r * ld, in + S * U);
+        take_row(1, ld, U, 0, c0 + r * ld, in + (S + 1) * U);
+        take_row(E, ld, U, 0, vectors, in + (S + 2) * U);
+        if (!plain(c, peephole, clip, U, in, out)) {
+            failures++;
+            printf("no plain loop for cell %s\n", c->name);
+            break;
+        }
+        for (ptrdiff_t u = 0; u < U; u++) {
+            const ptrdiff_t at = r * ld + u;
+            check(h[at], out[u], bound, c->name), check(h2[at], out[u], bound, c->name);
+            if (c->has_c)
+                check(c1[at], out[U + u], bound, c->name), check(c2[at], out[U + u], bound, c->name);
+            if (c->has_aux)
+                check(aux[at], out[2 * U + u], bound, c->name), check(aux2[at], out[2 * U + u], bound, c->name);
+        }
+        take_row(1, ld, U, 0, dh0 + r * ld, d);
         if (c->has_c)
-            check(dc[at], slope(c->name, &u, &u.c_prev, by_h, by_c, by_aux), bound, c->name);
+            take_row(1, ld, U, 0, dc0 + r * ld, d + U);
+        if (c->has_aux)
+            take_row(1, ld, U, 0, daux + r * ld, d + 2 * U);
+        take_row(S, ld, U, 1, gates + r * ldg, found);
+        take_row(1, ld, U, 0, dh + r * ld, found + S * U);
+        take_row(1, ld, U, 0, dc + r * ld, found + (S + 1) * U);
+        take_row(E, ld, U, 0, dvectors + r * room * ld, found + (S + 2) * U);
+        for (ptrdiff_t j = 0; j < inputs; j++) {
+            const ptrdiff_t kind = j / U, G = c->gates, vector = kind - S - 2;
+            /* an LSTM that normalises leaves the sums of b_hh, which are those of b_ih, to its caller */
+            const int not_made = (kind == S + 1 && !c->has_c)
+                                 || (c->norm && c->has_c && vector >= 4 * G - 1 && vector < 5 * G - 1);
+            if (!not_made)
+                check(found[j], slope(c, peephole, clip, U, in, j, d), bound, c->name);
+        }
     }
     free(a), free(gates), free(quick), free(h0), free(c0), free(dh0), free(dc0), free(h), free(c1), free(aux);
-    free(daux), free(dh), free(dc), free(h2), free(c2), free(aux2);
+    free(daux), free(dh), free(dc), free(h2), free(c2), free(aux2), free(vectors), free(dvectors), free(stats);
+    free(stats2), free(in), free(found), free(out), free(d);
+}
+
+/* A cell with all of its flags. A normalisation is asked for rows of eight units at least: the deviation of two or
+ * three may be so small that differences say nothing. */
+static void check_flags(const rf_cell *c)
+{
+    const ptrdiff_t least = c->norm ? 1 + 7 / ops->width : 1, most = c->norm ? least + 2 : 5;
+    for (int peephole = 0; peephole <= c->options; peephole++)
+        for (int clips = 0; clips <= (c->options && c->has_c); clips++)
+            for (ptrdiff_t rows = 0; rows < 4; rows++)
+                for (ptrdiff_t panels = least; panels <= most; panels++)
+                    check_cell(c, peephole, clips ? 0.4 : 0, rows, panels);
+}
+
+/* Zoneout keeps what dropout of ones with the same seed drops, and parts gradients likewise. */
+static void check_zoneout(ptrdiff_t n)
+{
+    real *before = random_reals(n), *now = random_reals(n), *d = random_reals(n), *mixed = copy(now, n);
+    real *parted = copy(d, n), *carried = copy(d, n), *ones = copy(d, n);
+    for (ptrdiff_t i = 0; i < n; i++)
+        ones[i] = 1;
+    rf_zone z = {.p = 0.3, .random = 1, .threshold = 1288490188u, .seed = 77};
+    const uint64_t start = UINT64_C(0xFFFFFFFF) - (uint64_t)n / 2; /* across a change of the high word */
+    ops->dropout(n, start, ones, ones, 1, z.threshold, z.seed);
+    for (z.random = 1; z.random >= 0; z.random--) {
+        memcpy(mixed, now, (size_t)n * sizeof(real)), memcpy(parted, d, (size_t)n * sizeof(real));
+        ops->zoneout(&z, n, start, before, mixed);
+        ops->zoneout_back(&z, n, start, parted, carried);
+        for (ptrdiff_t i = 0; i < n; i++) {
+            const double pass = z.random ? ones[i] : 1 - z.p;
+            check(mixed[i], pass * now[i] + (1 - pass) * before[i], 4 * EPS, "zoneout");
+            check(parted[i], pass * d[i], 4 * EPS, "zoneout_back");
+            check(carried[i], (1 - pass) * d[i], 4 * EPS, "zoneout_back");
+        }
+    }
+    free(before), free(now), free(d), free(ones), free(mixed), free(parted), free(carried);
 }
 
 /* Additive attention over 5 steps of n units. */
@@ -510,10 +548,9 @@ int main(void)
                                 (const ptrdiff_t[]){1, 8, 48, 16, 480}[m], some_columns[n]);
         for (ptrdiff_t n = 1; n < 40; n++)
             check_small(n), check_additive(n);
+        check_zoneout(1), check_zoneout(700);
         for (int cell = 0; ops->cells[cell]; cell++)
-            for (ptrdiff_t rows = 0; rows < 4; rows++)
-                for (ptrdiff_t panels = 1; panels < 6; panels++)
-                    check_cell(ops->cells[cell], rows, panels);
+            check_flags(ops->cells[cell]);
         for (int cell = 0; ops->scans[cell]; cell++)
             for (ptrdiff_t steps = 0; steps < 5; steps++)
                 for (int n = 0; n < 7; n++)
