@@ -60,7 +60,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"adding: {args.length} steps, two of them marked; {len(x):,} made-up sequences, and {TEST:,} for the test")
 
     def make(name: str, seeds: Sequence[int]) -> Sequential:
-        layer = make_layer(name, 2, args.hidden, args.length, seeds[0])
+        # An LSTM with the usual biases learns too, at about half the pace; a GRU needs no help.
+        layer = make_layer(name, 2, args.hidden, args.length, seeds[0], chrono=name == "lstm")
         return Sequential(layer, Last(), Dense(args.hidden, 1, seed=seeds[1]))
 
     outcomes = compete(Task(x, y, test_x, test_y, MeanSquared(), BATCH, RATES), make, args, EPOCHS)

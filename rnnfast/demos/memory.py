@@ -31,6 +31,7 @@ EXAMPLES = """\
 examples:
   python -m rnnfast demo memory
   python -m rnnfast demo memory --pause 50 --epochs 20
+  python -m rnnfast demo memory --epochs 20 --cells indrnn
   python -m rnnfast demo memory --no-chrono --cells lstm
 """
 
