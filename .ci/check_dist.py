@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCE_FOLDERS = ("csrc", "rnnfast", "bench", "tests")
+SOURCE_FOLDERS = ("csrc", "rnnfast", "bench", "examples", "tests")
 SOURCE_FILES = {"setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"}
 SOURCE_SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".md", ".typed"}
 BUILT = {p.with_suffix(".c") for p in (ROOT / "rnnfast" / "_native").glob("*.pyx")}
