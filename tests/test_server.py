@@ -1,4 +1,4 @@
-"""The example server: answers are the model's own bits whoever else is served, limits hold, workers are kept and ended."""
+"""The example server: answers are the bits of the model whoever else is served, limits hold, workers are kept."""
 
 import asyncio
 import importlib
@@ -421,8 +421,8 @@ def stop(process):
     process.wait(20)
 
 
-def test_workers_that_cannot_live_end_the_launcher():
-    process = launch(BROKEN, "--workers", "2")
+def test_workers_that_cannot_live_end_the_launcher(tmp_path, model):
+    process = launch(BROKEN, "--model", str(save_model(model, tmp_path / "model.npz")), "--workers", "2")
     try:
         _, errors = process.communicate(timeout=20)
         assert process.returncode == 1
@@ -432,8 +432,8 @@ def test_workers_that_cannot_live_end_the_launcher():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
-def test_workers_end_with_their_launcher():
-    process = launch(PLAIN)
+def test_workers_end_with_their_launcher(tmp_path, model):
+    process = launch(PLAIN, "--model", str(save_model(model, tmp_path / "model.npz")))
     try:
         assert process.stdout.readline().startswith("listening")
         (worker,) = until(lambda: workers_of(process))
@@ -445,8 +445,17 @@ def test_workers_end_with_their_launcher():
         stop(process)
 
 
+def test_a_file_that_is_no_model_is_one_clear_sentence(monkeypatch, tmp_path):
+    (tmp_path / "no.npz").write_bytes(b"no")
+    for name, words in (("no.npz", "no.npz"), ("none.npz", "No such file")):
+        monkeypatch.setattr(sys, "argv", ["serve.py", "--port", "0", "--model", str(tmp_path / name)])
+        with pytest.raises(SystemExit, match=f"^cannot load the model: .*{words}"):
+            serve.main()
+
+
 def test_an_address_that_is_taken_is_one_clear_sentence(monkeypatch):
-    with serve.listen("127.0.0.1", 0, 2)[0] as taken:
+    with serve.bind("127.0.0.1", 0, 1)[0] as taken:
+        taken.listen()
         port = str(taken.getsockname()[1])
         monkeypatch.setattr(sys, "argv", ["serve.py", "--port", port, "--workers", "2"])
         with pytest.raises(SystemExit, match=f"^cannot listen on 127.0.0.1:{port}: Address already in use"):

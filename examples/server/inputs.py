@@ -32,7 +32,7 @@ class Inputs:
     """
 
     def __init__(self, model: Any, max_steps: int) -> None:
-        first = model[0] if isinstance(model, Sequential) else model
+        first: Any = next(iter(model)) if isinstance(model, Sequential) else model
         self.max_steps = max_steps
         self._indices = first.num_embeddings if isinstance(first, Embedding) else 0
         if self._indices:

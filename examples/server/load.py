@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,11 @@ async def predict_again(host: str, port: int, body: bytes, result: Result, end: 
     writer.close()
 
 
+def itself(session: Session) -> Session:
+    """Return the protocol of a connection, which asyncio asks a function for."""
+    return session
+
+
 async def load(host: str, port: int, model: Any, sessions: int, predictors: int, seconds: float) -> Result:
     """Return what so many sessions and HTTP clients met within so many seconds."""
     rng = np.random.default_rng(0)
@@ -138,10 +144,11 @@ async def load(host: str, port: int, model: Any, sessions: int, predictors: int,
     body = json.dumps({"sequences": sequences, "last": True}).encode()
     result, loop = Result(), asyncio.get_running_loop()
     start = time.perf_counter()
-    clients = [
-        (await loop.create_connection(lambda k=k: Session(x[k], expected[k], result), host, port))[1]
-        for k in range(sessions)
-    ]
+    clients = []
+    for k in range(sessions):
+        session = Session(x[k], expected[k], result)
+        await loop.create_connection(partial(itself, session), host, port)
+        clients.append(session)
     others = [loop.create_task(predict_again(host, port, body, result, start + seconds)) for _ in range(predictors)]
     await asyncio.sleep(seconds)
     for client in clients:
@@ -187,7 +194,7 @@ def row(name: str, results: list[Result]) -> str:
     """Return a line of the table: medians over the rounds."""
 
     def middle(values: Any) -> float:
-        return statistics.median(values)
+        return float(statistics.median(values))
 
     def quantile(kind: str, share: float) -> str:
         found = [np.quantile(getattr(r, kind), share) * 1e3 for r in results if getattr(r, kind)]

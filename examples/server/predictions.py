@@ -53,7 +53,7 @@ class Predictions:
         self._queue.extend(zip(sequences, futures, strict=True))
         self._wake.set()
         try:
-            return await asyncio.gather(*futures)
+            return list(await asyncio.gather(*futures))
         finally:
             if any(future.cancelled() for future in futures):  # out of time: nobody waits for these any more
                 self._queue = deque(each for each in self._queue if not each[1].done())

@@ -17,11 +17,11 @@ import uvicorn
 
 from app import create_app
 from inputs import Inputs
-from rnnfast import LSTM, Dense, Sequential, Stream, get_num_threads, load_model, set_num_threads
+from rnnfast import LSTM, Dense, ModelFileError, Sequential, Stream, get_num_threads, load_model, set_num_threads
 from settings import Settings
 
 SIGNALS = {signal.SIGTERM, signal.SIGINT, signal.SIGCHLD}
-SOON = 1.0  # seconds; a worker that dies sooner after its start will hardly do better the next time
+SOON = 5.0  # seconds; a worker that dies sooner after its start will hardly do better the next time
 FAILURES = 5  # so many of them in a row, and the launcher gives up
 
 
@@ -29,15 +29,20 @@ def main() -> int:
     """Serve until SIGTERM or SIGINT; return the exit code, 1 if workers could not be kept alive."""
     options = read_options()
     settings = Settings(**{each.name: getattr(options, each.name) for each in dataclasses.fields(Settings)})
-    model = load_model(options.model) if options.model else made_up_model()
-    threads = max(1, get_num_threads() // options.workers)
-    warm(model, settings)
     try:
-        sockets = listen(options.host, options.port, options.workers)
+        sockets = bind(options.host, options.port, options.workers)
     except OSError as error:
         sys.exit(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}")
+    try:
+        model = load_model(options.model) if options.model else made_up_model()
+    except (OSError, ModelFileError) as error:
+        sys.exit(f"cannot load the model: {error}")
+    threads = max(1, get_num_threads() // options.workers)
+    warm(model, settings)
     gc.collect()
     gc.freeze()  # a collection would write to the pages of every object, and so end their sharing
+    for sock in sockets:
+        sock.listen(1024)  # connections wait until a worker takes them, also while it is started anew
     host, port = sockets[0].getsockname()[:2]
     print(f"listening on http://{host}:{port}, {options.workers} workers, {threads} threads each", flush=True)
     return Launcher(model, settings, sockets, threads).run()
@@ -128,7 +133,7 @@ class Launcher:
         return clean
 
 
-class Worker(uvicorn.Server):
+class Worker(uvicorn.Server):  # type: ignore[misc,unused-ignore]
     """A server that also ends when its launcher is gone."""
 
     launcher = 0
@@ -157,25 +162,23 @@ def work(model: Any, settings: Settings, sock: socket.socket, threads: int, laun
     worker.run(sockets=[sock])
 
 
-def listen(host: str, port: int, workers: int) -> list[socket.socket]:
-    """Return a listening socket for each worker, all at one address: the system spreads connections evenly.
+def bind(host: str, port: int, workers: int) -> list[socket.socket]:
+    """Return a socket for each worker, all at one address: the system spreads connections evenly over them.
 
     With a single one, whichever worker looks first takes all connections that have come, which for sessions of minutes
     is no way to share.
     """
-    sockets: list[socket.socket] = []
-    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-    with socket.socket(family, socket.SOCK_STREAM) as probe:  # fails where another server has the address
+    family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as probe:  # fails where another server has the address
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
+        probe.bind(address)
+    sockets: list[socket.socket] = []
     for _ in range(workers):
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = socket.socket(family, kind)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if workers > 1:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind((host, port))
-        sock.listen(1024)
-        port = sock.getsockname()[1]
+        sock.bind(sockets[0].getsockname() if sockets else address)
         sockets.append(sock)
     return sockets
 

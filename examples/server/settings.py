@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+Number = TypeVar("Number", int, float)
 
 
-def setting(default: float, words: str) -> float:
+def setting(default: Number, words: str) -> Number:
     """Return a field with its description, which becomes the help of an option."""
-    found: float = field(default=default, metadata={"help": words})
+    found: Number = field(default=default, metadata={"help": words})
     return found
 
 
