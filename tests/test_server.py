@@ -378,16 +378,23 @@ def test_two_workers(tmp_path, rng):
         address = line.split()[2].rstrip(",")
         host, port = address.removeprefix("http://").split(":")
 
-        def served():
-            with urllib.request.urlopen(f"{address}/health", timeout=20) as reply:
-                return json.load(reply)["pid"]
-
-        until(lambda: len({served() for _ in range(8)}) == 2)  # both answer
         body = json.dumps({"sequences": [x[k % 8].tolist() for k in range(64)]}).encode()
-        for _ in range(6):  # calls that are worth two threads, in a forked child
-            with urllib.request.urlopen(f"{address}/predict", body, timeout=20) as reply:
-                found = np.array(json.load(reply)["outputs"], np.float32)
+
+        def held_to_the_model(other):
+            """Ask for predictions that are worth two threads, of the only worker that is not held."""
+            os.kill(other, signal.SIGSTOP)
+            try:
+                with urllib.request.urlopen(f"{address}/health", timeout=20) as reply:
+                    pid = json.load(reply)["pid"]
+                with urllib.request.urlopen(f"{address}/predict", body, timeout=20) as reply:
+                    found = np.array(json.load(reply)["outputs"], np.float32)
+            finally:
+                os.kill(other, signal.SIGCONT)
             assert np.array_equal(found, y[np.arange(64) % 8])
+            return pid
+
+        one, two = until(lambda: len(workers_of(process)) == 2 and workers_of(process))
+        assert (held_to_the_model(one), held_to_the_model(two)) == (two, one)
 
         result = asyncio.run(load.load(host, int(port), model, 6, 2, 0.3))
         assert result.errors == 0 and len(result.latencies) > 6 and result.waits
@@ -395,10 +402,9 @@ def test_two_workers(tmp_path, rng):
             rss, pss = load.memory(pid)
             assert pss < 0.8 * rss  # pages are shared with the launcher
 
-        victim = sorted(workers_of(process))[0]
-        os.kill(victim, signal.SIGKILL)
-        until(lambda: victim not in workers_of(process) and len(workers_of(process)) == 2)
-        until(lambda: len({served() for _ in range(8)}) == 2)
+        os.kill(one, signal.SIGKILL)
+        (three,) = until(lambda: len(workers_of(process)) == 2 and workers_of(process) - {one, two})
+        assert held_to_the_model(two) == three
 
         with connect(f"ws://{host}:{port}/stream") as socket:
             socket.send(x[0, 0].tobytes())
@@ -454,7 +460,7 @@ def test_a_file_that_is_no_model_is_one_clear_sentence(monkeypatch, tmp_path):
 
 
 def test_an_address_that_is_taken_is_one_clear_sentence(monkeypatch):
-    with serve.bind("127.0.0.1", 0, 1)[0] as taken:
+    with serve.bind("127.0.0.1", 0) as taken:
         taken.listen()
         port = str(taken.getsockname()[1])
         monkeypatch.setattr(sys, "argv", ["serve.py", "--port", port, "--workers", "2"])

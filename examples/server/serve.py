@@ -30,7 +30,7 @@ def main() -> int:
     options = read_options()
     settings = Settings(**{each.name: getattr(options, each.name) for each in dataclasses.fields(Settings)})
     try:
-        sockets = bind(options.host, options.port, options.workers)
+        sock = bind(options.host, options.port)
     except OSError as error:
         sys.exit(f"cannot listen on {options.host}:{options.port}: {error.strerror or error}")
     try:
@@ -41,35 +41,36 @@ def main() -> int:
     warm(model, settings)
     gc.collect()
     gc.freeze()  # a collection would write to the pages of every object, and so end their sharing
-    for sock in sockets:
-        sock.listen(1024)  # connections wait until a worker takes them, also while it is started anew
-    host, port = sockets[0].getsockname()[:2]
+    sock.listen(1024)  # whichever worker is free takes a connection, and while there is none it waits
+    host, port = sock.getsockname()[:2]
     print(f"listening on http://{host}:{port}, {options.workers} workers, {threads} threads each", flush=True)
-    return Launcher(model, settings, sockets, threads).run()
+    return Launcher(model, settings, sock, options.workers, threads).run()
 
 
 class Launcher:
-    """Keeps a worker alive for every socket.
+    """Keeps so many workers alive.
 
     Parameters
     ----------
     model : Layer
         Packed, so that no worker needs to do it.
     settings : Settings
-    sockets : list of socket.socket
-        One for each worker, all at one address.
+    sock : socket.socket
+        It listens, and all workers take connections from it.
+    workers : int
     threads : int
         That a call of the model may use in a worker.
     """
 
-    def __init__(self, model: Any, settings: Settings, sockets: list[socket.socket], threads: int) -> None:
-        self._model, self._settings, self._sockets, self._threads = model, settings, sockets, threads
+    def __init__(self, model: Any, settings: Settings, sock: socket.socket, workers: int, threads: int) -> None:
+        self._model, self._settings, self._sock, self._threads = model, settings, sock, threads
+        self._numbers = range(workers)
         self._workers: dict[int, tuple[int, float]] = {}  # by process: number and time of start
 
     def run(self) -> int:
         """Start the workers, start those anew that die, and stop all when told to."""
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they are waited for, so none comes between two lines
-        for number in range(len(self._sockets)):
+        for number in self._numbers:
             self._start(number)
         failures = 0
         while signal.sigwait(SIGNALS) == signal.SIGCHLD:
@@ -90,10 +91,7 @@ class Launcher:
             return
         code = 1
         try:  # a worker never returns from here into the launcher's code
-            for other, sock in enumerate(self._sockets):
-                if other != number:
-                    sock.close()
-            work(self._model, self._settings, self._sockets[number], self._threads, launcher)
+            work(self._model, self._settings, self._sock, self._threads, launcher)
             code = 0
         except SystemExit as error:
             code = error.code if isinstance(error.code, int) else 1
@@ -117,8 +115,7 @@ class Launcher:
 
     def _stop(self) -> bool:
         """End all workers; return whether all did in good order."""
-        for sock in self._sockets:
-            sock.close()  # or the system would go on taking connections that nobody answers
+        self._sock.close()  # or the system would go on taking connections that nobody answers
         for pid in self._workers:
             os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + self._settings.shutdown_timeout + 5
@@ -162,25 +159,13 @@ def work(model: Any, settings: Settings, sock: socket.socket, threads: int, laun
     worker.run(sockets=[sock])
 
 
-def bind(host: str, port: int, workers: int) -> list[socket.socket]:
-    """Return a socket for each worker, all at one address: the system spreads connections evenly over them.
-
-    With a single one, whichever worker looks first takes all connections that have come, which for sessions of minutes
-    is no way to share.
-    """
+def bind(host: str, port: int) -> socket.socket:
+    """Return a socket at the address; it does not listen yet, so that nobody waits for a model that is being loaded."""
     family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind) as probe:  # fails where another server has the address
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
-    sockets: list[socket.socket] = []
-    for _ in range(workers):
-        sock = socket.socket(family, kind)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if workers > 1:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        sock.bind(sockets[0].getsockname() if sockets else address)
-        sockets.append(sock)
-    return sockets
+    sock = socket.socket(family, kind)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(address)
+    return sock
 
 
 def warm(model: Any, settings: Settings) -> None:
