@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import rnnfast
 from rnnfast import GRU, LSTM, Dense, Embedding, Sequential, save_model
 
-ROOT = Path(__file__).resolve().parents[1]
-FOLDER = ROOT / "examples" / "server"
+FOLDER = Path(__file__).resolve().parents[1] / "examples" / "server"
+ROOT = Path(rnnfast.__file__).resolve().parents[1]  # of the package that these tests import
 for needed in ("fastapi", "uvicorn", "websockets", "httpx"):
     pytest.importorskip(needed, reason=f"the server needs {needed}: pip install 'rnnfast[server]' httpx")
 if not FOLDER.is_dir():
@@ -347,7 +348,8 @@ sys.exit(serve.main())
 
 def launch(code, *options):
     command = [sys.executable, "-c", code.format(root=str(ROOT), folder=str(FOLDER)), "--port", "0", *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def workers_of(process):
@@ -405,6 +407,11 @@ def test_two_workers(tmp_path, rng):
         os.kill(one, signal.SIGKILL)
         (three,) = until(lambda: len(workers_of(process)) == 2 and workers_of(process) - {one, two})
         assert held_to_the_model(two) == three
+
+        with connect(f"ws://{host}:{port}/stream") as socket, pytest.raises(ConnectionClosedError) as found:
+            socket.send(bytes(2_000_000))
+            socket.recv(timeout=20)
+        assert found.value.rcvd.code == 1009  # message too big
 
         with connect(f"ws://{host}:{port}/stream") as socket:
             socket.send(x[0, 0].tobytes())
