@@ -24,6 +24,7 @@ _HOMES = {
     "crf_loss": ("CRFLoss",),
     "ctc": ("CTCLoss",),
     "ctc_decoding": ("LabelErrorRate", "Labelling", "ctc_beam_search", "ctc_greedy"),
+    "diagnostics": ("Diagnosis", "diagnose"),
     "generation": ("generate", "generate_text", "sample"),
     "gradient_check": ("GradcheckResult", "gradcheck"),
     "io": ("ModelFileError", "load_checkpoint", "load_model", "save_checkpoint", "save_model"),
@@ -37,17 +38,29 @@ _HOMES = {
         "Dropout",
         "Embedding",
         "Ends",
+        "Cell",
+        "CellLayer",
+        "Jordan",
         "Last",
         "Layer",
         "MaxPool",
         "MeanPool",
+        "OutputFeedback",
         "Sequential",
+        "checkpointed",
     ),
-    "losses": ("Huber", "MeanAbsolute", "MeanSquared", "SigmoidCrossEntropy", "SoftmaxCrossEntropy"),
+    "losses": (
+        "Huber",
+        "MeanAbsolute",
+        "MeanSquared",
+        "SigmoidCrossEntropy",
+        "SoftmaxCrossEntropy",
+        "balanced_class_weight",
+    ),
     "models": ("Tagger",),
     "metrics": ("MAE", "MSE", "RMSE", "Accuracy", "BinaryAccuracy", "BitsPerSymbol", "Perplexity"),
     "optimizers": ("SGD", "Adagrad", "Adam", "AdamW", "RMSProp"),
-    "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "StepDecay", "WarmUp"),
+    "schedules": ("Constant", "Cosine", "OneCycle", "Plateau", "ScheduledSampling", "StepDecay", "WarmUp"),
     "stream": ("Stream",),
     "threads": ("get_num_threads", "limit_threads", "set_num_threads"),
     "trainer": ("Trainer", "TrainingError"),
@@ -89,6 +102,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         ctc_beam_search as ctc_beam_search,
         ctc_greedy as ctc_greedy,
     )
+    from rnnfast.diagnostics import Diagnosis as Diagnosis, diagnose as diagnose
     from rnnfast.generation import generate as generate, generate_text as generate_text, sample as sample
     from rnnfast.gradient_check import GradcheckResult as GradcheckResult, gradcheck as gradcheck
     from rnnfast.io import (
@@ -108,11 +122,16 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         Dropout as Dropout,
         Embedding as Embedding,
         Ends as Ends,
+        Cell as Cell,
+        CellLayer as CellLayer,
+        Jordan as Jordan,
         Last as Last,
         Layer as Layer,
         MaxPool as MaxPool,
         MeanPool as MeanPool,
+        OutputFeedback as OutputFeedback,
         Sequential as Sequential,
+        checkpointed as checkpointed,
     )
     from rnnfast.losses import (
         Huber as Huber,
@@ -120,6 +139,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         MeanSquared as MeanSquared,
         SigmoidCrossEntropy as SigmoidCrossEntropy,
         SoftmaxCrossEntropy as SoftmaxCrossEntropy,
+        balanced_class_weight as balanced_class_weight,
     )
     from rnnfast.models import Tagger as Tagger
     from rnnfast.metrics import (
@@ -137,6 +157,7 @@ if TYPE_CHECKING:  # for type checkers, to whom a name is public only if it is r
         Cosine as Cosine,
         OneCycle as OneCycle,
         Plateau as Plateau,
+        ScheduledSampling as ScheduledSampling,
         StepDecay as StepDecay,
         WarmUp as WarmUp,
     )

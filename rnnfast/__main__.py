@@ -14,6 +14,10 @@ DEMOS = {
     "digits": "an LSTM reads images of digits row by row",
     "tagging": "a tagger learns the parts of speech, of words it never saw too",
     "speech": "a bidirectional LSTM hears spoken digits, one by one or joined",
+    "adding": "plain network, LSTM and GRU add two numbers over a hundred steps, side by side",
+    "memory": "the same recall symbols after a pause",
+    "reviews": "a bidirectional LSTM tells praise from panning, against word counts",
+    "pollution": "an LSTM forecasts air pollution from weather with gaps, against ridge regression",
 }
 
 

@@ -107,7 +107,8 @@ class EarlyStopping(Callback):
         if self._watch.better(values[str(self.monitor)]):
             self.best_epoch, self._waited = epoch, 0
             if self.restore_best:
-                self._parameters = trainer.model.state_dict()
+                with trainer.averaged() as model:  # what was measured
+                    self._parameters = model.state_dict()
             return
         self._waited += 1
         if self._waited >= self.patience:
@@ -115,7 +116,7 @@ class EarlyStopping(Callback):
 
     def on_fit_end(self, trainer: Trainer, history: History) -> None:
         if self._parameters and history.reason != "interrupted":
-            trainer.model.load_state_dict(self._parameters)
+            trainer.set_parameters(self._parameters)
         self._parameters = {}
 
 
@@ -145,11 +146,12 @@ class Checkpoint(Callback):
         self._watch = _Watch(mode)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
-        from rnnfast.io import container
+        from rnnfast.io import container, spec
 
         folder = container.target_of(self.path.replace("{epoch}", "0")).parent
         if not folder.is_dir():
             raise FileNotFoundError(errno.ENOENT, "there is no such folder for checkpoints", os.fspath(folder))
+        spec.describe(trainer.model)
         self._watch = _Watch(self.mode)
 
     def on_epoch_end(self, trainer: Trainer, epoch: int, values: Mapping[str, float]) -> None:
@@ -160,7 +162,7 @@ class Checkpoint(Callback):
         from rnnfast.io import save_checkpoint
 
         path = self.path.replace("{epoch}", str(epoch))
-        save_checkpoint(path, trainer.model, step=trainer.step, state=trainer.state_dict())
+        save_checkpoint(trainer.model, path, step=trainer.step, state=trainer.state_dict())
 
 
 class CSVLogger(Callback):

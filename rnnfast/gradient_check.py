@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from rnnfast.checks import FloatArray, check_number, check_size
 from rnnfast.layers.base import Gradients, Layer
+from rnnfast.layers.states import map_state, state_leaves
 
 
 class GradcheckResult:
@@ -49,6 +51,7 @@ def gradcheck(
     rtol: float = 1e-6,
     directions: int = 2,
     seed: int = 0,
+    options: Mapping[str, Any] | None = None,
 ) -> GradcheckResult:
     """Compare a layer's pullback with central differences in float64.
 
@@ -75,6 +78,8 @@ def gradcheck(
         Number of random directions for each array.
     seed : int, default 0
         Of the directions, and of the layer's dropout, which is the same in every evaluation.
+    options : mapping, optional
+        Further arguments of the layer's ``forward``, such as ``{"target": y, "teacher": 0.5}``.
 
     Returns
     -------
@@ -97,18 +102,18 @@ def gradcheck(
         x = x.astype(np.float64)
 
     def run() -> tuple[Any, Any]:
-        extra = {"state": state} if layer.stateful else {}
+        extra = {**(options or {}), **({"state": state} if layer.stateful else {})}
         return layer.forward(x, lengths=lengths, rng=np.random.default_rng(seed), **extra)
 
     out, pullback = run()
     if layer.stateful and state is None:
-        state = _map(np.zeros_like, out[1])
+        state = map_state(np.zeros_like, out[1])
     elif layer.stateful:
-        state = _map(lambda s: np.array(s, np.float64), state)
-    weights = _map(lambda y: rng.standard_normal(np.shape(y)), out)
+        state = map_state(lambda s: np.array(s, np.float64), state)
+    weights = map_state(lambda y: rng.standard_normal(np.shape(y)), out)
 
     def value() -> float:
-        pairs = zip(_leaves(run()[0]), _leaves(weights), strict=True)
+        pairs = zip(state_leaves(run()[0]), state_leaves(weights), strict=True)
         return float(sum(np.vdot(y, u) for (_, y), (_, u) in pairs))
 
     grads: Gradients = {}
@@ -121,7 +126,7 @@ def gradcheck(
     errors = {}
     if x.dtype.kind == "f":
         errors["x"] = _compare(x, dx, value, rng, eps, directions, scale)
-    for (name, part), (_, gradient) in zip(_leaves(state, "state"), _leaves(dstate), strict=True):
+    for (name, part), (_, gradient) in zip(state_leaves(state, "state"), state_leaves(dstate), strict=True):
         errors[name] = _compare(part, gradient, value, rng, eps, directions, scale)
     for name in layer.parameters():
         with layer.update() as arrays:
@@ -158,17 +163,3 @@ def _compare(
         array[...] = original
     difference, one, other = (float(np.linalg.norm(a)) for a in (found - expected, found, expected))
     return difference / max(one, other, scale)
-
-
-def _map(f: Any, tree: Any) -> Any:
-    """Return nested tuples with f of every array in them; None stays."""
-    if isinstance(tree, tuple):
-        return tuple(_map(f, branch) for branch in tree)
-    return None if tree is None else f(tree)
-
-
-def _leaves(tree: Any, name: str = "") -> list[tuple[str, FloatArray]]:
-    """Return the arrays of nested tuples with their names."""
-    if isinstance(tree, tuple):
-        return [leaf for k, branch in enumerate(tree) for leaf in _leaves(branch, f"{name}[{k}]")]
-    return [] if tree is None else [(name, tree)]

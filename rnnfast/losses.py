@@ -2,7 +2,8 @@
 
 ``value = loss(pred, target)``; in training ``value, pullback = loss.forward(pred, target)`` and ``dpred =
 pullback(scale)``, the gradient of ``scale * value``. The value is a mean over what counts: ``mask`` gives a weight to
-each row or step, ``lengths`` a weight of 0 to the steps past a sequence's length, and with both they are multiplied.
+each row or step (so this is where sample weights go), ``lengths`` a weight of 0 to the steps past a sequence's length,
+and with both they are multiplied. Weights of classes belong to the loss: ``SoftmaxCrossEntropy(class_weight=...)``.
 Where the weight is 0, predictions and targets may be anything. If all weights are 0 the value is 0.
 """
 
@@ -15,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.backend import implementation
-from rnnfast.checks import FloatArray, as_array, check_floating, check_lengths, check_number, check_real
+from rnnfast.checks import FloatArray, as_array, check_floating, check_lengths, check_number, check_real, check_size
+from rnnfast.metrics import valid_weights
 from rnnfast.rows import flat, from_rows, is_time_major, to_rows
 
 LossPullback = Callable[..., FloatArray]
@@ -103,8 +105,7 @@ class Loss:
         if weights is not None:
             weights = flat(weights, swapped)
         self._check_goal(goal, weights, rows.shape[1])
-        total = float(len(rows)) if weights is None else float(weights.sum(dtype=np.float64))
-        total *= self._terms(rows.shape[1])
+        total = self._total(goal, weights) * self._terms(rows.shape[1])
         if total == 0.0:
             return 0.0, np.zeros(shape, pred.dtype) if gradient else None
         losses, drows = self._rows(rows, goal, weights, 1.0 / total, gradient)
@@ -118,6 +119,10 @@ class Loss:
     def _check_goal(self, goal: NDArray[Any], weights: FloatArray | None, columns: int) -> None:
         """Raise if a target that counts is not allowed; goal is (R,) or (R, C)."""
         _check_each("target", goal, weights, -np.inf, np.inf)
+
+    def _total(self, goal: NDArray[Any], weights: FloatArray | None) -> float:
+        """Return the sum of the weights of all rows."""
+        return float(len(goal)) if weights is None else float(weights.sum(dtype=np.float64))
 
     def _terms(self, columns: int) -> int:
         """Return over how many terms of a row the mean is taken."""
@@ -156,6 +161,10 @@ class SoftmaxCrossEntropy(Loss):
     ----------
     label_smoothing : float, default 0.0
         e, the share of the target that is spread evenly over all classes; 0..1.
+    class_weight : array_like (C,), optional
+        w, at least 0 and not all 0: what an error in a class counts, `balanced_class_weight` for one. The loss of a
+        row is then ``(1 - e) w_t (-log p_t) + e / C sum_j w_j (-log p_j)``, p being the softmax, and the mean is
+        weighted by w_t besides the mask, as in torch.nn.CrossEntropyLoss.
 
     Examples
     --------
@@ -167,12 +176,23 @@ class SoftmaxCrossEntropy(Loss):
 
     shapes = (("N", "C"), ("N", "T", "C"))
 
-    def __init__(self, label_smoothing: float = 0.0) -> None:
+    def __init__(self, label_smoothing: float = 0.0, class_weight: Any = None) -> None:
         self.label_smoothing = check_number("label_smoothing", label_smoothing, 0.0, 1.0)
+        self.class_weight = None if class_weight is None else _factors("class_weight", class_weight, 1)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values."""
-        return {"label_smoothing": self.label_smoothing}
+        weight = None if self.class_weight is None else self.class_weight.tolist()
+        return {"label_smoothing": self.label_smoothing, "class_weight": weight}
+
+    def weight(self, target: Any, mask: Any = None, lengths: Any = None) -> float:
+        """Return the sum of the weights that the mean over these targets is taken with; arguments as in `forward`.
+
+        Batches are put together by it: ``sum_k weight_k value_k / sum_k weight_k`` is the value over all of them.
+        """
+        goal = np.asarray(target)
+        weights = valid_weights(goal.shape, mask, lengths)
+        return self._total(goal.ravel(), None if weights is None else weights.ravel())
 
     def _target(self, target: Any, pred: FloatArray) -> NDArray[Any]:
         array = as_array("target", target)
@@ -180,6 +200,11 @@ class SoftmaxCrossEntropy(Loss):
             array = array.astype(np.int64)
         if array.dtype.kind not in "biu":
             raise TypeError(f"target must be integers, the class indices; got dtype {array.dtype}")
+        if self.class_weight is not None and len(self.class_weight) != pred.shape[-1]:
+            raise ValueError(
+                f"class_weight must have {pred.shape[-1]} entries, one for each class of pred; "
+                f"got {len(self.class_weight)}"
+            )
         if array.shape != pred.shape[:-1]:
             raise ValueError(
                 f"target must have shape {pred.shape[:-1]}, one class for each row of pred {pred.shape}; "
@@ -202,10 +227,57 @@ class SoftmaxCrossEntropy(Loss):
     def _rows(
         self, rows: FloatArray, goal: NDArray[Any], weights: FloatArray | None, scale: float, gradient: bool
     ) -> tuple[NDArray[np.float64], FloatArray | None]:
-        result: tuple[NDArray[np.float64], FloatArray | None] = implementation("ops").softmax_cross_entropy(
-            rows, goal, weights, scale, self.label_smoothing, gradient
-        )
-        return result
+        result: tuple[NDArray[np.float64], FloatArray | None]
+        if self.class_weight is None:
+            result = implementation("ops").softmax_cross_entropy(
+                rows, goal, weights, scale, self.label_smoothing, gradient
+            )
+            return result
+        factors = self._factors_of(goal, weights)
+        if not self.label_smoothing:
+            both = factors.astype(rows.dtype)
+            both = both if weights is None else both * weights
+            losses, drows = implementation("ops").softmax_cross_entropy(rows, goal, both, scale, 0.0, gradient)
+            return losses * factors, drows
+        return self._smoothed(rows, goal, weights, scale, gradient)
+
+    def _total(self, goal: NDArray[Any], weights: FloatArray | None) -> float:
+        if self.class_weight is None:
+            return super()._total(goal, weights)
+        factors = self._factors_of(goal, weights)
+        return float(factors.sum() if weights is None else factors @ weights.astype(np.float64))
+
+    def _factors_of(self, goal: NDArray[Any], weights: FloatArray | None) -> NDArray[np.float64]:
+        """Return the weight of each row's class; of a row that does not count, whose class may be anything, 0."""
+        assert self.class_weight is not None
+        if weights is None:
+            factors: NDArray[np.float64] = self.class_weight[goal]
+            return factors
+        counts = weights > 0
+        return np.where(counts, self.class_weight[np.where(counts, goal, 0)], 0.0)
+
+    def _smoothed(
+        self, rows: FloatArray, goal: NDArray[Any], weights: FloatArray | None, scale: float, gradient: bool
+    ) -> tuple[NDArray[np.float64], FloatArray | None]:
+        """Return what `_rows` does where every class has its own share in the smoothing."""
+        assert self.class_weight is not None
+        counts = np.ones(len(rows), bool) if weights is None else weights > 0
+        places, classes = np.flatnonzero(counts), goal[counts]
+        x = rows[counts].astype(np.float64)
+        x -= x.max(axis=1, keepdims=True)
+        logs = x - np.log(np.exp(x).sum(axis=1, keepdims=True))
+        # share[r, j] is what -log p_j counts in row r
+        share = np.tile(self.label_smoothing / rows.shape[1] * self.class_weight, (len(x), 1))
+        share[np.arange(len(x)), classes] += (1 - self.label_smoothing) * self.class_weight[classes]
+        losses = np.zeros(len(rows))
+        losses[places] = -(share * logs).sum(axis=1)
+        if not gradient:
+            return losses, None
+        slope = np.exp(logs) * share.sum(axis=1, keepdims=True) - share
+        slope *= scale if weights is None else scale * weights[counts].astype(np.float64)[:, None]
+        drows = np.zeros_like(rows)
+        drows[places] = slope
+        return losses, drows
 
 
 class SigmoidCrossEntropy(Loss):
@@ -213,7 +285,26 @@ class SigmoidCrossEntropy(Loss):
 
     ``loss = max(x, 0) - x t + log(1 + exp(-|x|))``, which is -t log s - (1 - t) log(1 - s) with s = sigmoid(x). The
     value is the weighted mean over rows or steps and over their elements.
+
+    Parameters
+    ----------
+    pos_weight : float or array_like (C,), optional
+        p, at least 0: what a miss of a positive target counts, for each output or for all; the loss is then
+        ``-p t log s - (1 - t) log(1 - s)``, as in torch.nn.BCEWithLogitsLoss.
     """
+
+    def __init__(self, pos_weight: Any = None) -> None:
+        self.pos_weight = None if pos_weight is None else _factors("pos_weight", pos_weight, 0)
+
+    def config(self) -> dict[str, Any]:
+        """Return the constructor's arguments as JSON values."""
+        return {"pos_weight": None if self.pos_weight is None else self.pos_weight.tolist()}
+
+    def _target(self, target: Any, pred: FloatArray) -> NDArray[Any]:
+        factors = self.pos_weight
+        if factors is not None and factors.ndim and (pred.ndim < 2 or len(factors) != pred.shape[-1]):
+            raise ValueError(f"pos_weight must fit the outputs, of shape {pred.shape}; got {len(factors)} entries")
+        return super()._target(target, pred)
 
     def _check_goal(self, goal: NDArray[Any], weights: FloatArray | None, columns: int) -> None:
         _check_each("target", goal, weights, 0.0, 1.0)
@@ -221,10 +312,20 @@ class SigmoidCrossEntropy(Loss):
     def _rows(
         self, rows: FloatArray, goal: NDArray[Any], weights: FloatArray | None, scale: float, gradient: bool
     ) -> tuple[NDArray[np.float64], FloatArray | None]:
-        result: tuple[NDArray[np.float64], FloatArray | None] = implementation("ops").sigmoid_cross_entropy(
-            rows, goal, weights, scale, gradient
-        )
-        return result
+        result: tuple[NDArray[np.float64], FloatArray | None]
+        if self.pos_weight is None:
+            result = implementation("ops").sigmoid_cross_entropy(rows, goal, weights, scale, gradient)
+            return result
+        valid = True if weights is None else (weights > 0)[:, None]
+        x, t = (np.where(valid, a, 0.0).astype(np.float64) for a in (rows, goal))
+        misses = 1.0 + (self.pos_weight - 1.0) * t
+        log_not = np.logaddexp(0.0, -x)  # -log s
+        losses = np.where(valid, (1.0 - t) * x + misses * log_not, 0.0).sum(axis=1)
+        if not gradient:
+            return losses, None
+        slope = (1.0 - t) - misses * np.exp(-np.logaddexp(0.0, x))
+        slope *= scale if weights is None else scale * weights.astype(np.float64)[:, None]
+        return losses, slope.astype(rows.dtype)
 
 
 class MeanSquared(Loss):
@@ -278,6 +379,72 @@ class Huber(Loss):
 LOSSES: dict[str, type[Loss]] = {
     loss.__name__: loss for loss in (SoftmaxCrossEntropy, SigmoidCrossEntropy, MeanSquared, MeanAbsolute, Huber)
 }
+
+
+def balanced_class_weight(target: Any, classes: int | None = None, mask: Any = None) -> NDArray[np.float64]:
+    """Return weights with which every class counts as much as any other, for ``SoftmaxCrossEntropy(class_weight=...)``.
+
+    The weight of a class is ``total / (occurring * count)``, with as many occurring classes as have a target that
+    counts; the mean weight over the targets is 1. A class that does not occur gets 0.
+
+    Parameters
+    ----------
+    target : array_like of int, or list of them
+        Class indices, as for the loss; lists are sequences.
+    classes : int, optional
+        How many classes there are; None: the largest index and one.
+    mask : array_like, or list of them, optional
+        Weights of the targets, as for the loss.
+
+    Raises
+    ------
+    TypeError
+        If the targets are not integers.
+    ValueError
+        If there is no target, or an index is negative or not below ``classes``.
+
+    Examples
+    --------
+    >>> from rnnfast.losses import balanced_class_weight
+    >>> balanced_class_weight([0, 0, 0, 1])
+    array([0.66666667, 2.        ])
+    """
+    goal = _flattened("target", target)
+    if goal.dtype.kind not in "biu":
+        raise TypeError(f"target must be integers, the class indices; got dtype {goal.dtype}")
+    if not goal.size:
+        raise ValueError("target must not be empty")
+    size = int(goal.max()) + 1 if classes is None else check_size("classes", classes)
+    if goal.min() < 0 or goal.max() >= size:
+        wrong = goal.min() if goal.min() < 0 else goal.max()
+        raise ValueError(f"target must lie in 0..{size - 1}, the classes; got {wrong}")
+    weights = None if mask is None else _flattened("mask", mask).astype(np.float64)
+    if weights is not None and weights.shape != goal.shape:
+        raise ValueError(f"mask must have a weight for each of {goal.size} targets; got {weights.size}")
+    counts = np.bincount(goal.astype(np.int64), weights, size)
+    seen = counts > 0
+    found: NDArray[np.float64] = np.divide(counts.sum(), seen.sum() * counts, out=np.zeros(size), where=seen)
+    return found
+
+
+def _flattened(name: str, value: Any) -> NDArray[Any]:
+    """Return an array, or the arrays of a list one after the other, as one row."""
+    if isinstance(value, (list, tuple)) and any(np.ndim(item) for item in value[:1]):
+        return np.concatenate([as_array(name, item).ravel() for item in value])
+    return as_array(name, value).ravel()
+
+
+def _factors(name: str, value: Any, least_ndim: int) -> NDArray[np.float64]:
+    """Return weights of classes or outputs as numbers of at least 0, not all 0, or raise."""
+    array = as_array(name, value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
+    array = array.astype(np.float64)
+    if not least_ndim <= array.ndim <= 1:
+        raise ValueError(f"{name} must have shape (C,){'' if least_ndim else ' or be a number'}; got {array.shape}")
+    if not (np.isfinite(array) & (array >= 0)).all() or not array.any():
+        raise ValueError(f"{name} must be finite and at least 0, and not all 0; got {value!r:.80}")
+    return array
 
 
 def _weights(mask: Any, lengths: Any, pred: FloatArray) -> FloatArray | None:

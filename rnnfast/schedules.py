@@ -256,6 +256,46 @@ class Plateau(Schedule):
         self._waited = int(state_dict["waited"])
 
 
+class ScheduledSampling:
+    """The teacher's share, falling with the updates: how often a model is fed the target instead of its own output.
+
+    With i the updates done: "linear" ``max(least, 1 - i / k)``, "exponential" ``max(least, k ** i)``,
+    "inverse_sigmoid" ``max(least, k / (k + exp(i / k)))``.
+
+    Parameters
+    ----------
+    decay : {"linear", "exponential", "inverse_sigmoid"}
+        How it falls.
+    k : float
+        How fast: above 0 for "linear", where it is the number of updates to 0; in (0, 1) for "exponential"; at least 1
+        for "inverse_sigmoid", which falls to a half after about ``k log k`` updates.
+    least : float, default 0
+        What it does not fall below, in [0, 1].
+
+    References
+    ----------
+    Bengio et al. (2015), Scheduled sampling for sequence prediction with recurrent neural networks.
+    """
+
+    def __init__(self, decay: str, k: float, least: float = 0.0) -> None:
+        self.decay = check_choice("decay", decay, ("linear", "exponential", "inverse_sigmoid"))
+        if self.decay == "exponential":
+            self.k = check_number("k", k, 0, 1, above=True, below=True)
+        else:
+            self.k = check_number("k", k, 0 if self.decay == "linear" else 1, above=self.decay == "linear")
+        self.least = check_number("least", least, 0, 1)
+
+    def __call__(self, step: int) -> float:
+        """Return the share, in [0, 1], after so many updates."""
+        if self.decay == "linear":
+            share = 1.0 - step / self.k
+        elif self.decay == "exponential":
+            share = self.k**step
+        else:
+            share = 1.0 / (1.0 + math.exp(min(step / self.k - math.log(self.k), 700.0)))
+        return max(self.least, share)
+
+
 def _check_length(name: str, value: Any, least: int = 1) -> float:
     """Return updates as an int or a fraction of training as a float in (0, 1]."""
     if isinstance(value, float):

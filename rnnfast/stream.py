@@ -296,7 +296,7 @@ def _gather(model: Any, parts: Iterator[tuple[FloatArray, ...]]) -> Any:
 def _scatter(model: Any, argument: str, value: Any, batch: int) -> Iterator[tuple[FloatArray, ...]]:
     """Yield the states of single layers out of that of ``model``, checked; None stands for zeros."""
     if isinstance(model, Sequential):
-        for k, (layer, own) in enumerate(zip(model, model._states(argument, value), strict=True)):
+        for k, (layer, own) in enumerate(zip(model, model.split_state(argument, value), strict=True)):
             if layer.stateful:
                 yield from _scatter(layer, f"{argument}[{k}]", own, batch)
         return

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.callbacks import Callback
-from rnnfast.checks import check_flag, check_items, check_number, check_size, kind_of
+from rnnfast.checks import check_flag, check_items, check_number, check_size, kind_of, told_of
 from rnnfast.layers.base import Layer
+from rnnfast.layers.chunks import check_chunkable
 from rnnfast.layers.crf import Chain
 from rnnfast.metrics import Metric
 from rnnfast.optimizers import Optimizer
-from rnnfast.schedules import Schedule
+from rnnfast.schedules import Schedule, ScheduledSampling
+from rnnfast.training.average import Average
 from rnnfast.training.batches import BatchFeed, Samples
 from rnnfast.training.faults import TrainingError, leaves
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
 from rnnfast.training.loop import Loop
+from rnnfast.training.passes import Manner
+from rnnfast.training.state import set_state, state_of
 from rnnfast.training.step import Step
 from rnnfast.training.streams import ChunkFeed, StreamFeed, check_forwards, is_chunks
+from rnnfast.training.windows import LookBack
 
 __all__ = ["Trainer", "TrainingError"]
 
@@ -46,6 +52,18 @@ class Trainer:
         Sets ``optimizer.lr`` before each update, from the rate the optimiser has now.
     metrics : sequence of Metric, default ()
         Measured in training and validation, under their names.
+    accumulate : int, default 1
+        Batches whose gradients make one update: as one batch of all their sequences, within rounding, in the memory
+        of one. What is left at the end of an epoch makes an update too.
+    ema : float, optional
+        Decay, in [0, 1), of an exponential moving average of the weights, such as 0.999. Validation, `evaluate` and
+        `predict` then use the averaged weights; the model keeps its own, see `averaged`.
+    teacher : float or ScheduledSampling, default 1.0
+        For models that are fed with their outputs (`Jordan`, `OutputFeedback`): how often, in training, with the
+        target instead.
+    checkpoint : bool or int, default False
+        Gradient checkpointing over chunks of so many steps (True: as many as suit), for long
+        sequences: see `checkpointed`.
     seed : int, default 0
         All randomness comes from it: the order of the batches and dropout. Epoch k of a trainer draws the same
         whatever went before, and the same seed gives the same result to the bit on the same machine (but for a
@@ -59,6 +77,11 @@ class Trainer:
         The optimiser's rate when the trainer was made, which the schedule starts from.
     one : Step
         What happens to every batch.
+    average : Average or None
+        The averaged weights, with ``ema``.
+    unfinished : tuple of int and float
+        Updates and seconds of a training that was interrupted, or saved before its end: schedules whose length is a
+        fraction of the training go on from there with the next fit. Zeros after a fit that came to its end.
     history : History
         Of the running or last fit.
     stop_reason : str
@@ -75,6 +98,10 @@ class Trainer:
         clip_value: float | None = None,
         schedule: Schedule | None = None,
         metrics: Sequence[Metric] = (),
+        accumulate: int = 1,
+        ema: float | None = None,
+        teacher: float | ScheduledSampling = 1.0,
+        checkpoint: bool | int = False,
         seed: int = 0,
     ) -> None:
         for name, value, kind in (("model", model, Layer), ("optimizer", optimizer, Optimizer)):
@@ -94,8 +121,13 @@ class Trainer:
         self.clip_norm = None if clip_norm is None else check_number("clip_norm", clip_norm, 0, above=True)
         self.clip_value = None if clip_value is None else check_number("clip_value", clip_value, 0, above=True)
         self.seed = check_size("seed", seed, 0)
-        self.one = Step(model, loss, optimizer, self.clip_norm, self.clip_value)
+        self.accumulate = check_size("accumulate", accumulate)
+        self.average = None if ema is None else Average(model, ema)
+        self.teacher = _check_teacher(model, teacher)
+        manner = Manner(_check_checkpoint(model, checkpoint), self.teacher(0))
+        self.one = Step(model, loss, optimizer, self.clip_norm, self.clip_value, self.accumulate, self.average, manner)
         self.epoch = 0
+        self.unfinished = (0, 0.0)
         self.base_lr = optimizer.lr
         self.history = History()
         self.stop_reason = ""
@@ -114,6 +146,7 @@ class Trainer:
         batch_size: int = 32,
         lengths: Any = None,
         mask: Any = None,
+        sample_weight: Any = None,
         validation_data: Any = None,
         validation_split: float = 0.0,
         shuffle: bool = True,
@@ -140,6 +173,9 @@ class Trainer:
             Valid steps of each sequence, where x is an array.
         mask : array_like or list, optional
             Weights of the targets (0: left out), of shape (N,), or (N, T) where targets are one for each step.
+        sample_weight : array_like (N,), optional
+            Weights of whole sequences, also where targets are one for each step; with a mask they are multiplied.
+            They weigh losses and metrics. Weights of classes belong to the loss.
         validation_data : tuple, optional
             (x, y), (x, y, lengths) or (x, y, lengths, mask), measured after each epoch under names that begin "val_".
         validation_split : float, default 0
@@ -170,7 +206,7 @@ class Trainer:
         TrainingError
             If a loss or gradient is NaN or infinite. Parameters are as before that batch.
         """
-        samples = self._samples((x, y, lengths, mask), ("x", "y"))
+        samples = self._samples((x, y, lengths, mask), ("x", "y"), sample_weight)
         if validation_data is not None and validation_split:
             raise ValueError("validation_data and validation_split cannot both be given")
         held_out = None
@@ -196,6 +232,7 @@ class Trainer:
         *,
         streams: int = 64,
         steps: int = 64,
+        back: int | None = None,
         epochs: int = 1,
         validation_data: Any = None,
         validation_split: float = 0.0,
@@ -203,7 +240,7 @@ class Trainer:
         callbacks: Sequence[Callback] = (),
         progress: bool = True,
     ) -> History:
-        """Train by truncated back-propagation: the state is carried from chunk to chunk, gradients are not.
+        """Train by truncated back-propagation: the state is carried from chunk to chunk, gradients ``back`` steps.
 
         Parameters
         ----------
@@ -217,7 +254,11 @@ class Trainer:
         streams : int, default 64
             The size of a batch.
         steps : int, default 64
-            The longest chunk; chunks are made of equal size, give or take a step.
+            k1, the steps between two updates: the longest chunk; chunks are made of equal size, give or take a step.
+        back : int, optional
+            k2, the steps that gradients go back, at least k1: before each update the ``back - steps`` steps before
+            the chunk are run again, so that its errors reach as far. That is k2 / k1 times the work. None: no further
+            than the chunk's beginning. At a stream's beginning there is less to go back through.
         epochs, max_seconds, callbacks, progress
             As in `fit`.
         validation_data : array_like, or tuple (inputs, targets), optional
@@ -249,7 +290,13 @@ class Trainer:
             tail = inputs[at:], None if targets is None else targets[at:]
             validation_data = tail if targets is not None else tail[0]
             inputs, targets = inputs[:at], None if targets is None else targets[:at]
+        if back is not None and check_size("back", back) < check_size("steps", steps) and not is_chunks(inputs):
+            raise ValueError(f"back must be at least steps, {steps}; got {back}")
         feed = self._stream(inputs, targets, streams, steps, check_size("epochs", epochs) == 1)
+        if back is not None:
+            if not self.model.stateful:
+                raise ValueError(f"back needs a model with a state that gradients go back through; got {self.model!r}")
+            feed = LookBack(feed, back)
         measured = None
         if validation_data is not None:
             pair = validation_data if isinstance(validation_data, tuple) else (validation_data, None)
@@ -258,10 +305,18 @@ class Trainer:
         return Loop(self, feed, measured, epochs, max_seconds, callbacks, progress).run()
 
     def evaluate(
-        self, x: Any, y: Any, *, lengths: Any = None, mask: Any = None, batch_size: int = 32
+        self,
+        x: Any,
+        y: Any,
+        *,
+        lengths: Any = None,
+        mask: Any = None,
+        sample_weight: Any = None,
+        batch_size: int = 32,
     ) -> dict[str, float]:
         """Return the loss and the metrics over samples, by name; arguments as in `fit`."""
-        return self.measure(BatchFeed(self._samples((x, y, lengths, mask), ("x", "y")), batch_size, shuffle=False))
+        samples = self._samples((x, y, lengths, mask), ("x", "y"), sample_weight)
+        return self.measure(BatchFeed(samples, batch_size, shuffle=False))
 
     def evaluate_stream(
         self, inputs: Any, targets: Any = None, *, streams: int = 64, steps: int = 64
@@ -287,30 +342,53 @@ class Trainer:
         out: Any = None
         ragged = samples.per_step and not isinstance(samples.x, np.ndarray)
         parts: list[Any] = [None] * len(samples) if ragged else []
-        for batch in BatchFeed(samples, batch_size, shuffle=False).batches(None):
-            found, _ = self.one.infer(batch, None)
-            pred = found.path(batch.lengths) if isinstance(found, Chain) else found
-            assert batch.rows is not None
-            if ragged:
-                assert samples.lengths is not None
-                for row, k in zip(pred, batch.rows, strict=True):
-                    parts[k] = row[: samples.lengths[k]].copy()
-                continue
-            if out is None:
-                steps = samples.x.shape[1:2] if samples.per_step else ()  # type: ignore[union-attr]
-                out = np.zeros((len(samples), *steps, *pred.shape[1 + len(steps) :]), pred.dtype)
-            if samples.per_step:
-                if batch.lengths is not None:
-                    within = np.arange(pred.shape[1]) < batch.lengths[:, None]
-                    pred = np.where(within.reshape(*within.shape, *(1,) * (pred.ndim - 2)), pred, 0)
-                out[batch.rows, : pred.shape[1]] = pred
-            else:
-                out[batch.rows] = pred
+        with self.averaged():
+            for batch in BatchFeed(samples, batch_size, shuffle=False).batches(None):
+                found, _ = self.one.infer(batch, None)
+                pred = found.path(batch.lengths) if isinstance(found, Chain) else found
+                assert batch.rows is not None
+                if ragged:
+                    assert samples.lengths is not None
+                    for row, k in zip(pred, batch.rows, strict=True):
+                        parts[k] = row[: samples.lengths[k]].copy()
+                    continue
+                if out is None:
+                    steps = samples.x.shape[1:2] if samples.per_step else ()  # type: ignore[union-attr]
+                    out = np.zeros((len(samples), *steps, *pred.shape[1 + len(steps) :]), pred.dtype)
+                if samples.per_step:
+                    if batch.lengths is not None:
+                        within = np.arange(pred.shape[1]) < batch.lengths[:, None]
+                        pred = np.where(within.reshape(*within.shape, *(1,) * (pred.ndim - 2)), pred, 0)
+                    out[batch.rows, : pred.shape[1]] = pred
+                else:
+                    out[batch.rows] = pred
         return parts if ragged else out
 
     def measure(self, feed: Feed) -> dict[str, float]:
         """Return the loss and the metrics over one pass of a feed, by name."""
-        return self.one.evaluate(feed, self.metrics)
+        with self.averaged():
+            return self.one.evaluate(feed, self.metrics)
+
+    @contextmanager
+    def averaged(self) -> Iterator[Layer]:
+        """Give the model its averaged weights for a ``with`` block, where the trainer has ``ema``; else change nothing.
+
+        Examples
+        --------
+        >>> with trainer.averaged() as model:           # doctest: +SKIP
+        ...     save_model(model, "averaged")
+        """
+        if self.average is None:
+            yield self.model
+            return
+        with self.average.swapped(self.model):
+            yield self.model
+
+    def set_parameters(self, parameters: dict[str, Any]) -> None:
+        """Let the model have these parameters, by full name, and its average too, where there is one."""
+        self.model.load_state_dict(parameters)
+        if self.average is not None:
+            self.average.set(self.model.parameters(), self.average.count)
 
     def stop(self, reason: str = "stopped") -> None:
         """End the running fit after the batch or epoch at hand; ``history.reason`` becomes ``reason``."""
@@ -322,13 +400,9 @@ class Trainer:
         Returns
         -------
         dict of str to ndarray
-            Flat: "step", "epoch", "base_lr", "optimizer/..." and "schedule/...".
+            Flat: counts, "optimizer/...", "schedule/..." and, with ``ema``, "ema/...".
         """
-        found = {"step": np.array(self.step), "epoch": np.array(self.epoch), "base_lr": np.array(self.base_lr)}
-        found.update({f"optimizer/{name}": array for name, array in self.optimizer.state_dict().items()})
-        if self.schedule is not None:
-            found.update({f"schedule/{name}": np.array(v) for name, v in self.schedule.state_dict().items()})
-        return found
+        return state_of(self)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from where `state_dict` was called.
@@ -338,28 +412,15 @@ class Trainer:
         KeyError, TypeError, ValueError
             If an entry is missing, unknown or does not fit.
         """
-        parts: dict[str, dict[str, Any]] = {"": {}, "optimizer": {}, "schedule": {}}
-        for name, value in state_dict.items():
-            head, slash, rest = name.partition("/")
-            if (head if slash else "") not in parts:
-                raise KeyError(f"state_dict: unknown entry {name}")
-            parts[head if slash else ""][rest if slash else name] = value
-        if set(parts[""]) != {"step", "epoch", "base_lr"}:
-            raise KeyError(f"state_dict must have step, epoch and base_lr; got {sorted(parts[''])}")
-        if parts["schedule"] and self.schedule is None:
-            raise KeyError("state_dict has the state of a schedule, the trainer has none")
-        self.optimizer.load_state_dict(parts["optimizer"])
-        if self.schedule is not None:
-            self.schedule.load_state_dict({name: float(v) for name, v in parts["schedule"].items()})
-        self.one.count, self.epoch = int(parts[""]["step"]), int(parts[""]["epoch"])
-        self.base_lr = float(parts[""]["base_lr"])
+        set_state(self, state_dict)
 
     def resume(self, path: str | os.PathLike[str]) -> None:
         """Go on from a file of the callback `Checkpoint`: the model, the optimiser, the schedule and the counts.
 
         The trainer must be made as the one that wrote the file was; the next `fit` then draws batches and dropout as
-        that one would have. Without the callback, ``save_checkpoint(path, trainer.model, state=trainer.state_dict())``
-        writes such a file.
+        that one would have, and a schedule over a fraction of the training goes on where it stood, over what was done
+        and what the next fit does. Without the callback, ``save_checkpoint(trainer.model, path,
+        state=trainer.state_dict())`` writes such a file.
 
         Parameters
         ----------
@@ -388,9 +449,10 @@ class Trainer:
             self.load_state_dict(before)
             raise
 
-    def _samples(self, data: tuple[Any, ...], names: tuple[str, str]) -> Samples:
+    def _samples(self, data: tuple[Any, ...], names: tuple[str, str], weight: Any = None) -> Samples:
         x, y, lengths, mask = data
-        samples = Samples(self.model, x, y, lengths, mask, names, getattr(self.loss, "per_step", True))
+        aligned = getattr(self.loss, "per_step", True)
+        samples = Samples(self.model, x, y, lengths, mask, names, aligned, weight)
         samples.check_targets(self.loss)
         return samples
 
@@ -413,3 +475,25 @@ class Trainer:
         if targets is not None:
             raise ValueError(f"{names[1]} must be left out where {names[0]} yields chunks: they have their own")
         return ChunkFeed(inputs, once, names[0])
+
+
+def _check_teacher(model: Layer, teacher: Any) -> Callable[[int], float]:
+    """Return the teacher's share as a function of the updates done, or raise."""
+    share = 0.0 if isinstance(teacher, ScheduledSampling) else check_number("teacher", teacher, 0, 1)
+    if share < 1 and not model.takes_target:
+        raise ValueError(f"teacher is for models that are fed with their outputs; got {model!r}")
+    if isinstance(teacher, ScheduledSampling):
+        return teacher
+    return lambda step: share
+
+
+def _check_checkpoint(model: Layer, checkpoint: Any) -> int | None:
+    """Return the steps of a chunk, 0 for as many as suit and None for no checkpointing, or raise."""
+    if checkpoint is False:
+        return None
+    size = 0 if checkpoint is True else check_size("checkpoint", checkpoint)
+    if model.takes_target:
+        raise ValueError(f"checkpoint is not for models that are fed with their outputs; got {model!r}")
+    with told_of("checkpoint does not suit the model"):
+        check_chunkable(model)
+    return size

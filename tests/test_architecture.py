@@ -19,6 +19,7 @@ FLOORS = (
     ("stream",),
     ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradient_check"),
     ("crf_loss", "ctc", "ctc_decoding"),
+    ("diagnostics",),
     ("io",),
     ("callbacks", "training", "trainer"),
     ("plotting",),

@@ -8,6 +8,7 @@ import io
 import math
 import sys
 import types
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -52,6 +53,13 @@ class Script:
 
     def stop(self, reason):
         self.stopped = reason
+
+    @contextmanager
+    def averaged(self):
+        yield self.model
+
+    def set_parameters(self, parameters):
+        self.model.load_state_dict(parameters)
 
     def run(self, callback, reason="completed", name="val_loss"):
         history = History()
@@ -142,7 +150,7 @@ def test_resume_leaves_what_does_not_fit(tmp_path):
         other.resume(tmp_path / "c.npz")
     assert (other.step, other.epoch, other.optimizer.lr) == (0, 0, 0.5)
     assert np.array_equal(weights(other.model), before)
-    save_checkpoint(tmp_path / "bare.npz", other.model)
+    save_checkpoint(other.model, tmp_path / "bare.npz")
     with pytest.raises(ValueError, match="state of a trainer"):
         other.resume(tmp_path / "bare.npz")
 

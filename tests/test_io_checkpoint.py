@@ -36,7 +36,7 @@ def test_training_goes_on_to_the_bit(name, given, suffix, tmp_path):
     model, optimizer, rng = GRU(2, 3, seed=0), MAKERS[name](), np.random.default_rng(1)
     train(model, optimizer, rng, 3)
     optimizer.lr *= 0.5
-    path = save_checkpoint(tmp_path / f"c{suffix}", model, optimizer, 3, {"rng": rng.bit_generator.state})
+    path = save_checkpoint(model, tmp_path / f"c{suffix}", optimizer, 3, {"rng": rng.bit_generator.state})
     train(model, optimizer, rng, 3)
 
     others = (GRU(2, 3, seed=9), MAKERS[name]()) if given else ()
@@ -53,14 +53,14 @@ def test_training_goes_on_to_the_bit(name, given, suffix, tmp_path):
 
 def test_state_of_any_shape(tmp_path):
     state = {"a": [np.arange(3), {"b": np.float32(2)}, (1, None)], "best": np.inf, "worst": float("-inf"), "t": True}
-    path = save_checkpoint(tmp_path / "c", Last(), state=state)
+    path = save_checkpoint(Last(), tmp_path / "c", state=state)
     found = load_checkpoint(path)
     assert found.optimizer is None and found.step == 0
     np.testing.assert_array_equal(found.state["a"][0], np.arange(3))
     assert found.state["a"][1:] == [{"b": 2.0}, [1, None]]
     assert found.state["best"] == np.inf and found.state["worst"] == -np.inf and found.state["t"] is True
     found.state["a"][0][0] = 5
-    path = save_checkpoint(path, Last(), state=[np.nan])
+    path = save_checkpoint(Last(), path, state=[np.nan])
     assert np.isnan(load_checkpoint(path).state[0])
 
 
@@ -77,7 +77,7 @@ def test_state_of_any_shape(tmp_path):
 )
 def test_saving_refuses(arguments, error, match, tmp_path):
     with pytest.raises(error, match=match):
-        save_checkpoint(tmp_path / "c", Last(), **arguments)
+        save_checkpoint(Last(), tmp_path / "c", **arguments)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -85,7 +85,7 @@ def test_saving_refuses(arguments, error, match, tmp_path):
 def saved(tmp_path):
     model, optimizer = Dense(2, 3, seed=0), optimizers.Adam()
     train(model, optimizer, np.random.default_rng(0), 1)
-    return save_checkpoint(tmp_path / "c.npz", model, optimizer, 1)
+    return save_checkpoint(model, tmp_path / "c.npz", optimizer, 1)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_kinds_are_not_mixed_up(saved, tmp_path):
     with pytest.raises(ModelFileError, match="not a checkpoint of rnnfast"):
         load_checkpoint(save_model(Last(), tmp_path / "m"))
     with pytest.raises(ModelFileError, match="no optimiser"):
-        load_checkpoint(save_checkpoint(tmp_path / "d", Last()), optimizer=optimizers.Adam())
+        load_checkpoint(save_checkpoint(Last(), tmp_path / "d"), optimizer=optimizers.Adam())
 
 
 CHANGES = {

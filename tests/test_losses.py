@@ -11,13 +11,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnfast.backend import use_backend
-from rnnfast.losses import LOSSES, Huber, MeanAbsolute, MeanSquared, SigmoidCrossEntropy, SoftmaxCrossEntropy
+from rnnfast.losses import (
+    LOSSES,
+    Huber,
+    MeanAbsolute,
+    MeanSquared,
+    SigmoidCrossEntropy,
+    SoftmaxCrossEntropy,
+    balanced_class_weight,
+)
 
 CASES = {
     "softmax": SoftmaxCrossEntropy(),
     "softmax smoothed": SoftmaxCrossEntropy(label_smoothing=0.1),
     "softmax even": SoftmaxCrossEntropy(1.0),
+    "softmax weighted": SoftmaxCrossEntropy(class_weight=[1, 0, 2.5, 0.25, 3]),
+    "softmax weighted smoothed": SoftmaxCrossEntropy(0.2, class_weight=[1, 0, 2.5, 0.25, 3]),
     "sigmoid": SigmoidCrossEntropy(),
+    "sigmoid weighted": SigmoidCrossEntropy(pos_weight=3.0),
     "squared": MeanSquared(),
     "absolute": MeanAbsolute(),
     "huber": Huber(),
@@ -74,12 +85,14 @@ def textbook(loss, pred, target, mask=None, lengths=None):
         x, t = pred[place], target[place]
         if isinstance(loss, SoftmaxCrossEntropy):
             e = loss.label_smoothing
-            goal = np.full(len(x), e / len(x))
-            goal[t] += 1 - e
+            w = np.ones(len(x)) if loss.class_weight is None else loss.class_weight
+            goal = e / len(x) * w
+            goal[t] += (1 - e) * w[t]
             each = -(goal * (x - np.log(np.exp(x).sum()))).sum()
         elif isinstance(loss, SigmoidCrossEntropy):
             s = 1 / (1 + np.exp(-x))
-            each = np.mean(-t * np.log(s) - (1 - t) * np.log(1 - s))
+            misses = 1 if loss.pos_weight is None else loss.pos_weight
+            each = np.mean(-misses * t * np.log(s) - (1 - t) * np.log(1 - s))
         elif isinstance(loss, MeanSquared):
             each = np.mean((x - t) ** 2)
         else:
@@ -87,7 +100,8 @@ def textbook(loss, pred, target, mask=None, lengths=None):
             delta = loss.delta if isinstance(loss, Huber) else None
             each = np.mean(d if delta is None else np.where(d <= delta, d * d / 2, delta * (d - delta / 2)))
         total += weights[place] * each
-        count += weights[place]
+        of_class = isinstance(loss, SoftmaxCrossEntropy) and loss.class_weight is not None
+        count += weights[place] * (loss.class_weight[t] if of_class else 1)
     return total / count
 
 
@@ -207,7 +221,7 @@ def test_numbers_known_by_heart():
 def test_a_bad_prediction_shows_in_the_value():
     for loss in CASES.values():
         for bad in (np.nan, np.inf):
-            pred, target = draw(loss, (2, 3))
+            pred, target = draw(loss, (2, 5))
             pred[1, 1] = bad
             for backend in BACKENDS:
                 with use_backend(backend), np.errstate(all="ignore"):
@@ -259,6 +273,14 @@ ERRORS = [
     (MeanSquared(), (TWO, TWO), {"mask": ["a", "b"]}, TypeError, "mask must hold real numbers"),
     (MeanSquared(), (TWO, TWO), {"lengths": [1, 1]}, ValueError, "lengths needs predictions (N, T, C); got (2, 3)"),
     (MeanSquared(), (TWO[None], TWO[None]), {"lengths": [3]}, ValueError, "lengths must lie in 0..2"),
+    (SoftmaxCrossEntropy(class_weight=[1, 2]), (TWO, [0, 1]), {}, ValueError, "class_weight must have 3 entries, one"),
+    (
+        SigmoidCrossEntropy([1, 2]),
+        (TWO, TWO),
+        {},
+        ValueError,
+        "pos_weight must fit the outputs, of shape (2, 3); got 2",
+    ),
     (MeanSquared(), (TWO[None], TWO[None]), {"lengths": [0.5]}, TypeError, "lengths must be integers"),
 ]
 
@@ -275,6 +297,14 @@ def test_errors(loss, arguments, options, error, message):
     [
         (lambda: SoftmaxCrossEntropy(-0.1), "label_smoothing must lie in [0, 1]; got -0.1"),
         (lambda: SoftmaxCrossEntropy(label_smoothing=1.5), "label_smoothing must lie in [0, 1]; got 1.5"),
+        (
+            lambda: SoftmaxCrossEntropy(class_weight=[1, -1]),
+            "class_weight must be finite and at least 0, and not all 0",
+        ),
+        (lambda: SoftmaxCrossEntropy(class_weight=[0, 0]), "class_weight must be finite and at least 0, and not all 0"),
+        (lambda: SoftmaxCrossEntropy(class_weight=2.0), "class_weight must have shape (C,); got ()"),
+        (lambda: SigmoidCrossEntropy([[1]]), "pos_weight must have shape (C,) or be a number; got (1, 1)"),
+        (lambda: SigmoidCrossEntropy(np.nan), "pos_weight must be finite"),
         (lambda: Huber(0), "delta must lie in (0, inf); got 0"),
         (lambda: Huber(np.inf), "delta must be finite; got inf"),
         (lambda: MeanSquared().forward(TWO, TWO)[1](np.nan), "scale must be finite; got nan"),
@@ -297,3 +327,48 @@ def test_booleans_are_two_classes():
     target = pred[:, 0] > 0
     loss = SoftmaxCrossEntropy()
     assert loss(pred, target) == loss(pred, target.astype(int))
+
+
+def test_balanced_weights_make_classes_count_alike():
+    target = np.array([0, 0, 0, 0, 2, 2, 1])
+    weight = balanced_class_weight(target)
+    np.testing.assert_allclose(np.bincount(target) * weight, 7 / 3, rtol=1e-15)
+    np.testing.assert_allclose(weight[target].mean(), 1, rtol=1e-15)
+    assert np.array_equal(balanced_class_weight([target[:3], target[3:]]), weight)
+    np.testing.assert_allclose(balanced_class_weight([0, 0, 1], 3), [0.75, 1.5, 0], rtol=1e-15)
+    np.testing.assert_allclose(balanced_class_weight([[0, 1], [1, 1]], mask=[[3, 1], [0, 0]]), [2 / 3, 2], rtol=1e-15)
+    for bad, options, error, match in (
+        ([0.5], {}, TypeError, "target must be integers"),
+        ([], {}, (TypeError, ValueError), "target must"),
+        ([0, 3], {"classes": 3}, ValueError, "target must lie in 0..2, the classes; got 3"),
+        ([-1, 3], {}, ValueError, "got -1"),
+        ([0, 1], {"mask": [1]}, ValueError, "mask must have a weight for each of 2 targets"),
+    ):
+        with pytest.raises(error, match=match):
+            balanced_class_weight(bad, **options)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_class_weights_are_those_of_torch(smoothing):
+    torch = pytest.importorskip("torch", reason="torch is not installed; it is only needed to compare with it")
+    rng = np.random.default_rng(0)
+    pred, target, weight = rng.standard_normal((9, 4)), rng.integers(0, 4, 9), np.array([1.0, 0.0, 2.0, 0.3])
+    value, pullback = SoftmaxCrossEntropy(smoothing, weight).forward(pred, target)
+    twin = torch.from_numpy(pred).requires_grad_()
+    kind = torch.nn.CrossEntropyLoss(torch.from_numpy(weight), label_smoothing=smoothing)
+    expected = kind(twin, torch.from_numpy(target))
+    expected.backward()
+    assert value == pytest.approx(expected.item(), rel=1e-13)
+    np.testing.assert_allclose(pullback(), twin.grad.numpy(), rtol=0, atol=1e-14)
+
+
+def test_positive_weights_are_those_of_torch():
+    torch = pytest.importorskip("torch", reason="torch is not installed; it is only needed to compare with it")
+    rng = np.random.default_rng(0)
+    pred, target, weight = 5 * rng.standard_normal((9, 4)), rng.random((9, 4)), np.array([1.0, 0.0, 2.0, 0.3])
+    value, pullback = SigmoidCrossEntropy(weight).forward(pred, target)
+    twin = torch.from_numpy(pred).requires_grad_()
+    expected = torch.nn.BCEWithLogitsLoss(pos_weight=torch.from_numpy(weight))(twin, torch.from_numpy(target))
+    expected.backward()
+    assert value == pytest.approx(expected.item(), rel=1e-13)
+    np.testing.assert_allclose(pullback(), twin.grad.numpy(), rtol=0, atol=1e-14)

@@ -304,10 +304,10 @@ def test_faults_name_epoch_batch_and_layer_and_change_nothing(backward, what, pl
             counted.append(trainer.optimizer.state_dict()["0.weight/step"])
 
     trainer = Trainer(model, SoftmaxCrossEntropy(), Adam(0.01), **clip)
-    with pytest.raises(TrainingError, match=f"the {what} is not finite in epoch 1, batch 1: {place}") as info:
+    with pytest.raises(TrainingError, match=f"the {what} is not finite in epoch 2, batch 2: {place}") as info:
         quiet(trainer, x, y, epochs=3, batch_size=2, callbacks=[Watch()])
     assert isinstance(info.value, ArithmeticError)
-    assert (info.value.epoch, info.value.batch) == (1, 1)
+    assert (info.value.epoch, info.value.batch) == (1, 1)  # these count from 0, as callbacks do
     assert np.array_equal(parameters(model), before[0])
     assert counted == [1, 2, 3, 4, 5]
     assert trainer.step == 5

@@ -45,8 +45,8 @@ class Checkpoint(NamedTuple):
 
 
 def save_checkpoint(
-    path: str | os.PathLike[str],
     model: Layer,
+    path: str | os.PathLike[str],
     optimizer: Optimizer | None = None,
     step: int = 0,
     state: Any = None,
@@ -55,9 +55,9 @@ def save_checkpoint(
 
     Parameters
     ----------
-    path : path
-        As for `save_model`.
     model : Layer
+        As for `save_model`.
+    path : path
         As for `save_model`.
     optimizer : Optimizer, optional
         One of this package's; its settings and its state are saved.

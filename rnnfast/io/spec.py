@@ -1,6 +1,7 @@
 """The description of a model: a closed table of layers, and between a layer and its JSON.
 
-A description is ``{"class": name, "config": {...}}``; a `Sequential` has ``"layers": [...]`` beside. Names are looked
+A description is ``{"class": name, "config": {...}}``; a `Sequential` has ``"layers": [...]`` instead of a
+configuration, and what wraps one layer (`WRAPPERS`) has both. Names are looked
 up in the table below and nowhere else. Before anything is built, the table's lower bound on a layer's parameters is
 held against the numbers in the file, so that a small file cannot ask for a large model.
 """
@@ -18,6 +19,7 @@ from rnnfast.layers.crf import CRF
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.feedback import Jordan, OutputFeedback
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
@@ -72,6 +74,10 @@ def _tagger(config: Config) -> int:
     return total + 2 * gates * hidden * (width + hidden + above) + 2 * hidden * _size(config, "num_tags")
 
 
+def _jordan(config: Config) -> int:
+    return _size(config, "hidden_size") * (_size(config, "input_size") + 2 * _size(config, "output_size"))
+
+
 def _nothing(config: Config) -> int:
     return 0
 
@@ -89,7 +95,9 @@ LAYERS: dict[str, Entry] = {
     "MeanPool": Entry(MeanPool, _nothing),
     "MaxPool": Entry(MaxPool, _nothing),
     "Tagger": Entry(Tagger, _tagger),
+    "Jordan": Entry(Jordan, _jordan),
 }
+WRAPPERS: dict[str, Callable[..., Layer]] = {"OutputFeedback": OutputFeedback}  # the layer within is argument one
 
 
 def describe(layer: Layer) -> dict[str, Any]:
@@ -97,8 +105,14 @@ def describe(layer: Layer) -> dict[str, Any]:
     if type(layer) is Sequential:
         return {"class": "Sequential", "layers": [describe(child) for child in layer.children().values()]}
     name = type(layer).__name__
+    if name in WRAPPERS and type(layer) is WRAPPERS[name]:
+        (inner,) = layer.children().values()
+        return {"class": name, "config": layer.config(), "layers": [describe(inner)]}
     if name not in LAYERS or type(layer) is not LAYERS[name].cls:
-        raise TypeError(f"model must consist of {', '.join([*LAYERS, 'Sequential'])}; got {name}")
+        raise TypeError(
+            f"model must consist of {', '.join([*LAYERS, *WRAPPERS, 'Sequential'])}; got {name}, of whose program a "
+            "file has nothing: keep model.state_dict(), and load_state_dict it into a model built anew"
+        )
     return {"class": name, "config": layer.config()}
 
 
@@ -131,15 +145,21 @@ def _least(description: Any) -> int:
         if set(description) != {"class", "layers"} or type(description["layers"]) is not list:
             raise ModelFileError("a Sequential must have the fields class and layers")
         return sum(_least(part) for part in description["layers"])
-    if type(name) is not str or name not in LAYERS:
+    if type(name) is not str or (name not in LAYERS and name not in WRAPPERS):
         raise ModelFileError(f"there is no layer called {name!r:.80}")
-    config = description.get("config")
-    if set(description) != {"class", "config"} or type(config) is not dict:
-        raise ModelFileError(f"{name} must have the fields class and config")
-    allowed = set(inspect.signature(LAYERS[name].cls).parameters) - {"seed"}
-    unknown = sorted(set(config) - allowed)
+    config, wraps = description.get("config"), name in WRAPPERS
+    fields = ("class", "config", "layers") if wraps else ("class", "config")
+    if set(description) != set(fields) or type(config) is not dict:
+        raise ModelFileError(f"{name} must have the fields {', '.join(fields[:-1])} and {fields[-1]}")
+    arguments = list(inspect.signature(WRAPPERS[name] if wraps else LAYERS[name].cls).parameters)
+    unknown = sorted(set(config) - set(arguments[wraps:]) | set(config) & {"seed"})
     if unknown:
         raise ModelFileError(f"{name} has no option {unknown[0]!r:.80}")
+    if wraps:
+        layers = description["layers"]
+        if type(layers) is not list or len(layers) != 1:
+            raise ModelFileError(f"{name} must have one layer")
+        return _least(layers[0])
     try:
         return LAYERS[name].least(config)
     except (TypeError, ValueError) as error:
@@ -151,6 +171,8 @@ def _build(description: dict[str, Any]) -> Layer:
     try:
         if name == "Sequential":
             return Sequential(*(_build(part) for part in description["layers"]))
+        if name in WRAPPERS:
+            return WRAPPERS[name](_build(description["layers"][0]), **description["config"])
         return LAYERS[name].cls(**description["config"])
     except ModelFileError:
         raise

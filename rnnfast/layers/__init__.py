@@ -6,10 +6,13 @@ import rnnfast._native.dense
 import rnnfast._native.ops
 import rnnfast._native.recurrent
 from rnnfast.layers.base import Layer
+from rnnfast.layers.cell import Cell, CellLayer
+from rnnfast.layers.chunks import checkpointed
 from rnnfast.layers.crf import CRF, Chain
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
+from rnnfast.layers.feedback import Jordan, OutputFeedback
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
 from rnnfast.layers.sequential import Sequential
@@ -19,14 +22,19 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "Cell",
+    "CellLayer",
     "Chain",
     "Dense",
     "Dropout",
     "Embedding",
     "Ends",
+    "Jordan",
     "Last",
     "Layer",
     "MaxPool",
     "MeanPool",
+    "OutputFeedback",
     "Sequential",
+    "checkpointed",
 ]

@@ -47,6 +47,11 @@ class Layer:
         """Whether the result has no time axis any more, so that lengths mean nothing to what follows."""
         return False
 
+    @property
+    def takes_target(self) -> bool:
+        """Whether ``forward`` takes ``target=`` and ``teacher=``: what should come out may be fed back in training."""
+        return False
+
     def __call__(self, x: Any, *, lengths: Any = None) -> Any:
         """Return the output for ``x`` without saving anything for a backward pass."""
         raise TypeError(f"{type(self).__name__} does not define a forward pass")

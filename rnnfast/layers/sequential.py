@@ -11,6 +11,7 @@ from rnnfast.checks import check_generator
 from rnnfast.layers.base import Gradients, Layer, Pullback, pull
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.recurrent import Recurrent
+from rnnfast.layers.states import zeros_like
 
 
 class Sequential(Layer):
@@ -55,6 +56,11 @@ class Sequential(Layer):
         """Whether one of the layers takes away the time axis."""
         return any(layer.pools for layer in self.layers)
 
+    @property
+    def takes_target(self) -> bool:
+        """Whether one of the layers may be fed with the target."""
+        return any(layer.takes_target for layer in self.layers)
+
     def __len__(self) -> int:
         return len(self.layers)
 
@@ -74,7 +80,7 @@ class Sequential(Layer):
     def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
         states = []
-        for k, (layer, own) in enumerate(zip(self.layers, self._states("state", state), strict=True)):
+        for k, (layer, own) in enumerate(zip(self.layers, self.split_state("state", state), strict=True)):
             try:
                 if layer.stateful:
                     x, own = layer(x, own, lengths=lengths)  # type: ignore[misc]
@@ -90,7 +96,14 @@ class Sequential(Layer):
         return x, tuple(states)
 
     def forward(
-        self, x: Any, state: Any = None, *, lengths: Any = None, rng: np.random.Generator | None = None
+        self,
+        x: Any,
+        state: Any = None,
+        *,
+        lengths: Any = None,
+        rng: np.random.Generator | None = None,
+        target: Any = None,
+        teacher: float = 1.0,
     ) -> tuple[Any, Pullback]:
         """Return ``((y, state), pullback)``.
 
@@ -104,6 +117,8 @@ class Sequential(Layer):
             Valid steps of each sequence.
         rng : numpy.random.Generator, optional
             For dropout; fresh entropy if None.
+        target, teacher : optional
+            For layers that are fed with their outputs; see `OutputFeedback`.
 
         Returns
         -------
@@ -125,10 +140,11 @@ class Sequential(Layer):
         check_generator(rng)
         pullbacks: list[Pullback] = []
         states = []
-        for k, (layer, own) in enumerate(zip(self.layers, self._states("state", state), strict=True)):
+        for k, (layer, own) in enumerate(zip(self.layers, self.split_state("state", state), strict=True)):
             try:
                 if layer.stateful:
-                    (x, own), pullback = layer.forward(x, own, lengths=lengths, rng=rng)  # type: ignore[misc]
+                    more = {"target": target, "teacher": teacher} if layer.takes_target else {}
+                    (x, own), pullback = layer.forward(x, own, lengths=lengths, rng=rng, **more)  # type: ignore[misc]
                 elif self._feeds_recurrent(k):
                     x, pullback = layer.forward_lookup(x)  # type: ignore[attr-defined]
                 else:
@@ -150,11 +166,11 @@ class Sequential(Layer):
         self, pullbacks: list[Pullback], final: tuple[Any, ...], dy: Any, grads: Gradients, dstate: Any
     ) -> Any:
         """Go back through the layers, each with its part of ``grads``."""
-        dstates = list(self._states("dstate", dstate))
+        dstates = list(self.split_state("dstate", dstate))
         for k in reversed(range(len(self.layers))):
             layer, pullback, prefix = self.layers[k], pullbacks[k], f"{k}."
             if layer.stateful and dstate is not None:
-                given = _zeros_like(final[k]) if dstates[k] is None else dstates[k]
+                given = zeros_like(final[k]) if dstates[k] is None else dstates[k]
                 dy, dstates[k] = pull(pullback, prefix, dy, grads, dstate=given)
             elif dy is not None:
                 dy = pull(pullback, prefix, dy, grads)
@@ -173,8 +189,8 @@ class Sequential(Layer):
         if k:
             error.args = (f"layers[{k}] ({type(self.layers[k]).__name__}): {error}",)
 
-    def _states(self, argument: str, state: Any) -> tuple[Any, ...]:
-        """Return ``state`` with an entry for each layer, or raise."""
+    def split_state(self, argument: str, state: Any) -> tuple[Any, ...]:
+        """Return ``state`` as a tuple with an entry for each layer, or raise naming ``argument``."""
         if state is None:
             return (None,) * len(self.layers)
         if not isinstance(state, (tuple, list)) or len(state) != len(self.layers):
@@ -184,12 +200,3 @@ class Sequential(Layer):
             if own is not None and not layer.stateful:
                 raise ValueError(f"{argument}[{k}] must be None, for {layer!r} has no state; got {type(own).__name__}")
         return tuple(state)
-
-
-def _zeros_like(state: Any) -> Any:
-    """Return zeros in the place of every array of a state."""
-    if state is None:
-        return None
-    if isinstance(state, tuple):
-        return tuple(_zeros_like(part) for part in state)
-    return np.zeros_like(state)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import check_flag, check_lengths, check_size, told_of
+from rnnfast.checks import check_flag, check_lengths, check_real, check_size, told_of
 from rnnfast.data.batching import bucket_by_length
 from rnnfast.layers.base import Layer
 from rnnfast.layers.crf import Chain
@@ -30,6 +30,8 @@ class Samples:
     aligned : bool
         Whether the loss wants a target for each step the model gives an output for; else it wants one for each
         sequence, of whatever size.
+    weight : array_like (N,), optional
+        ``sample_weight`` of ``Trainer.fit``.
 
     Attributes
     ----------
@@ -48,6 +50,7 @@ class Samples:
         mask: Any,
         names: tuple[str, str] = ("x", "y"),
         aligned: bool = True,
+        weight: Any = None,
     ) -> None:
         name_x, name_y = names
         self.x = check_data(name_x, x)
@@ -70,8 +73,9 @@ class Samples:
         self.mask = None if mask is None else self._matched("mask", mask)
         if self.mask is not None:
             self._check_mask()
+        self.weight = None if weight is None else self._check_weight(weight)
         self._name_y = name_y
-        self.y = None if y is None else self._matched(name_y, y, mask is None and lengths is None)
+        self.y = None if y is None else self._matched(name_y, y, mask is None and lengths is None and weight is None)
         if self.per_step and self.lengths is not None and not self.lengths.any():
             raise ValueError(f"{name_x} must have at least one step; all lengths are 0")
 
@@ -92,7 +96,12 @@ class Samples:
             if self.per_step and self.lengths is not None:
                 within = np.arange(self.y.shape[1]) < self.lengths[:, None]
                 valid = within if valid is None else valid & within
-        elif self.mask is not None:  # what a mask leaves out of a list may be anything: its batch will tell
+            if self.weight is not None:
+                counts = np.broadcast_to(self._beside_steps(self.weight) > 0, self.y.shape[: 1 + self.per_step])
+                valid = counts if valid is None else valid & counts
+        elif (
+            self.mask is not None or self.weight is not None
+        ):  # what a mask leaves out of a list may be anything: its batch will tell
             return
         with told_of(f"{self._name_y}, {shown(self.y)}, does not suit the loss, here tried on two targets"):
             try_loss(loss, self._pred, self.y, valid)
@@ -106,6 +115,16 @@ class Samples:
         out = model(x, lengths=None)
         pred: NDArray[Any] | Chain = out[0] if model.stateful else out
         return pred
+
+    def _check_weight(self, value: Any) -> NDArray[Any]:
+        weight = check_real("sample_weight", value, np.dtype(np.float64), (len(self.x),))
+        if not (np.isfinite(weight) & (weight >= 0)).all() or not weight.any():
+            raise ValueError("sample_weight must be finite and at least 0, and not all 0")
+        return weight
+
+    def _beside_steps(self, weight: NDArray[Any]) -> NDArray[Any]:
+        """Return weights of sequences in the shape that goes with those of their targets."""
+        return weight[:, None] if self.aligned else weight
 
     def _check_mask(self) -> None:
         parts = [self.mask] if isinstance(self.mask, np.ndarray) else self.mask or []
@@ -164,6 +183,9 @@ class Samples:
         along = steps if self.aligned else None
         mask = None if self.mask is None else take(self.mask, rows, along)
         leading = (len(rows), steps) if self.aligned and steps else (len(rows),)
+        if self.weight is not None:
+            own = self._beside_steps(self.weight[rows])
+            mask = np.broadcast_to(own, leading) if mask is None else mask * own
         weights = valid_weights(leading, mask, lengths if self.aligned else None)
         taken = len(rows) * (steps or 1) if lengths is None else int(lengths.sum())
         return Batch(
@@ -200,6 +222,8 @@ class Samples:
         other.y = None if self.y is None else self.y[part]
         other.mask = None if self.mask is None else self.mask[part]
         other.lengths = None if self.lengths is None else self.lengths[part]
+        other.weight = None if self.weight is None else self.weight[part]
+        other._name_y = self._name_y
         return other
 
 

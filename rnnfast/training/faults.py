@@ -11,6 +11,7 @@ import numpy as np
 
 from rnnfast.layers.base import Gradients, Layer, Pullback, add_gradient
 from rnnfast.training.feeds import Batch
+from rnnfast.training.passes import PLAIN, Manner, forward
 
 
 class TrainingError(ArithmeticError):
@@ -19,7 +20,8 @@ class TrainingError(ArithmeticError):
     Attributes
     ----------
     epoch, batch : int
-        Which epoch of the trainer and which batch of the epoch, counted from 0.
+        Which epoch of the trainer and which batch of the epoch, counted from 0 as callbacks and the history do; the
+        message counts from 1, as the progress does.
     place : str
         The layer, and what of it.
     """
@@ -29,7 +31,9 @@ class TrainingError(ArithmeticError):
         self.epoch, self.batch, self.place = epoch, batch, place
 
 
-def find_fault(model: Any, loss: Any, batch: Batch, state: Any, rng: np.random.Generator) -> str:
+def find_fault(
+    model: Any, loss: Any, batch: Batch, state: Any, rng: np.random.Generator, manner: Manner = PLAIN
+) -> str:
     """Do a batch again and say where the first NaN or infinity came up.
 
     Parameters
@@ -44,6 +48,8 @@ def find_fault(model: Any, loss: Any, batch: Batch, state: Any, rng: np.random.G
         The state before it.
     rng : numpy.random.Generator
         As it was before the batch, so that dropout falls as it did.
+    manner : Manner
+        How the forward pass is done.
 
     Returns
     -------
@@ -56,10 +62,8 @@ def find_fault(model: Any, loss: Any, batch: Batch, state: Any, rng: np.random.G
     for name, layer in leaves(model):
         _watch(layer, f"layer {name} ({type(layer).__name__})" if name else type(layer).__name__, found)
     with np.errstate(all="ignore"):
-        if model.stateful:
-            (pred, _), pullback = model.forward(batch.x, state, lengths=batch.lengths, rng=rng)
-        else:
-            pred, pullback = model.forward(batch.x, lengths=batch.lengths, rng=rng)
+        # In one piece: chunks of gradient checkpointing are done in inference, where nothing watches.
+        pred, _, pullback = forward(model, batch, state, rng, manner._replace(chunk=None))
         if found:
             return found[0]
         value, loss_pullback = loss.forward(pred, batch.target, mask=batch.mask, lengths=batch.loss_lengths)

@@ -12,6 +12,24 @@ from rnnfast.checks import as_array, check_finite
 from rnnfast.layers.crf import Chain
 
 
+class Past(NamedTuple):
+    """The steps before a chunk that its gradients go back through.
+
+    Attributes
+    ----------
+    x : ndarray (N, K, ...)
+        Inputs, K of them, from the step that the state at hand belongs to.
+    target : ndarray (N, K, ...)
+        Their targets, which this chunk's loss leaves out.
+    keep : int or None
+        After how many steps, counted from the first of the past, stands the state to go on with; None: not known.
+    """
+
+    x: NDArray[Any]
+    target: NDArray[Any]
+    keep: int | None
+
+
 class Batch(NamedTuple):
     """What one step works on.
 
@@ -35,6 +53,8 @@ class Batch(NamedTuple):
         Whether the state starts anew; else it goes on from the batch before.
     rows : ndarray of int64 or None
         Which samples these are.
+    past : Past or None
+        The steps before it that are run again.
     """
 
     x: Any
@@ -46,6 +66,7 @@ class Batch(NamedTuple):
     units: int
     reset: bool = True
     rows: NDArray[np.int64] | None = None
+    past: Past | None = None
 
     @property
     def loss_lengths(self) -> NDArray[np.int64] | None:

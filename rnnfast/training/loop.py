@@ -53,6 +53,8 @@ class Loop:
         self.callbacks = check_items("callbacks", callbacks, Callback)
         self._check_monitors()
         self.started, self.first = time.perf_counter(), trainer.step
+        self.before = trainer.unfinished
+        self.begun = trainer.epoch
         self._set_rate(trainer.epoch)
         self.history = History()
         self.progress = check_flag("progress", progress)
@@ -66,8 +68,8 @@ class Loop:
             for callback in self.callbacks:
                 callback.on_fit_begin(trainer)
             for epoch in range(self.epochs):
-                self.bar.begin_epoch(f"epoch {epoch + 1}/{self.epochs}", len(self.feed))
-                self._epoch()
+                self.bar.begin_epoch(f"epoch {trainer.epoch + 1}/{self.begun + self.epochs}", len(self.feed))
+                self._epoch(epoch == self.epochs - 1)
                 if trainer.stop_reason:
                     break
             self.history.reason = trainer.stop_reason or "completed"
@@ -85,7 +87,7 @@ class Loop:
             callback.on_fit_end(trainer, self.history)
         return self.history
 
-    def _epoch(self) -> None:
+    def _epoch(self, last: bool) -> None:
         trainer, report = self.trainer, Report(self.trainer.metrics, self.feed.unit, self.started + self.limit)
         epoch, trainer.epoch = trainer.epoch, trainer.epoch + 1
         for callback in self.callbacks:
@@ -104,6 +106,8 @@ class Loop:
         self.bar.end_epoch(report.summary(values))
         if trainer.schedule is not None:
             trainer.schedule.observe(values)
+        if last or trainer.stop_reason:
+            trainer.unfinished = (0, 0.0)
         for callback in self.callbacks:
             callback.on_epoch_end(trainer, epoch, values)
 
@@ -112,12 +116,14 @@ class Loop:
         trainer = self.trainer
         order, noise = (np.random.default_rng([trainer.seed, epoch, purpose]) for purpose in (0, 1))
         state: Any = None
+        trainer.one.begin()
         for index, batch in enumerate(self.feed.batches(order)):
             if not batch.weight:
                 continue
             self._set_rate(epoch)
             loss, pred, state = trainer.one.train(batch, None if batch.reset else state, noise, epoch, index)
-            report.add(batch, loss, pred)
+            report.add(batch, loss, pred, trainer.one.weight(batch))
+            trainer.unfinished = self._done()
             if self.bar.due():
                 self.bar.advance(*report.line(len(self.feed)))
             else:
@@ -128,6 +134,8 @@ class Loop:
                 trainer.stop_reason = trainer.stop_reason or "time"
             if trainer.stop_reason:
                 break
+        trainer.one.finish()
+        trainer.unfinished = self._done()
         if not report.batches:
             raise ValueError("there is nothing to train on: no batch has a valid target")
 
@@ -135,19 +143,29 @@ class Loop:
         return {"epoch": epoch, **report.values(), "lr": self.trainer.optimizer.lr, **report.speed()}
 
     def _set_rate(self, epoch: int) -> None:
-        """Set the optimiser's rate as the schedule says."""
+        """Set the optimiser's rate and the teacher's share as their schedules say."""
         trainer = self.trainer
+        trainer.one.manner = trainer.one.manner._replace(teacher=trainer.teacher(trainer.step))
         if trainer.schedule is not None:
             moment = Moment(trainer.step, epoch, self._fraction())
             trainer.optimizer.lr = trainer.schedule(trainer.base_lr, moment)
 
     def _fraction(self) -> float | None:
-        """Return how much of this fit is done, by updates or by time, whichever is more; None if unknown."""
-        total = self.epochs * len(self.feed)
+        """Return how much of the training is done, by updates or by time, whichever is more; None if unknown.
+
+        The training is this fit and what it goes on with: the done part of one that was saved or interrupted.
+        """
+        total = self.epochs * -(-len(self.feed) // self.trainer.accumulate)
         if not total and self.limit == math.inf:
             return None
-        by_updates = (self.trainer.step - self.first) / total if total else 0.0
-        return min(1.0, max(by_updates, (time.perf_counter() - self.started) / self.limit))
+        updates, seconds = self._done()
+        by_updates = updates / (self.before[0] + total) if total else 0.0
+        return min(1.0, max(by_updates, seconds / (self.before[1] + self.limit)))
+
+    def _done(self) -> tuple[int, float]:
+        """Return the updates and seconds of the training so far."""
+        updates, seconds = self.before
+        return updates + self.trainer.step - self.first, seconds + time.perf_counter() - self.started
 
     def _check_monitors(self) -> None:
         trainer, validated = self.trainer, self.measured is not None

@@ -33,12 +33,12 @@ class Report:
         self._units = 0
         self.batches = 0
 
-    def add(self, batch: Batch, loss: float, pred: Any) -> None:
-        """Take in one batch."""
+    def add(self, batch: Batch, loss: float, pred: Any, weight: float) -> None:
+        """Take in one batch, whose loss is a mean over ``weight``."""
         self.batches += 1
         self._units += batch.units
-        self._loss += loss * batch.weight
-        self._weight += batch.weight
+        self._loss += loss * weight
+        self._weight += weight
         for metric, sums in zip(self._metrics, self._sums, strict=True):
             if not isinstance(metric, LossMetric):
                 total, weight = metric(pred, batch.target, batch.mask, batch.loss_lengths)

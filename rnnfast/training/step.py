@@ -1,4 +1,4 @@
-"""One batch: forward, backward, clipping and update, or forward alone.
+"""One batch: forward, backward and, once enough are gathered, clipping and update; or forward alone.
 
 Nothing changes until loss and gradients have proved finite, and an interrupt cannot divide the update from the count of
 steps, so the model is usable whatever ends the training.
@@ -19,9 +19,11 @@ from rnnfast.layers.base import Layer
 from rnnfast.layers.crf import Chain
 from rnnfast.metrics import Metric
 from rnnfast.optimizers import Optimizer
+from rnnfast.training.average import Average
 from rnnfast.training.faults import TrainingError, find_fault
 from rnnfast.training.feeds import Batch, Feed
 from rnnfast.training.gradients import GradientStore
+from rnnfast.training.passes import PLAIN, Manner, forward
 from rnnfast.training.report import Report
 
 
@@ -30,8 +32,12 @@ class Step:
 
     Parameters
     ----------
-    model, loss, optimizer, clip_norm, clip_value
+    model, loss, optimizer, clip_norm, clip_value, accumulate
         As in ``Trainer``.
+    average : Average or None
+        Of the weights, taken in after every update.
+    manner : Manner
+        How forward passes are done; may be changed between batches.
 
     Attributes
     ----------
@@ -40,18 +46,34 @@ class Step:
     """
 
     def __init__(
-        self, model: Layer, loss: Any, optimizer: Optimizer, clip_norm: float | None, clip_value: float | None
+        self,
+        model: Layer,
+        loss: Any,
+        optimizer: Optimizer,
+        clip_norm: float | None,
+        clip_value: float | None,
+        accumulate: int = 1,
+        average: Average | None = None,
+        manner: Manner = PLAIN,
     ) -> None:
         self.model: Any = model
         self.loss, self.optimizer = loss, optimizer
         self.clip_norm, self.clip_value = clip_norm, clip_value
+        self.accumulate, self.average, self.manner = accumulate, average, manner
         self.count = 0
         self._store: GradientStore | None = None
+        self._batches, self._weight = 0, 0.0  # gathered for the next update
+
+    def begin(self) -> None:
+        """Forget gradients that were gathered for an update that did not come."""
+        self._batches, self._weight = 0, 0.0
 
     def train(
         self, batch: Batch, state: Any, rng: np.random.Generator, epoch: int, index: int
     ) -> tuple[float, NDArray[Any] | Chain, Any]:
-        """Do one update; return the loss before it, the outputs and the state to go on with.
+        """Add one batch's gradients and, if that makes as many as an update wants, update.
+
+        Returns the loss before it, the outputs and the state to go on with.
 
         Raises
         ------
@@ -60,26 +82,53 @@ class Step:
         """
         store = self._store = self._store or GradientStore(self.model)
         drawn = rng.bit_generator.state
-        if self.model.stateful:
-            (pred, final), pullback = self.model.forward(batch.x, state, lengths=batch.lengths, rng=rng)
-        else:
-            (pred, pullback), final = self.model.forward(batch.x, lengths=batch.lengths, rng=rng), None
+        pred, final, pullback = forward(self.model, batch, state, rng, self.manner)
         loss, loss_pullback = self.loss.forward(pred, batch.target, mask=batch.mask, lengths=batch.loss_lengths)
-        store.zero()
+        if not self._batches:
+            store.zero()
+        # A mean over several batches is the sum of their sums, by the sum of their weights.
+        weight = 1.0 if self.accumulate == 1 else self.weight(batch)
         if math.isfinite(loss):
-            pullback(loss_pullback(), store.grads)
+            pullback(loss_pullback(weight), store.grads)
         if not math.isfinite(loss) or not all(all_finite(flat) for flat in store.flat.values()):
+            self.begin()
             rng.bit_generator.state = drawn
-            place = find_fault(self.model, self.loss, batch, state, rng)
+            place = find_fault(self.model, self.loss, batch, state, rng, self.manner)
             what = "the gradient" if math.isfinite(loss) else "the loss"
-            raise TrainingError(f"{what} is not finite in epoch {epoch}, batch {index}: {place}", epoch, index, place)
+            where = f"epoch {epoch + 1}, batch {index + 1}"  # as people count, and as the bar does
+            raise TrainingError(f"{what} is not finite in {where}: {place}", epoch, index, place)
+        self._batches += 1
+        self._weight += weight
+        if self._batches == self.accumulate:
+            self.finish()
+        return loss, pred, final
+
+    def finish(self) -> None:
+        """Update with the gradients that have been gathered, if there are any."""
+        store = self._store
+        if not self._batches or store is None:
+            return
+        scale = 1.0
+        if self.accumulate > 1:
+            scale = 1.0 / self._weight if self._weight else 0.0
+        self.begin()
         if self.clip_value is not None:
+            for flat in store.flat.values() if scale != 1.0 else ():
+                flat *= flat.dtype.type(scale)
+            scale = 1.0
             clip_by_value(store.flat, self.clip_value)
-        scale = 1.0 if self.clip_norm is None else norm_scale(global_norm(store.flat), self.clip_norm)
+        if self.clip_norm is not None:
+            scale *= norm_scale(global_norm(store.flat) * scale, self.clip_norm)
         with hold_interrupts():
             self.optimizer.update(self.model, store.grads, scale)
+            if self.average is not None:
+                self.average.update(self.model)
             self.count += 1
-        return loss, pred, final
+
+    def weight(self, batch: Batch) -> float:
+        """Return what the mean over a batch stands for: the loss's own weights, if it has them, or the mask's."""
+        own = getattr(self.loss, "weight", None)
+        return batch.weight if own is None else float(own(batch.target, mask=batch.mask, lengths=batch.loss_lengths))
 
     def infer(self, batch: Batch, state: Any) -> tuple[NDArray[Any] | Chain, Any]:
         """Return the outputs and the state to go on with."""
@@ -95,5 +144,6 @@ class Step:
         for batch in feed.batches(None):
             if batch.weight:
                 pred, state = self.infer(batch, None if batch.reset else state)
-                report.add(batch, self.loss(pred, batch.target, mask=batch.mask, lengths=batch.loss_lengths), pred)
+                loss = self.loss(pred, batch.target, mask=batch.mask, lengths=batch.loss_lengths)
+                report.add(batch, loss, pred, self.weight(batch))
         return report.values()

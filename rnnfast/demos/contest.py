@@ -1,0 +1,138 @@
+"""Several cells learn the same task, one after the other, and are set side by side."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from rnnfast.demos.common import Ticker, UserError, run_fit
+from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.sequential import Sequential
+from rnnfast.optimizers import Adam
+from rnnfast.schedules import Cosine
+from rnnfast.trainer import Trainer
+
+CELLS: dict[str, Callable[..., Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
+# The plain network does not bear the rate of the others.
+RATES = {"rnn": 1e-3}
+BARS = "▁▂▃▄▅▆▇█"
+
+
+class Outcome(NamedTuple):
+    """What became of one cell.
+
+    Attributes
+    ----------
+    name : str
+        A key of `CELLS`.
+    model : Sequential
+        The trained model.
+    curve : list of float
+        Loss over the test after every epoch.
+    updates : int
+        Updates done.
+    seconds : float
+        Training took.
+    """
+
+    name: str
+    model: Sequential
+    curve: list[float]
+    updates: int
+    seconds: float
+
+
+class Task(NamedTuple):
+    """What is learnt: arrays, and the loss.
+
+    Attributes
+    ----------
+    x, y, test_x, test_y : ndarray
+        Sequences and targets.
+    loss : Loss
+        Of both.
+    batch : int
+        Sequences of an update.
+    rate : float
+        Highest learning rate.
+    """
+
+    x: Any
+    y: Any
+    test_x: Any
+    test_y: Any
+    loss: Any
+    batch: int
+    rate: float
+
+
+def add_cells(parser: argparse.ArgumentParser) -> None:
+    """Add the option that says which cells take part."""
+    parser.add_argument(
+        "--cells",
+        nargs="+",
+        choices=list(CELLS),
+        default=list(CELLS),
+        metavar="CELL",
+        help=f"which of {', '.join(CELLS)} take part (all)",
+    )
+
+
+def compete(
+    task: Task, make: Callable[[str, Sequence[int]], Sequential], args: argparse.Namespace, epochs: int
+) -> list[Outcome]:
+    """Train every cell asked for on the task, each from the same seeds and in the same order; show progress."""
+    seeds = [int(seed) for seed in np.random.SeedSequence(args.seed).generate_state(4)]
+    found = []
+    for name in dict.fromkeys(args.cells):
+        model = make(name, seeds)
+        print(f"\n{name}: {model.num_parameters():,} parameters")
+        trainer = Trainer(
+            model,
+            task.loss,
+            Adam(lr=RATES.get(name, task.rate)),
+            clip_norm=1.0,
+            schedule=Cosine(warmup=0.05),
+            seed=args.seed,
+        )
+        rounds = args.epochs or (epochs if args.seconds is None else 10_000)
+        batches = -(-len(task.x) // task.batch)
+        ticker = Ticker(_words(name), "sequences", len(task.x) / batches, rounds * batches, args.seconds)
+        started = time.perf_counter()
+        run_fit(
+            trainer.fit,
+            ticker,
+            f"{task.batch} sequences",
+            x=task.x,
+            y=task.y,
+            epochs=rounds,
+            batch_size=task.batch,
+            max_seconds=args.seconds,
+            validation_data=(task.test_x, task.test_y),
+        )
+        if "val_loss" not in trainer.history:
+            raise UserError(f"{name}: interrupted before there was anything to compare")
+        curve = trainer.history["val_loss"]
+        found.append(Outcome(name, model, curve, trainer.step, time.perf_counter() - started))
+    return found
+
+
+def _words(name: str) -> Callable[[float], str]:
+    return lambda loss: f"{name}: loss {loss:.4f}"
+
+
+def sparkline(values: Sequence[float], high: float) -> str:
+    """Return values from 0 to ``high`` as bars, one a character; what is not finite is a cross."""
+    places = [min(len(BARS) - 1, max(0, int(v / high * len(BARS)))) if np.isfinite(v) else -1 for v in values]
+    return "".join(BARS[place] if place >= 0 else "x" for place in places)
+
+
+def shorten(values: Sequence[float], width: int = 30) -> list[float]:
+    """Return at most so many of the values, evenly spread, the last among them."""
+    if len(values) <= width:
+        return list(values)
+    return [values[round(k * (len(values) - 1) / (width - 1))] for k in range(width)]

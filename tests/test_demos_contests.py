@@ -1,0 +1,218 @@
+"""The demonstrations that compare: adding, copy memory, reviews and pollution, with tiny settings and on real data."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rnnfast.__main__ import main
+from rnnfast.data import WordVocabulary, scaler_from_state_dict
+from rnnfast.demos import adding, air, contest, memory, polarity, pollution
+from rnnfast.io import load_model
+from rnnfast.layers.recurrent import GRU, LSTM, RNN
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(os.environ.get("RNNFAST_DATA", ROOT.parent / "shared" / "data"))
+
+
+def data(name):
+    path = DATA / name
+    if not path.exists():
+        pytest.skip(f"{path} is not there; set RNNFAST_DATA to the folder that has it")
+    return path
+
+
+def run(capsys, *arguments):
+    """Return the exit code and what was printed to either stream."""
+    code = main(["demo", *(str(argument) for argument in arguments)])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def test_adding(tmp_path, capsys):
+    options = ["--length", 12, "--sequences", 300, "--hidden", 8, "--epochs", 2, "--save", tmp_path / "m.npz"]
+    code, out, err = run(capsys, "adding", *options)
+    assert code == 0 and err == ""
+    rows = re.findall(r"^ +(rnn|lstm|gru) +([\d.]+) +(\d+) +[\d.]+  [▁-█]{2}  ", out, re.M)
+    assert [name for name, _, _ in rows] == ["rnn", "lstm", "gru"] and {count for _, _, count in rows} == {"12"}
+    assert (
+        len(re.findall(r"^  0\.\d{3} \(step \d+\) \+ 0\.\d{3} \(step \d+\) = [\d.]+; it says -?[\d.]+$", out, re.M))
+        == 5
+    )
+    model, extra = load_model(tmp_path / "m.npz", with_extra=True)
+    assert model(np.zeros((2, 12, 2)))[0].shape == (2, 1) and extra == {"task": "adding", "length": 12}
+
+
+def test_the_problems_of_adding(rng):
+    x, y = adding.problems(500, 10, rng)
+    assert (x[:, :5, 1].sum(1) == 1).all() and (x[:, 5:, 1].sum(1) == 1).all()
+    for sequence, total in zip(x, y[:, 0], strict=True):
+        assert total == pytest.approx(sequence[sequence[:, 1] == 1, 0].sum(), rel=1e-6)
+    assert abs(y.var() - adding.GUESS) < 0.03
+
+
+def test_memory(tmp_path, capsys):
+    options = ["--pause", 3, "--sequences", 100, "--hidden", 8, "--epochs", 1, "--save", tmp_path / "m.npz"]
+    code, out, err = run(capsys, "memory", *options, "--cells", "gru", "lstm", "gru")
+    assert code == 0 and err == ""
+    assert re.findall(r"^ +(rnn|lstm|gru) +[\d.]+% +[\d.]+ +5 ", out, re.M) == ["gru", "lstm"]
+    assert len(re.findall(r"^  ([A-H] ){9}[A-H]   ([A-I.] ){9}[A-I.]   (\d+ wrong|all right)$", out, re.M)) == 3
+    assert load_model(tmp_path / "m.npz")(np.zeros((2, 23), int))[0].shape == (2, 23, 9)
+
+
+def test_the_problems_of_memory(rng):
+    x, y = memory.problems(50, 4, rng)
+    assert x.shape == y.shape == (50, 24)
+    assert (x[:, :10] == y[:, -10:]).all() and not y[:, :-10].any() and (x[:, :10] > 0).all()
+    assert (x[:, 13] == 9).all() and not x[:, 10:13].any() and not x[:, 14:].any()
+
+
+def test_biases_that_remember():
+    """A unit's forget gate of sigmoid(b) forgets after 1 / (1 - sigmoid(b)) steps: between 1 and the longest."""
+    for kind, gate in ((LSTM, 1), (GRU, 1)):
+        layer = kind(3, 400, seed=0)
+        memory.remember(layer, 70, np.random.default_rng(0))
+        bias = layer.bias_ih_l0[gate * 400 : (gate + 1) * 400].astype(float)
+        times = 1 + np.exp(bias)
+        assert 2 <= times.min() < 3 and 60 < times.max() <= 70
+        if kind is LSTM:
+            assert np.array_equal(layer.bias_ih_l0[:400], -layer.bias_ih_l0[400:800])
+    plain = RNN(3, 4, seed=0)
+    before = plain.state_dict()
+    memory.remember(plain, 70, np.random.default_rng(0))
+    assert all(np.array_equal(before[name], array) for name, array in plain.parameters().items())
+
+
+def test_bars():
+    assert contest.sparkline([0, 0.5, 1, 2, -1, float("nan")], 1.0) == "▁▅██▁x"
+    assert contest.shorten([1.0, 2.0], 3) == [1.0, 2.0]
+    short = contest.shorten(list(range(100)), 10)
+    assert len(short) == 10 and short[0] == 0 and short[-1] == 99
+
+
+def archive(path, count=12):
+    with tarfile.open(path, "w:gz") as file:
+        for kind, word in (("pos", b"good"), ("neg", b"bad")):
+            for k in range(count):
+                text = b"a %s film . it is %s ! caf\xe9 " % (word, word) * (k + 1)
+                member = tarfile.TarInfo(f"texts/{kind}/{k:03}.txt")
+                member.size = len(text)
+                file.addfile(member, io.BytesIO(text))
+    return path
+
+
+def test_reviews_of_an_archive(tmp_path, capsys):
+    options = ["--data", archive(tmp_path / "r.tar.gz"), "--epochs", 20, "--hidden", 4, "--runs", 2]
+    code, out, err = run(capsys, "reviews", *options, "--save", tmp_path / "m.npz", "--tokens", 20)
+    assert code == 0 and err == ""
+    assert "24, of which the test has 6" in out and "(TF-IDF) gets 100.0%" in out
+    assert re.search(r"mean of 2 runs: [\d.]+% \([\d.]+% to [\d.]+%\)", out)
+    assert len(re.findall(r"^ +[\d.]+% \|#* *\| +(praise|pan|new): ", out, re.M)) == 6
+    model, extra = load_model(tmp_path / "m.npz", with_extra=True)
+    vocabulary = WordVocabulary.from_state_dict(extra["vocabulary"])
+    assert model(vocabulary.encode("a good film")[None])[0].shape == (1, 2) and extra["tokens"] == 20
+
+
+def test_reviews_made_up(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("rnnfast.demos.reviews.MADE_UP", 200)
+    code, out, _ = run(capsys, "reviews", "--epochs", 2, "--hidden", 4, "--save", tmp_path / "m.npz")
+    assert code == 0 and "no file was given" in out and re.search(r"seed 0: [\d.]+% of the test right", out)
+
+
+def test_pollution_made_up(tmp_path, capsys, monkeypatch):
+    made = air.made_up(0, days=60)
+    monkeypatch.setattr(pollution, "made_up", lambda seed: made)
+    code, out, err = run(capsys, "pollution", "--epochs", 1, "--hidden", 4, "--save", tmp_path / "m.npz")
+    assert code == 0 and err == "" and "1,440" in out
+    assert len(re.findall(r"^ +\d+ h ahead +[\d.]+ +[\d.]+ +[\d.]+  (not )?better than both$", out, re.M)) == 2
+    for ahead in (1, 24):
+        model, extra = load_model(tmp_path / f"m-{ahead}h.npz", with_extra=True)
+        assert extra["ahead"] == ahead and extra["scale"] > 0
+        inputs = scaler_from_state_dict(extra["scaler"]).transform(made.features[:30])
+        assert model(inputs[None])[0].shape == (1, 30, 1)
+
+
+def test_nothing_is_known_of_what_comes():
+    """What a forecast rests on ends with its hour: later hours change nothing."""
+    hours = air.made_up(0, days=60)
+    task = pollution.Task(hours)
+    at = 1300
+    later = hours.pollution.copy()
+    later[at + 1 :] += 100
+    features = hours.features.copy()
+    features[at + 1 :] += 5
+    other = pollution.Task(air.Hours("", later, features))
+    for ahead in (1, 24):
+        assert np.array_equal(task.inputs[: at + 1], other.inputs[: at + 1])
+        np.testing.assert_allclose(task.ridge(ahead)[: at + 1], other.ridge(ahead)[: at + 1], rtol=1e-9)
+        goal, measured, scale = task.targets(ahead)
+        k = int(np.flatnonzero(measured)[50])
+        assert goal[k, 0] * scale == pytest.approx(hours.pollution[k + ahead] - task.known[k], rel=1e-4, abs=1e-3)
+        assert np.isnan(hours.pollution[ahead:][measured == 0]).all()
+
+
+def bad_files(folder):
+    (folder / "empty").write_bytes(b"")
+    (folder / "words").write_text("not an archive")
+    (folder / "s.csv").write_text("day,temp\n1,2\n")
+    archive(folder / "few.tar.gz", 3)
+    head = ",".join(("pm2.5", "month", "hour", "cbwd", "DEWP", "TEMP", "PRES", "Iws", "Is", "Ir"))
+    (folder / "short.csv").write_text(head + "\n" + "1,1,0,NW,1,1,1,1,0,0\n" * 5)
+
+
+BAD = [
+    (["reviews", "--data", "absent"], "absent: No such file"),
+    (["reviews", "--data", "words"], "is not a tar archive"),
+    (["reviews", "--data", "empty"], "is not a tar archive"),
+    (
+        ["reviews", "--data", "few.tar.gz"],
+        "at least 10 texts in each of the folders pos and neg; got 3 in",
+    ),
+    (["pollution", "--csv", "absent"], "No such file"),
+    (["pollution", "--csv", "s.csv"], "no column 'pm2.5'"),
+    (["pollution", "--csv", "short.csv"], "at least 1000 hours; got 5"),
+    (["adding", "--save", "absent/m.npz"], "no such folder"),
+    (["memory", "--save", "m.pkl"], "must end in"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_errors_take_one_line(arguments, message, tmp_path, capsys, monkeypatch):
+    bad_files(tmp_path)
+    before = set(os.listdir(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, *arguments)
+    assert code == 1 and message in err
+    assert err.startswith("rnnfast: error: ") and err.count("\n") == 1
+    assert "%" not in out and set(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["adding", "--length", "3"], ["memory", "--cells", "lsmt"], ["reviews", "--runs", "0"]]
+)
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["demo", *arguments])
+    assert caught.value.code == 2 and "error: " in capsys.readouterr().err
+
+
+def test_real_hours():
+    hours = air.from_csv(data("beijing-pm25.csv"))
+    assert hours.features.shape == (43_824, 17) and np.isfinite(hours.features).all()
+    assert np.isnan(hours.pollution).sum() == 2067
+    task = pollution.Task(hours)
+    persistence = {ahead: task.error(task.known[:-ahead], ahead) for ahead in pollution.AHEAD}
+    assert persistence[1] == pytest.approx(22.1, abs=0.1) and persistence[24] == pytest.approx(99.5, abs=0.6)
+    assert 20.5 < task.error(task.ridge(1), 1) < 21.5
+
+
+def test_real_reviews():
+    reviews = polarity.from_archive(data("movie-review-polarity.tar.gz"))
+    assert len(reviews.tokens) == 2000 and reviews.tested == 400
+    assert reviews.labels[:1600].sum() == 800 and reviews.labels[1600:].sum() == 200
