@@ -434,6 +434,19 @@ def stop(process):
     process.wait(20)
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_that_are_ended_while_they_start(tmp_path, model, number):
+    path = save_model(model, tmp_path / "model.npz")
+    process = launch(PLAIN, "--model", str(path), "--workers", "2", "--shutdown-timeout", "60")
+    try:
+        assert process.stdout.readline().startswith("listening")
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)  # a worker that did not hear would be killed after 65 s
+        assert (process.returncode, errors) == (0, "")
+    finally:
+        stop(process)
+
+
 def test_workers_that_cannot_live_end_the_launcher(tmp_path, model):
     process = launch(BROKEN, "--model", str(save_model(model, tmp_path / "model.npz")), "--workers", "2")
     try:

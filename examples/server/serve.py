@@ -42,6 +42,7 @@ def main() -> int:
     gc.collect()
     gc.freeze()  # a collection would write to the pages of every object, and so end their sharing
     sock.listen(1024)  # whichever worker is free takes a connection, and while there is none it waits
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # the launcher waits for them, so none comes between two lines
     host, port = sock.getsockname()[:2]
     print(f"listening on http://{host}:{port}, {options.workers} workers, {threads} threads each", flush=True)
     return Launcher(model, settings, sock, options.workers, threads).run()
@@ -68,8 +69,7 @@ class Launcher:
         self._workers: dict[int, tuple[int, float]] = {}  # by process: number and time of start
 
     def run(self) -> int:
-        """Start the workers, start those anew that die, and stop all when told to."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # they are waited for, so none comes between two lines
+        """Start the workers, start those anew that die, and stop all when told to; the signals must be blocked."""
         for number in self._numbers:
             self._start(number)
         failures = 0
@@ -109,8 +109,9 @@ class Launcher:
             pid, status = os.waitpid(-1, flags)
             if pid == 0:
                 break
-            number, since = self._workers.pop(pid)
-            ended.append((number, time.monotonic() - since, os.waitstatus_to_exitcode(status)))
+            if pid in self._workers:
+                number, since = self._workers.pop(pid)
+                ended.append((number, time.monotonic() - since, os.waitstatus_to_exitcode(status)))
         return ended
 
     def _stop(self) -> bool:
@@ -142,9 +143,6 @@ class Worker(uvicorn.Server):  # type: ignore[misc,unused-ignore]
 
 def work(model: Any, settings: Settings, sock: socket.socket, threads: int, launcher: int) -> None:
     """Be a worker until SIGTERM: open requests are answered, sessions closed with 1012 (service restart)."""
-    for each in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(each, signal.SIG_IGN)  # uvicorn sets its own and, at the end, raises them again
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     set_num_threads(threads)
     config = uvicorn.Config(
         create_app(model, settings),
@@ -156,6 +154,13 @@ def work(model: Any, settings: Settings, sock: socket.socket, threads: int, laun
     )
     worker = Worker(config)
     worker.launcher = launcher
+
+    def stop(*_: object) -> None:
+        worker.should_exit = True
+
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, stop)  # until uvicorn sets its own, and after that: it raises what it got again
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
     worker.run(sockets=[sock])
 
 
