@@ -81,9 +81,9 @@ def test_a_session_is_a_sequence(model, x, binary):
 
 @pytest.mark.parametrize("max_batch", [1, 4, 256])
 @pytest.mark.parametrize("tick", [0.0, 0.002])
-@pytest.mark.parametrize("in_thread", [0, 1])
-def test_sessions_step_together_with_the_bits_of_each_alone(model, x, max_batch, tick, in_thread):
-    limits = Settings(max_sessions=6, max_batch=max_batch, tick=tick, step_in_thread=in_thread)
+@pytest.mark.parametrize("inline", [0.0, np.inf], ids=["in a thread", "inline"])
+def test_sessions_step_together_with_the_bits_of_each_alone(model, x, max_batch, tick, inline):
+    limits = Settings(max_sessions=6, max_batch=max_batch, tick=tick, inline=inline)
 
     async def serve_all():
         served = sessions.Sessions(model, inputs.Inputs(model, 9), limits)
@@ -99,10 +99,10 @@ def test_sessions_step_together_with_the_bits_of_each_alone(model, x, max_batch,
     assert (ticks, steps) == (STEPS * -(-6 // max_batch), STEPS * 6)
 
 
-@pytest.mark.parametrize("in_thread", [0, 1])
-def test_sessions_that_come_and_go_do_not_disturb_the_others(model, x, rng, in_thread):
+@pytest.mark.parametrize("inline", [0.0, np.inf], ids=["in a thread", "inline"])
+def test_sessions_that_come_and_go_do_not_disturb_the_others(model, x, rng, inline):
     expected = model(x)[0]
-    limits = Settings(max_sessions=4, step_in_thread=in_thread)
+    limits = Settings(max_sessions=4, inline=inline)
 
     async def session(served, k, patience):
         await asyncio.sleep(patience)

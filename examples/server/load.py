@@ -224,7 +224,7 @@ def main() -> int:
         ("1 session", 1, 0, room),
         (f"{many} sessions, each step alone", many, 0, [*room, "--max-batch", "1"]),
         (f"{many} sessions, together", many, 0, room),
-        (f"{many} sessions, together, in a thread", many, 0, [*room, "--step-in-thread", "1"]),
+        (f"{many} sessions, together, all in the event loop", many, 0, [*room, "--inline", "inf"]),
         (f"{many} sessions, tick of 2 ms", many, 0, [*room, "--tick", "0.002"]),
         (f"{many} sessions, 2 workers", many, 0, [*room, "--workers", "2"]),
         (f"{many} sessions, {some} HTTP clients", many, some, room),

@@ -204,7 +204,7 @@ def read_options() -> argparse.Namespace:
     if options.workers < 1:
         parser.error(f"--workers must be at least 1; got {options.workers}")
     for each in dataclasses.fields(Settings):
-        least = 0 if each.name in ("tick", "step_in_thread") else 1e-3 if type(each.default) is float else 1
+        least = 0 if each.name in ("tick", "inline") else 1e-3 if type(each.default) is float else 1
         if not getattr(options, each.name) >= least:
             parser.error(f"--{each.name.replace('_', '-')} must be at least {least:g}")
     return options

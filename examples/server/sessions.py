@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ class Sessions:
         self._left: list[int] = []  # rows whose session ended within their step
         self._wake = asyncio.Event()
         self._x = np.empty((settings.max_sessions, *inputs.shape), inputs.dtype.newbyteorder("="))
+        self._pace = 1.0  # seconds for each row, as the last tick had it; the first one goes to the thread
         self.ticks = self.steps = 0
 
     @property
@@ -93,7 +95,7 @@ class Sessions:
             self._stream.reset(list(new))
             self._new -= new
         try:
-            if self._settings.step_in_thread:
+            if self._pace * len(rows) > self._settings.inline:
                 self._stepping = set(rows.tolist())
                 y = await asyncio.get_running_loop().run_in_executor(None, self._step, rows)
             else:
@@ -114,4 +116,7 @@ class Sessions:
                 done.set_result(y[k])
 
     def _step(self, rows: Array) -> Array:
-        return self._stream.step(self._x[: len(rows)], rows=rows)
+        start = time.perf_counter()
+        y = self._stream.step(self._x[: len(rows)], rows=rows)
+        self._pace = (time.perf_counter() - start) / len(rows)
+        return y

@@ -21,7 +21,7 @@ class Settings:
     max_sessions: int = setting(256, "sessions of a worker; further ones are closed with 1013")
     max_batch: int = setting(256, "sessions that step together, and sequences predicted together; 1: none")
     tick: float = setting(0.0, "seconds to wait for more steps once there is one; 0: what has been read goes at once")
-    step_in_thread: int = setting(0, "1: steps run in a thread of their own; 0: in the event loop")
+    inline: float = setting(0.0003, "seconds; a tick that is likely to take longer is computed in a thread")
     idle_timeout: float = setting(60.0, "seconds without a step, or without reading answers, that end a session")
     max_body: int = setting(1_000_000, "bytes of a request or message")
     max_steps: int = setting(1000, "steps of a sequence")
