@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from numpy.typing import NDArray
 
-from bench.cases import Case, Data
+from bench.cases import GATES, Case, Data
 
 Outputs = dict[str, NDArray[Any]]
 Run = Callable[[], Any]
@@ -57,6 +57,13 @@ def inference_in_float32(case: Case) -> None:
         raise Unsupported("inference only")
     if case.dtype != "float32":
         raise Unsupported("float32 only")
+    plain(case)
+
+
+def plain(case: Case) -> None:
+    """Raise `Unsupported` for cells that these libraries have no layer for, and for several callers."""
+    if case.cell not in GATES or case.variant:
+        raise Unsupported("no such layer")
     one_caller(case)
 
 

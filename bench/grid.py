@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from bench.cases import GATES, Case
+from bench.cases import ELEMENTWISE, GATES, TREES, VARIANTS, Case
 
 Shape = tuple[int, int, int]  # steps, batch, hidden
 CELLS = tuple(GATES)
@@ -22,6 +22,11 @@ def cross(
         for task in tasks
         for cell in cells
     ]
+
+
+def relatives(shapes: list[Shape], tasks: tuple[str, ...]) -> list[Case]:
+    """Return the cases of all variants."""
+    return [c for name, (cell, _) in VARIANTS.items() for c in cross(shapes, tasks, (cell,), variant=name)]
 
 
 def _without(more: dict[str, Any]) -> dict[str, Any]:
@@ -62,6 +67,9 @@ def short() -> list[Case]:
     cases += cross([(20, 1, 512)], training, ("LSTM",))
     cases += cross([(50, 8, 128)], BOTH, ("LSTM",), dtype="float64")
     cases += cross([(100, 1, 128)], forward, ("LSTM",), callers=2)
+    cases += relatives([(50, 8, 128)], forward)
+    cases += cross([(50, 8, 128)], BOTH, tuple(ELEMENTWISE)) + cross([(1, 1, 64)], ("stream",), ("SRU", "QRNN"))
+    cases += cross([(31, 32, 128)], BOTH, tuple(TREES))
     return unique(cases)
 
 
@@ -83,6 +91,11 @@ def full() -> list[Case]:
     cases += cross([(100, 1, 64), (100, 1, 256), *some], dtype="float64")
     cases += [replace(case, callers=2) for case in cross([(100, 1, 128), (100, 1, 256), (50, 8, 128)], ("forward",))]
     cases += cross([(50, 8, 128)], ("forward",))
+    cases += relatives([(100, 1, 128), (50, 8, 128), (10, 64, 256)], BOTH)
+    for inputs in (64, 512):
+        cases += cross([(512, 8, 512)], BOTH, ("LSTM", *ELEMENTWISE), input_size=inputs)
+    cases += cross([(1000, 1, 64), (100, 1, 256)], BOTH, ("LSTM", *ELEMENTWISE))
+    cases += cross([(50, 25, 150), (31, 256, 256)], BOTH, tuple(TREES))
     return unique(cases)
 
 

@@ -6,8 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from bench.cases import Case, Data
+from bench.cases import TREES, Case, Data
 from bench.contender import Contender, Outputs, Read, Run, one_caller
+
+# What makes a variant of the plain cell.
+OPTIONS: dict[str, dict[str, Any]] = {
+    "peephole": {"peephole": True},
+    "coupled": {"coupled": True},
+    "layer norm": {"layer_norm": True},
+}
 
 
 class Native(Contender):
@@ -25,25 +32,19 @@ class Native(Contender):
         import rnnfast
 
         rnnfast.set_num_threads(threads)
-        layer = getattr(rnnfast, case.cell)(
-            case.input_size,
-            case.hidden_size,
-            num_layers=case.num_layers,
-            bidirectional=case.bidirectional,
-            dtype=case.dtype,
-        )
+        x, lengths, layer = data.x, data.lengths, build(case)
         layer.load_state_dict(data.weights)
-        x, lengths = data.x, data.lengths
+        given = (x,) if data.parents is None else (x, data.parents)
         stream = rnnfast.Stream(layer, batch=case.batch) if case.task == "stream" else None
-        out = np.empty((case.batch, case.hidden_size), case.dtype)
+        out = np.empty((case.batch, case.width), case.dtype)
         state: Any = None
 
         def forward() -> Any:
-            return layer(x, lengths=lengths)[0], None, {}
+            return layer(*given, lengths=lengths)[0], None, {}
 
         def training() -> Any:
             grads: Outputs = {}
-            (y, _), pullback = layer.forward(x, lengths=lengths)
+            (y, _), pullback = layer.forward(*given, lengths=lengths)
             dx = pullback(data.dy, grads)
             return y, dx, grads
 
@@ -64,6 +65,23 @@ class Native(Contender):
             return {"y": y, **({} if dx is None else {"dx": dx}), **grads}
 
         return {"forward": forward, "training": training, "stream": step_of_stream, "step": step}[case.task], read
+
+
+def build(case: Case) -> Any:
+    """Return the layer of a case."""
+    import rnnfast
+
+    if case.cell in TREES:
+        return rnnfast.TreeLSTM(case.input_size, case.hidden_size, TREES[case.cell], dtype=case.dtype)
+    options = {"proj_size": case.width} if case.variant == "projection" else OPTIONS.get(case.variant, {})
+    return getattr(rnnfast, "MGU" if case.variant == "minimal" else case.cell)(
+        case.input_size,
+        case.hidden_size,
+        num_layers=case.num_layers,
+        bidirectional=case.bidirectional,
+        dtype=case.dtype,
+        **options,
+    )
 
 
 class Reference(Native):

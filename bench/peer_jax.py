@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from bench.cases import Case, Data
-from bench.contender import Contender, Outputs, Read, Run, one_caller
+from bench.contender import Contender, Outputs, Read, Run, plain
 
 
 class Jax(Contender):
@@ -21,7 +21,7 @@ class Jax(Contender):
     package = "jax"
 
     def prepare(self, case: Case, data: Data, threads: int) -> tuple[Run, Read]:
-        one_caller(case)
+        plain(case)
         import jax
 
         jax.config.update("jax_platforms", "cpu")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bench.cases import Case, Data
-from bench.contender import Contender, Outputs, Read, Run, one_caller
+from bench.contender import Contender, Outputs, Read, Run, one_caller, plain
 
 
 class Torch(Contender):
@@ -20,11 +20,17 @@ class Torch(Contender):
         import torch
         from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-        one_caller(case)
+        if case.variant == "projection":
+            one_caller(case)
+        else:
+            plain(case)
         torch.set_num_threads(threads)
         dtype = getattr(torch, case.dtype)
         kind = getattr(torch.nn, case.cell)
-        layer = kind(case.input_size, case.hidden_size, case.num_layers, bidirectional=case.bidirectional, dtype=dtype)
+        options = {"proj_size": case.width} if case.variant == "projection" else {}
+        layer = kind(
+            case.input_size, case.hidden_size, case.num_layers, bidirectional=case.bidirectional, dtype=dtype, **options
+        )
         layer.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in data.weights.items()})
 
         def arrange(array: Any) -> Any:

@@ -8,7 +8,18 @@ from typing import Any
 from bench.regimes import Regime, geometric_mean, grouped
 from bench.results import Book, Result
 
-COLOURS = {"LSTM": "#2b6cb0", "GRU": "#dd6b20", "RNN": "#2f855a"}
+COLOURS = {
+    "LSTM": "#2b6cb0",
+    "GRU": "#dd6b20",
+    "RNN": "#2f855a",
+    "SRU": "#805ad5",
+    "QRNN": "#b83280",
+    "MinGRU": "#d69e2e",
+    "MinLSTM": "#319795",
+    "IndRNN": "#718096",
+    "TreeLSTM": "#744210",
+    "BinaryTreeLSTM": "#1a202c",
+}
 GAP = 0.16  # between the dots of different cells and numbers of threads within a row
 
 
@@ -59,7 +70,12 @@ def draw(book: Book, path: Path) -> None:
             axes.axhspan(place - 0.5, place + 0.5, color="#f4f4f4", zorder=0)
         for side in ("top", "right", "left"):
             axes.spines[side].set_visible(False)
-    marks = [Line2D([], [], color=colour, marker="o", linestyle="", label=cell) for cell, colour in COLOURS.items()]
+    kinds = {result.case.cell for _, members in rows for result in members}
+    marks = [
+        Line2D([], [], color=colour, marker="o", linestyle="", label=cell)
+        for cell, colour in COLOURS.items()
+        if cell in kinds
+    ]
     marks += [
         Line2D([], [], color="#555555", marker="o", linestyle="", label="1 thread"),
         Line2D([], [], color="#555555", marker="o", linestyle="", markerfacecolor="white", label="more threads"),

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from bench.cases import ELEMENTWISE, TREES
 from bench.results import Result
 
 CLOSE = 90.0  # per cent of the limit that count where the limit leaves no room for a ratio
@@ -54,6 +55,10 @@ def _up_to(r: Result, hidden: int) -> bool:
 
 
 REGIMES = (
+    Regime("relatives of the plain cells", lambda r: bool(r.case.variant), 1.0),
+    Regime("trees", lambda r: r.case.cell in TREES, 1.0),
+    Regime("elementwise recurrences, a step", lambda r: r.case.cell in ELEMENTWISE and r.case.one_step, 1.0),
+    Regime("elementwise recurrences", lambda r: r.case.cell in ELEMENTWISE, 1.0, 75.0),
     Regime("several callers", lambda r: r.case.callers > 1, 1.0),
     Regime("float64", lambda r: r.case.dtype == "float64", 1.0),
     Regime("stream, H=64", lambda r: _stream(r) and r.case.hidden_size == 64, 5.0),
@@ -75,7 +80,7 @@ REGIMES = (
 )
 
 # The order in which they are told: the special ones last.
-TOLD = (*REGIMES[2:5], *REGIMES[6:], REGIMES[5], REGIMES[1], REGIMES[0])
+TOLD = (*REGIMES[6:9], *REGIMES[10:], REGIMES[9], *REGIMES[5::-1])
 
 # The aims over the whole grid in float32, by task.
 OVERALL = {"forward": ("inference", 1.6), "stream": ("streaming", 5.0), "training": ("training", 3.0)}

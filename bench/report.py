@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.cases import ELEMENTWISE
 from bench.regimes import OVERALL, Regime, geometric_mean, grouped, reaches
 from bench.results import BASELINE, SUBJECT, Book, Result, paired
 
@@ -95,7 +96,11 @@ def _regime(regime: Regime, members: list[Result]) -> list[str]:
     row = [regime.title, str(len(members))]
     row += [f"{geometric_mean(ratios):.2f}", f"{min(ratios):.2f}", f"{regime.ratio:g}"] if ratios else [""] * 3
     row += [f"{geometric_mean(percents):.0f}", f"{min(percents):.0f}"] if percents else [""] * 2
-    return [*row, "" if regime.percent is None else f"{regime.percent:g}", f"{sum(reached)} of {len(reached)}"]
+    return [
+        *row,
+        "" if regime.percent is None else f"{regime.percent:g}",
+        f"{sum(reached)} of {len(reached)}" if reached else "",
+    ]
 
 
 def overall(results: list[Result]) -> list[str]:
@@ -179,6 +184,18 @@ def ragged(book: Book) -> Rows:
     return rows
 
 
+def elementwise(book: Book) -> Rows:
+    """Return a row for each case of an elementwise recurrence of which the LSTM ran too: the time of both."""
+    rows = [["elementwise recurrence", "threads", "time", "LSTM", "times as fast", "of the operations"]]
+    for r in book.results:
+        lstm = book.find(replace(r.case, cell="LSTM"), r.threads) if r.case.cell in ELEMENTWISE else None
+        if lstm is None or SUBJECT not in r.samples or SUBJECT not in lstm.samples:
+            continue
+        ratio, work = lstm.seconds() / r.seconds(), r.case.flops / lstm.case.flops
+        rows.append([r.name, str(r.threads), spell(r.seconds()), spell(lstm.seconds()), f"{ratio:.2f}", f"{work:.1%}"])
+    return rows
+
+
 def callers(book: Book) -> list[str]:
     """Return what several Python threads that call one model get done, compared with one."""
     lines = []
@@ -194,7 +211,7 @@ def callers(book: Book) -> list[str]:
 
 def absentees(results: list[Result]) -> list[str]:
     """Return what kept contenders from a case, other than that they have no such thing."""
-    known = ("inference only", "float32 only", "one caller only")
+    known = ("inference only", "float32 only", "one caller only", "no such layer")
     return [
         f"{r.name}, {r.threads} thread{'s' * (r.threads > 1)}: {name}: {reason}"
         for r in results
@@ -238,6 +255,8 @@ def whole(book: Book, markdown: bool = False) -> str:
     if len(columns(results)) > 1:
         parts += [table(against_each(results)), ""]
     if len(rows := ragged(book)) > 1:
+        parts += [table(rows), ""]
+    if len(rows := elementwise(book)) > 1:
         parts += [table(rows), ""]
     text = "\n".join(parts) + "\n"
     lines = _section("geometric means, float32", overall(results))

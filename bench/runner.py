@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from bench.agree import Disagreement, check
-from bench.cases import Case
+from bench.cases import ELEMENTWISE, TREES, Case
 from bench.contender import Outputs, Unsupported
 from bench.contenders import OWN
 from bench.results import BASELINE, SUBJECT, Book, Result
 from bench.worker import Gone, Worker
 from rnnfast import limits
-from rnnfast.cells import CELLS
+from rnnfast.cells import CellSpec, Options, find
+from rnnfast.scans import SCANS, ScanSpec
 
 LEAST_ROUNDS = 3
 CELL_OF = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
@@ -91,14 +92,24 @@ class Team:
         return found
 
 
+def cell_of(case: Case) -> CellSpec | ScanSpec:
+    """Return rnnfast's own entry of a case's cell."""
+    if case.cell in ELEMENTWISE:
+        cell = SCANS[ELEMENTWISE[case.cell].native]
+        return cell if case.gates(case.input_size) == cell.gates else SCANS[f"{cell.name}_projected"]
+    name = {"coupled": "lstm_coupled", "minimal": "mgu"}.get(case.variant, CELL_OF[case.cell])
+    projection = case.width if case.variant == "projection" else 0
+    return find(name, Options(case.variant == "peephole", case.variant == "layer norm", proj_size=projection))
+
+
 def limit_of(case: Case, threads: int, measured: dict[str, Any]) -> dict[str, Any] | None:
     """Return the least time of a case; None where there is none to tell."""
-    if not measured or case.callers > 1:
+    if not measured or case.callers > 1 or case.cell in TREES:
         return None
     least = limits.estimate_layers(
         limits.Limits(**measured["cores"][case.dtype]),
         measured["barriers"][str(threads)],
-        CELLS[CELL_OF[case.cell]],
+        cell_of(case),
         case.input_size,
         case.hidden_size,
         case.batch,

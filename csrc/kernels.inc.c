@@ -5,17 +5,29 @@
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"
+#include "attention.inc.c"
 #include "limits.inc.c"
 #include "logs.inc.h"
 #include "ctc.inc.c"
 #include "crf.inc.c"
+#include "cells/norm.inc.c"
 #include "cells/steps.inc.c"
 #include "cells/gru.inc.c"
+#include "cells/gru_options.inc.c"
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"
+#include "cells/lstm_options.inc.c"
 #include "cells/rnn.inc.c"
+#include "scan.inc.c"
+#include "tree.inc.c"
 
-static const rf_cell *const cells[] = {&rnn_tanh, &rnn_relu, &rnn_sigmoid, &lstm, &gru, &gru_reset_before, NULL};
+static const rf_cell *const cells[] = {
+    &rnn_tanh, &rnn_relu, &rnn_sigmoid,
+    &lstm, &lstm_options, &lstm_norm, &lstm_coupled, &lstm_coupled_norm,
+    &gru, &gru_options, &gru_norm, &gru_reset_before, &gru_reset_before_options, &gru_reset_before_norm,
+    &mgu, &mgu_norm, &mgu_reset_after, &mgu_reset_after_norm,
+    NULL,
+};
 
 extern const rf_ops RF(ops);
 const rf_ops RF(ops) = {
@@ -23,6 +35,7 @@ const rf_ops RF(ops) = {
     .itemsize = sizeof(real),
     .width = W,
     .cells = cells,
+    .scans = scans,
 
     .product = RF(product),
     .outer_scratch = RF(outer_scratch),
@@ -35,11 +48,20 @@ const rf_ops RF(ops) = {
     .add_columns = RF(add_columns),
     .fill_slots = RF(fill_slots),
 
+    .hold = RF(hold),
+
+    .tree_forward = RF(tree_forward),
+    .tree_backward = RF(tree_backward),
+
     .softmax_xent = RF(softmax_xent),
     .sigmoid_xent = RF(sigmoid_xent),
     .dropout = RF(dropout),
+    .zoneout = RF(zoneout),
+    .zoneout_back = RF(zoneout_back),
     .scatter_add = RF(scatter_add),
     .max_steps = RF(max_steps),
+    .additive_scores = RF(additive_scores),
+    .additive_gradients = RF(additive_gradients),
     .ctc_read = RF(ctc_read),
     .ctc_slope = RF(ctc_slope),
 #if RF_DOUBLE

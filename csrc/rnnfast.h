@@ -5,7 +5,7 @@
  * Kernels allocate nothing, take no locks, call no Python and cannot fail: their callers have checked everything.
  *
  * Capitals used in shape comments: T steps, B rows in a batch, R rows over all steps, I inputs, H hidden units,
- * W lanes of a vector, S gate slots, P panels.
+ * W lanes of a vector, S gate slots, P panels, V vectors of weights.
  */
 #ifndef RNNFAST_H
 #define RNNFAST_H
@@ -57,6 +57,24 @@ typedef struct rf_outer {
     rf_outer_part part[2];
 } rf_outer;
 
+/* Options of a cell that are the same for a whole run; a cell's file says which it knows. */
+typedef struct rf_options {
+    int peephole;
+    double clip;         /* bound of the cell state; 0: none */
+    ptrdiff_t units;     /* H */
+    ptrdiff_t ld;        /* P*W */
+    ptrdiff_t rows;      /* vectors and the room behind them: rows of dvectors for each row of the batch */
+    const void *vectors; /* (E,P*W) peepholes, gains and biases: cells/norm.inc.c; zeros past H */
+} rf_options;
+
+/* Zoneout of one state (ops.inc.c). */
+typedef struct rf_zone {
+    double p; /* chance to keep a value, or the share that is kept where nothing is random */
+    int random;
+    uint32_t threshold;
+    uint64_t seed;
+} rf_zone;
+
 /* What the pointwise part of one time step reads and writes. Rows of the states hold P*W units, those past H being
  * padding that no product reads. */
 typedef struct rf_step {
@@ -71,6 +89,9 @@ typedef struct rf_step {
     void *dh;           /* (B,P*W) IN gradient of h, OUT the part that reaches h_prev past the products */
     void *dc;           /* (B,P*W) IN gradient of c, OUT gradient of c_prev */
     void *daux;         /* (B,P*W) gradient of aux */
+    const rf_options *options; /* NULL where the cell is plain */
+    void *stats;        /* (B,4) OUT in forward, IN in backward: means and scales of cells that normalise */
+    void *dvectors;     /* (B,rows,P*W) backward: sums of the gradients of the vectors, by row of the batch, and room */
 } rf_step;
 
 typedef void (*rf_pointwise)(const rf_step *step, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1);
@@ -80,11 +101,11 @@ typedef struct rf_steps {
     ptrdiff_t steps, hidden, ld_gates;
     const void *weights;      /* panels of the product of phase 0 */
     void *gates;              /* (steps, P,S,W) as in rf_step */
-    ptrdiff_t ld_state;       /* 0: the states of the last step alone are kept, else those of all, so far apart */
+    ptrdiff_t ld_state;       /* 0: gates and c are for inference alone, else kept, c of all steps so far apart */
     const void *h_prev;       /* (P*W) IN before the first step; c_prev too */
-    void *h;                  /* OUT after the first step and on, or after the last; c too */
+    void *h;                  /* OUT after the last step */
     const void *c_prev;
-    void *c;
+    void *c;                  /* OUT after the last step, or after the first and on */
     char *y;                  /* (hidden) OUT for each step, y_step bytes apart */
     ptrdiff_t y_step;
 } rf_steps;
@@ -97,6 +118,8 @@ typedef struct rf_phase {
     rf_pointwise forward, infer, backward;
 } rf_phase;
 
+enum { RF_READS_BEFORE = 1, RF_READS_AFTER = 2 };
+
 typedef struct rf_cell {
     const char *name;
     int slots;              /* S: values kept for each unit, step and row */
@@ -104,11 +127,60 @@ typedef struct rf_cell {
     int has_c, has_aux;
     int x_first, x_slots;   /* gate slots the input product fills */
     int x_gates[4];
+    int reads;   /* whether `backward` reads h before or after the step */
+    int options; /* whether it reads rf_options */
+    int norm;    /* whether it normalises: it then takes whole rows, all panels at once, and the biases as vectors */
+    int room;    /* rows of dvectors that it works in */
     int phases;
     rf_phase phase[2];
     int steps_panels;       /* unit panels that `steps` takes at most; 0: the cell has none */
     void (*steps)(const rf_steps *s);
 } rf_cell;
+
+/* Consecutive steps of one sequence in an elementwise recurrence (scan.inc.c). Pointers stand at the first of them in
+ * the order of the sweep; the *_step are elements from there to the next, negative where the sweep goes back in memory. */
+typedef struct rf_scan {
+    ptrdiff_t hidden; /* H */
+    ptrdiff_t gates_step, x_step, y_step, c_step, dx_step;
+    void *gates;   /* (panels,S,W), from the first panel of the sweep on. forward: IN pre-activations, OUT what backward
+                      needs (when saving); backward: IN that, OUT gradients of the pre-activations */
+    const void *x; /* (H) IN, cells with a highway: what it carries */
+    void *y;       /* (H) OUT in forward; IN its gradient in backward, NULL for zeros */
+    void *c;       /* (P*W) the state before each step: OUT in forward (when saving), IN in backward */
+    void *dx;      /* (P*W) OUT gradient of x */
+    void *state;   /* (P*W) IN and OUT the state; in backward its gradient */
+    const void *v; /* (P,V,W) weights that multiply the state, unit by unit */
+    void *dv;      /* (P,V,W) their gradients, added to */
+    double scale;  /* see the cell */
+} rf_scan;
+
+typedef void (*rf_sweep)(const rf_scan *s, ptrdiff_t steps, ptrdiff_t panel0, ptrdiff_t panel1);
+
+typedef struct rf_scan_cell {
+    const char *name;
+    int slots;   /* S: values from the input product for each unit, step and row */
+    int vectors; /* V */
+    int highway; /* whether it reads x past the product */
+    rf_sweep forward, infer, backward;
+} rf_scan_cell;
+
+/* Nodes of trees that stand on one level (tree.inc.c). An edge leads from a node to one of its children; the edges of node r
+ * are first[r]..first[r+1]-1. */
+typedef struct rf_tree {
+    ptrdiff_t hidden;       /* H */
+    const ptrdiff_t *first; /* (rows+1) */
+    const ptrdiff_t *child; /* (edges) row of h and c */
+    const ptrdiff_t *slot;  /* (edges) row of f */
+    void *a;                /* (rows,4H) i o u f. forward: IN pre-activations from the input, OUT i o u; backward: IN that, OUT
+                               gradients of the pre-activations */
+    const void *g;          /* (rows,3H) IN i o u from the children; NULL where there are none */
+    void *f;                /* (...,H) forward: IN pre-activations from the child, OUT f; backward: OUT gradients */
+    void *h, *c;            /* (rows,H) OUT in forward, IN in backward */
+    const void *c_all;      /* (nodes,H) of all nodes */
+    const void *dh;         /* (rows,H) IN */
+    void *dc;               /* (rows,H) IN */
+    void *dc_all;           /* (nodes,H) of all nodes, added to */
+} rf_tree;
 
 /* ctc.inc.c: a logarithm that stands for a probability of 0, and stays far from all others however many are added */
 #define RF_CTC_NEVER -1e30
@@ -118,6 +190,7 @@ typedef struct rf_ops {
     int itemsize;    /* bytes of a real: 4 or 8 */
     int width;       /* W */
     const rf_cell *const *cells; /* NULL at the end */
+    const rf_scan_cell *const *scans;
 
     /* gemm.inc.c */
     void (*product)(const rf_product *s, ptrdiff_t rows, const void *a, const void *init, void *c, ptrdiff_t panel0,
@@ -137,6 +210,13 @@ typedef struct rf_ops {
     void (*fill_slots)(ptrdiff_t rows, ptrdiff_t panels, int slots, int first, int count, const void *from,
                        void *gates);
 
+    /* scan.inc.c */
+    void (*hold)(ptrdiff_t n, const void *kept, int slots, void *gates);
+
+    /* tree.inc.c */
+    void (*tree_forward)(const rf_tree *s, ptrdiff_t row0, ptrdiff_t row1);
+    void (*tree_backward)(const rf_tree *s, ptrdiff_t row0, ptrdiff_t row1);
+
     /* ops.inc.c */
     void (*softmax_xent)(ptrdiff_t rows, ptrdiff_t n, const void *x, const int64_t *targets, const void *weights,
                          double scale, double smoothing, double *losses, void *dx);
@@ -144,8 +224,15 @@ typedef struct rf_ops {
                          double scale, double *losses, void *dx);
     void (*dropout)(ptrdiff_t n, uint64_t start, const void *x, void *y, double scale, uint32_t threshold,
                     uint64_t seed);
+    void (*zoneout)(const rf_zone *z, ptrdiff_t n, uint64_t start, const void *before, void *now);
+    void (*zoneout_back)(const rf_zone *z, ptrdiff_t n, uint64_t start, void *d, void *carried);
     void (*scatter_add)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t ld, const int64_t *to, const void *x, void *y);
     void (*max_steps)(ptrdiff_t steps, ptrdiff_t n, const void *x, void *y, int32_t *at);
+
+    /* attention.inc.c */
+    void (*additive_scores)(ptrdiff_t steps, ptrdiff_t n, const void *q, const void *k, const void *v, void *scores);
+    void (*additive_gradients)(ptrdiff_t steps, ptrdiff_t n, const void *q, const void *k, const void *v,
+                               const void *ds, void *dq, void *dk, void *dv);
 
     /* ctc.inc.c; the sums over paths are in the table of double alone, NULL in that of float */
     int (*ctc_read)(ptrdiff_t steps, ptrdiff_t n, const void *x, ptrdiff_t count, const int64_t *labels,

@@ -1,4 +1,4 @@
-"""The command line: ``python -m rnnfast demo`` and ``python -m rnnfast info``."""
+"""The command line: ``python -m rnnfast COMMAND``. Demonstrations are in ``demos/``, all other commands in ``cli/``."""
 
 from __future__ import annotations
 
@@ -12,17 +12,45 @@ DEMOS = {
     "text": "a character LSTM learns a text and writes its like (the default)",
     "forecast": "an LSTM forecasts a time series, against persistence",
     "digits": "an LSTM reads images of digits row by row",
+    "tree": "a Tree-LSTM works out formulas, beside an LSTM over their letters",
     "tagging": "a tagger learns the parts of speech, of words it never saw too",
     "speech": "a bidirectional LSTM hears spoken digits, one by one or joined",
+    "captions": "an LSTM spells the names of digits from their images, with attention",
+    "poems": "an LSTM learns Chinese quatrains and their form",
+    "translate": "an encoder and a decoder with attention learn to translate sentences",
     "adding": "plain network, LSTM and GRU add two numbers over a hundred steps, side by side",
     "memory": "the same recall symbols after a pause",
     "reviews": "a bidirectional LSTM tells praise from panning, against word counts",
     "pollution": "an LSTM forecasts air pollution from weather with gaps, against ridge regression",
 }
 
+EXAMPLES = """\
+examples:
+  python -m rnnfast demo
+  python -m rnnfast train forecast --data sales.csv --target total --horizon 7 --output sales
+  python -m rnnfast predict sales.safetensors sales.csv
+  python -m rnnfast train language --data book.txt --seconds 60 --output writer
+  python -m rnnfast generate writer.safetensors --prime "Once upon"
+  python -m rnnfast info
+
+'python -m rnnfast COMMAND --help' lists the options of a command, with examples.
+"""
+
+COMMANDS = {
+    "train": "learn a model from data",
+    "predict": "ask a model about new data",
+    "evaluate": "measure a model on data whose answers are known",
+    "generate": "let a language model write",
+    "convert": "a model from one kind of file to another",
+    "inspect": "what is in a model file",
+    "bench": "how fast it is here",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0 well, 1 an error told in one line, 2 wrong usage.
+    """Run the command line and return its exit code.
+
+    It is 0 if all went well, 1 after an error that was told in one line, 2 after wrong usage, 130 after an interrupt.
 
     Parameters
     ----------
@@ -43,13 +71,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"rnnfast: error: {error}", file=sys.stderr)
         return 1
     parser = _parser(arguments)
-    args = parser.parse_args(arguments)
-    if args.command == "info":
-        from rnnfast.demos.info import show
-
-        show()
-        return 0
-    return _demo(args)
+    args, others = parser.parse_known_args(arguments)
+    if others and args.command != "bench":  # which passes them on
+        parser.error(f"unrecognized arguments: {' '.join(others)}")
+    args.others = others
+    return _run(args)
 
 
 def _is_option_of_text(argument: str) -> bool:
@@ -57,11 +83,18 @@ def _is_option_of_text(argument: str) -> bool:
     return argument.startswith("-") and argument not in ("-h", "--help")
 
 
-def _demo(args: argparse.Namespace) -> int:
-    from rnnfast.demos.common import UserError
+def _run(args: argparse.Namespace) -> int:
+    from rnnfast.cli.common import UserError, plain_errors
 
+    code = 0
     try:
-        code: int = importlib.import_module(f"rnnfast.demos.{args.demo}").run(args)
+        if args.command == "info":
+            importlib.import_module("rnnfast.demos.info").show()
+        elif args.command == "demo":
+            code = importlib.import_module(f"rnnfast.demos.{args.demo}").run(args)
+        else:
+            with plain_errors():
+                code = importlib.import_module(f"rnnfast.cli.{args.command}").run(args)
         sys.stdout.flush()
     except UserError as error:
         print(f"rnnfast: error: {error}", file=sys.stderr)
@@ -81,10 +114,21 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m rnnfast",
         description="Recurrent networks on CPUs.",
-        epilog="examples:\n  python -m rnnfast demo\n  python -m rnnfast demo forecast\n  python -m rnnfast info\n",
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{demo,info}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, summary in COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=summary,
+            description=summary[0].upper() + summary[1:] + ".",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        if arguments[:1] == [name]:
+            module = importlib.import_module(f"rnnfast.cli.{name}")
+            module.add_arguments(sub, arguments[1:])
+            sub.epilog = module.EXAMPLES
     demo = commands.add_parser(
         "demo",
         help="train a network before your eyes",

@@ -134,16 +134,28 @@ class Checkpoint(Callback):
         Epochs between two writings.
     mode : {"min", "max"}, default "min"
         Which way is better.
+    every_batches : int, optional
+        Write within the epoch too, after so many batches each time; not with ``monitor``. Training that goes on from
+        such a file begins at the batch where it was.
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], monitor: str | None = None, every: int = 1, mode: str = "min"
+        self,
+        path: str | os.PathLike[str],
+        monitor: str | None = None,
+        every: int = 1,
+        mode: str = "min",
+        every_batches: int | None = None,
     ) -> None:
         self.path = os.fspath(path)
         self.monitor = monitor
         self.every = check_size("every", every)
         self.mode = mode
         self._watch = _Watch(mode)
+        self.every_batches = None if every_batches is None else check_size("every_batches", every_batches)
+        if self.every_batches and monitor is not None:
+            raise ValueError("every_batches and monitor cannot both be given: within an epoch nothing is measured")
+        self._epoch = 0
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         from rnnfast.io import container, spec
@@ -159,6 +171,16 @@ class Checkpoint(Callback):
             return
         if self.monitor is not None and not self._watch.better(values[self.monitor]):
             return
+        self._write(trainer, epoch)
+
+    def on_epoch_begin(self, trainer: Trainer, epoch: int) -> None:
+        self._epoch = epoch
+
+    def on_batch_end(self, trainer: Trainer, batch: int, loss: float) -> None:
+        if self.every_batches and not (batch + 1) % self.every_batches:
+            self._write(trainer, self._epoch)
+
+    def _write(self, trainer: Trainer, epoch: int) -> None:
         from rnnfast.io import save_checkpoint
 
         path = self.path.replace("{epoch}", str(epoch))

@@ -1,15 +1,18 @@
-"""Sampling text from a character model, one step at a time with the state carried along."""
+"""Going on from a text with a language model, one token at a time: `rnnfast.decoding` for a single sequence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import as_array, check_generator, check_number, check_size
+from rnnfast.checks import as_array, check_size
 from rnnfast.data.vocabulary import Vocabulary
+from rnnfast.decoding.choose import draw
+from rnnfast.decoding.steps import Stepper
+from rnnfast.decoding.stream import Picked, stream_tokens
 from rnnfast.layers.base import Layer
 
 
@@ -19,6 +22,7 @@ def sample(
     top_k: int | None = None,
     rng: np.random.Generator | None = None,
     forbidden: Iterable[int] = (),
+    top_p: float | None = None,
 ) -> int:
     """Draw an index with probability ``softmax(logits / temperature)``.
 
@@ -34,30 +38,22 @@ def sample(
         Source of randomness; fresh entropy if not given.
     forbidden : iterable of int, default ()
         Indices never drawn.
+    top_p : float, optional
+        In (0, 1]: draw among the fewest indices, the likeliest first, whose probabilities sum to at least this.
 
     Raises
     ------
     TypeError
         If an argument is not of its kind.
     ValueError
-        If the temperature is negative, there is no logit to draw from, or one is NaN or ``+inf``.
+        If a number is out of range, there is no logit to draw from, or one is NaN or ``+inf``.
+    IndexError
+        If a forbidden index is not within 0..V-1.
     """
     values = as_array("logits", logits)
     if values.ndim != 1 or values.dtype.kind not in "biuf":
         raise TypeError(f"logits must be real numbers of shape (V,); got {values.dtype} of shape {values.shape}")
-    temperature = check_number("temperature", temperature, 0)
-    scores = values.astype(np.float64)
-    scores[list(forbidden)] = -np.inf
-    if np.isnan(scores).any() or not np.isfinite(scores.max(initial=-np.inf)):
-        raise ValueError("logits must hold at least one finite number, and neither NaN nor +inf")
-    if temperature == 0:
-        return int(scores.argmax())
-    if top_k is not None and check_size("top_k", top_k) < len(scores):
-        out = np.argsort(-scores, kind="stable")[top_k:]
-        scores[out] = -np.inf
-    # Adding Gumbel noise and taking the largest draws from the softmax; no temperature is too small for it.
-    noise = (check_generator(rng) or np.random.default_rng()).gumbel(size=len(scores))
-    return int(np.argmax((scores - scores.max()) + temperature * noise))
+    return int(draw(values[None], temperature, top_k, top_p, rng, forbidden)[0])
 
 
 def generate(
@@ -68,19 +64,20 @@ def generate(
     top_k: int | None = None,
     rng: np.random.Generator | None = None,
     forbidden: Iterable[int] = (),
+    top_p: float | None = None,
 ) -> Iterator[int]:
     """Yield ``length`` numbers that go on from ``prime``, each drawn as it is asked for.
 
     Parameters
     ----------
     model : Layer
-        Takes numbers (1, T) and a state, returns logits (1, T, V) and the state, as ``Sequential(Embedding(...),
-        LSTM(...), Dense(...))`` does.
+        Takes numbers (1, T) and a state, returns logits (1, T, V) and the state, as `LanguageModel` and
+        ``Sequential(Embedding(...), LSTM(...), Dense(...))`` do.
     prime : array_like of int, shape (T,)
         What the model reads first, at least one number.
     length : int
         How many numbers to draw.
-    temperature, top_k, rng, forbidden
+    temperature, top_k, rng, forbidden, top_p
         As for `sample`.
 
     Raises
@@ -91,33 +88,33 @@ def generate(
     numbers = as_array("prime", prime)
     if numbers.ndim != 1 or not numbers.size or numbers.dtype.kind not in "iu":
         raise ValueError(f"prime must be integers of shape (T,), at least one; got shape {numbers.shape}")
-    if not model.stateful:
-        raise TypeError(f"model must carry a state, as a Sequential does; got {type(model).__name__}")
+    steps = Stepper(model)
     length = check_size("length", length, 0)
-    check_number("temperature", temperature, 0)
-    if top_k is not None:
-        check_size("top_k", top_k)
-    generator = check_generator(rng) or np.random.default_rng()
-    return _generate(model, numbers, length, temperature, top_k, generator, list(forbidden))
+
+    def picks(state: Any, first: NDArray[np.int64]) -> Iterator[Picked]:
+        return stream_tokens(
+            steps,
+            state,
+            first,
+            max_length=length,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            rng=rng,
+            forbidden=forbidden,
+        )
+
+    picks(None, numbers[-1:])  # raises at once what there is to raise
+    return _generate(steps, numbers, length, picks)
 
 
 def _generate(
-    model: Any,
-    numbers: NDArray[Any],
-    length: int,
-    temperature: float,
-    top_k: int | None,
-    rng: np.random.Generator,
-    forbidden: list[int],
+    steps: Stepper, numbers: NDArray[Any], length: int, picks: Callable[[Any, NDArray[np.int64]], Iterator[Picked]]
 ) -> Iterator[int]:
     if not length:
         return
-    logits, state = model(numbers[None])
-    for _ in range(length - 1):
-        number = sample(logits[0, -1], temperature, top_k, rng, forbidden)
-        yield number
-        logits, state = model(np.array([[number]]), state)
-    yield sample(logits[0, -1], temperature, top_k, rng, forbidden)
+    for picked in picks(*steps.start(numbers[None])):
+        yield int(picked.tokens[0])
 
 
 def generate_text(
@@ -128,6 +125,7 @@ def generate_text(
     temperature: float = 1.0,
     top_k: int | None = None,
     rng: np.random.Generator | None = None,
+    top_p: float | None = None,
 ) -> Iterator[str]:
     """Yield ``length`` tokens as text that go on from ``prime``; special tokens are never drawn.
 
@@ -141,7 +139,7 @@ def generate_text(
         How many tokens to draw.
     prime : str, default a newline
         What the model reads first, at least one token; it is not repeated in the result.
-    temperature, top_k, rng
+    temperature, top_k, rng, top_p
         As for `sample`.
 
     Raises
@@ -160,5 +158,5 @@ def generate_text(
         raise TypeError(f"vocabulary must be a Vocabulary; got {type(vocabulary).__name__}")
     numbers = vocabulary.encode(prime)
     forbidden = [vocabulary.number(token) for token in vocabulary.special]
-    drawn = generate(model, numbers, length, temperature, top_k, rng, forbidden)
+    drawn = generate(model, numbers, length, temperature, top_k, rng, forbidden, top_p)
     return (vocabulary.tokens[number] for number in drawn)

@@ -18,7 +18,7 @@ class GradcheckResult:
     Attributes
     ----------
     errors : dict of str to float
-        Relative error by name: ``x``, parts of the state and every parameter.
+        Relative error by name: ``x``, or ``x[0]`` and so on, parts of the state and every parameter.
     rtol : float
         The bound.
     """
@@ -64,11 +64,11 @@ def gradcheck(
     ----------
     layer : Layer
         Any layer whose parameters are float64. They are moved while it runs and put back to the bit at the end.
-    x : array_like
-        Input. The gradient of integers is not checked.
+    x : array_like, or tuple of them
+        Input; a tuple where the layer takes several. The gradient of integers is not checked.
     state : optional
         Initial state of a stateful layer; None: its zero state.
-    lengths : array_like (N,) of int, optional
+    lengths : optional
         Passed to the layer.
     eps : float, default 1e-5
         Length of a step: the error of the difference is about eps**2 + 1e-16 / eps.
@@ -97,9 +97,7 @@ def gradcheck(
         if array.dtype != np.float64:
             raise ValueError(f"layer must be float64 to be checked; {name} is {array.dtype}")
     rng = np.random.default_rng(seed)
-    x = np.asarray(x)
-    if x.dtype.kind == "f":
-        x = x.astype(np.float64)
+    x = tuple(map(_floating, x)) if layer.num_inputs > 1 else _floating(x)
 
     def run() -> tuple[Any, Any]:
         extra = {**(options or {}), **({"state": state} if layer.stateful else {})}
@@ -124,8 +122,10 @@ def gradcheck(
     scale = 1e-4 * (1.0 + abs(value()))
 
     errors = {}
-    if x.dtype.kind == "f":
-        errors["x"] = _compare(x, dx, value, rng, eps, directions, scale)
+    # A layer of several inputs gives a gradient, or None, for each; one of a single input gives its own.
+    for (name, part), gradient in zip(state_leaves(x, "x"), dx if isinstance(x, tuple) else (dx,), strict=True):
+        if part.dtype.kind == "f":
+            errors[name] = _compare(part, gradient, value, rng, eps, directions, scale)
     for (name, part), (_, gradient) in zip(state_leaves(state, "state"), state_leaves(dstate), strict=True):
         errors[name] = _compare(part, gradient, value, rng, eps, directions, scale)
     for name in layer.parameters():
@@ -163,3 +163,9 @@ def _compare(
         array[...] = original
     difference, one, other = (float(np.linalg.norm(a)) for a in (found - expected, found, expected))
     return difference / max(one, other, scale)
+
+
+def _floating(x: Any) -> Any:
+    """Return x as an array that can be moved in place, of float64 unless it holds integers."""
+    x = np.asarray(x)
+    return x.astype(np.float64) if x.dtype.kind == "f" else x

@@ -8,12 +8,26 @@ float64 whatever the dtype, so that float32 and float64 layers of the same seed 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from rnnfast.checks import FloatArray, check_dtype, check_number, check_size
+
+_absent: ContextVar[bool] = ContextVar("rnnfast_no_initial_values", default=False)
+
+
+@contextmanager
+def no_initial_values() -> Iterator[None]:
+    """Within the ``with`` block every function here returns zeros: for layers whose parameters are set afterwards."""
+    token = _absent.set(True)
+    try:
+        yield
+    finally:
+        _absent.reset(token)
 
 
 def uniform(
@@ -44,6 +58,8 @@ def uniform(
     dtype = check_dtype(dtype)
     low = check_number("low", low)
     high = check_number("high", high, low)
+    if _absent.get():
+        return np.zeros(tuple(shape), dtype)
     return rng.uniform(low, high, tuple(shape)).astype(dtype)
 
 
@@ -77,6 +93,8 @@ def normal(
     dtype = check_dtype(dtype)
     mean = check_number("mean", mean)
     std = check_number("std", std, 0.0)
+    if _absent.get():
+        return np.zeros(tuple(shape), dtype)
     return rng.normal(mean, std, tuple(shape)).astype(dtype)
 
 
@@ -206,12 +224,78 @@ def orthogonal(
     gain = check_number("gain", gain)
     outputs, inputs = _fans(shape, gates)
     tall, wide = max(outputs, inputs), min(outputs, inputs)
+    if _absent.get():
+        return np.zeros((gates * outputs, inputs), dtype)
     out = np.empty((gates * outputs, inputs), dtype)
     for gate in range(gates):
         q, r = np.linalg.qr(rng.standard_normal((tall, wide)))
         q *= gain * np.where(np.diagonal(r) < 0.0, -1.0, 1.0)
         out[gate * outputs : (gate + 1) * outputs] = q if outputs >= inputs else q.T
     return out
+
+
+def chrono(shape: Sequence[int], rng: np.random.Generator, dtype: Any = np.float32, t_max: int = 100) -> FloatArray:
+    """Return log(U(1, t_max - 1)): forget biases for memories of all lengths up to about ``t_max`` steps.
+
+    A gate whose bias is log(T) forgets at a rate of about 1 / T a step (Tallec and Ollivier 2018, "Can recurrent neural
+    networks warp time?", section 4). An LSTM takes them for f and their negatives for i: ``LSTM(..., chrono=t_max)``.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape of the array.
+    rng : numpy.random.Generator
+        Source of the random numbers.
+    dtype : dtype, default float32
+        float32 or float64.
+    t_max : int, default 100
+        The longest memory wanted, in steps; at least 3.
+
+    Returns
+    -------
+    ndarray of the given shape and dtype
+
+    Raises
+    ------
+    TypeError
+        If ``t_max`` is no integer.
+    ValueError
+        If it is below 3, or the dtype is another.
+    """
+    dtype = check_dtype(dtype)
+    t_max = check_size("t_max", t_max, 3)
+    return np.log(rng.uniform(1.0, t_max - 1.0, tuple(shape))).astype(dtype)
+
+
+def recurrent_bounds(steps: int, least: float = 0.5, most: float = 2.0) -> tuple[float, float]:
+    """Return bounds of the weights with which units of an `IndRNN` begin, so that they can remember so many steps.
+
+    After ``steps`` steps a relu unit has multiplied what it holds by its weight to the power of ``steps``; within
+    these bounds that is between ``least`` and ``most``. Li, Li, Cook, Zhu and Gao 2018, section 3.1.
+
+    Parameters
+    ----------
+    steps : int
+        T.
+    least, most : float
+        What is left at least and at most of 1 after T steps; above 0, ``most`` not below ``least``.
+
+    Returns
+    -------
+    pair of float
+        For ``IndRNN(..., recurrent_bounds=...)``.
+
+    Examples
+    --------
+    >>> from rnnfast.initializers import recurrent_bounds
+    >>> low, high = recurrent_bounds(100)
+    >>> round(low, 4), round(high, 4)
+    (0.9931, 1.007)
+    """
+    count = check_size("steps", steps)
+    low = check_number("least", least, 0.0, above=True)
+    high = check_number("most", most, low)
+    return low ** (1 / count), high ** (1 / count)
 
 
 def _fans(shape: Sequence[int], gates: int) -> tuple[int, int]:

@@ -7,10 +7,13 @@ w = G H^2 e / p bytes of recurrent weights that each core reads in every step:
     t_stream(w)  = w / BW_L1 where w fits the first-level cache, else w / BW_L2 up to 0.8 of the second level, and
                    beyond it 0.8 L2 / BW_L2 + (w - 0.8 L2) / BW_beyond: weights walked forwards and backwards in
                    turn find the end of the last walk still there
-    t_recurrent  = max(2 G H^2 B / (p P), t_stream(w))
+    t_recurrent  = max(2 G H^2 B / (p P), t_stream(w))      with a projection to Q features, (G + 1) H Q for G H^2
     t_activation = n H B t_act / p, n = 5 for LSTM, 3 for GRU, 1 for RNN
     a step       = t_input + max(t_recurrent + t_activation, t_latency) + t_barrier (p > 1)
     training     = 3 times the operations of the forward pass; the sweep backwards reads the weights once more
+
+    elementwise    = t_input + max(n H B t_act / p, t_latency), with no barrier: a step of a cell in ``rnnfast.scans``
+                   has no product, and only where a gate looks at the state does it wait for the step before
 
 Input weights are read once a call at least, which matters for a single step. Threads may also share rows (every core
 then reads all weights, and there is no barrier), each take one direction of a bidirectional layer, or stay out of it:
@@ -30,6 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.cells import CellSpec
+from rnnfast.scans import ScanSpec
 
 KEPT = 0.8  # of the second-level cache that weights can use: inputs, gates and states want some too
 
@@ -183,7 +187,7 @@ def _listed(level: str, folder: str = "/sys/devices/system/cpu/cpu0/cache") -> i
 def estimate(
     limits: Limits,
     barrier: float,
-    cell: CellSpec,
+    cell: CellSpec | ScanSpec,
     input_size: int,
     hidden_size: int,
     batch: int,
@@ -201,8 +205,8 @@ def estimate(
         Of a core.
     barrier : float
         Seconds of a meeting of all threads; not looked at with one thread.
-    cell : CellSpec
-        The cell: an entry of ``rnnfast.cells.CELLS``.
+    cell : CellSpec or ScanSpec
+        The cell: an entry of ``rnnfast.cells.CELLS`` or ``rnnfast.scans.SCANS``.
     input_size, hidden_size : int
         I and H.
     batch, steps : int
@@ -215,13 +219,18 @@ def estimate(
         Whether all gradients follow.
     """
     alive = _alive(batch, steps, lengths)
-    ways = [_sweeps(limits, barrier, cell, hidden_size, alive, way, training) for way in _ways(threads, batch)]
-    parts = min(ways, key=_total)
+    if isinstance(cell, ScanSpec):
+        recurrent = 0.0
+        parts = _chains(limits, cell, hidden_size, alive, threads)
+    else:
+        recurrent = _recurrent_weights(cell, hidden_size)
+        ways = [_sweeps(limits, barrier, cell, hidden_size, alive, way, training) for way in _ways(threads, batch)]
+        parts = min(ways, key=_total)
     rows = sum(count * n for n, count in alive)
     # what is not bound to the order of time is shared out evenly, however the sweep is
     weights = cell.gates * hidden_size
     apart = 2.0 * weights * input_size * rows * (3 if training else 1)
-    apart += 2.0 * weights * hidden_size * rows * training
+    apart += 2.0 * recurrent * rows * training
     arithmetic = apart / (threads * limits.flops)
     reading, place = limits.stream(weights * input_size * limits.itemsize / threads)
     if arithmetic >= reading or not rows:
@@ -234,7 +243,7 @@ def estimate(
 def estimate_layers(
     limits: Limits,
     barrier: float,
-    cell: CellSpec,
+    cell: CellSpec | ScanSpec,
     input_size: int,
     hidden_size: int,
     batch: int,
@@ -252,7 +261,7 @@ def estimate_layers(
     """
     parts: dict[str, float] = {}
     for layer in range(num_layers):
-        width = input_size if layer == 0 else hidden_size * (2 if bidirectional else 1)
+        width = input_size if layer == 0 else cell.width(hidden_size) * (2 if bidirectional else 1)
 
         def one(p: int, width: int = width) -> Estimate:
             return estimate(
@@ -321,7 +330,7 @@ def _sweeps(
     parts: dict[str, float] = {}
     activations = cell.gates + len(cell.states) - 1
     latency = limits.latency[min(cell.gates, 2) - 1]
-    matrix = float(cell.gates * hidden * hidden)
+    matrix = _recurrent_weights(cell, hidden)
     size = matrix * limits.itemsize
     reading, place = limits.stream(size if way.by_rows else size / way.threads)
     for rows, count in alive:
@@ -339,6 +348,22 @@ def _sweeps(
         if way.threads > 1 and not way.by_rows:
             _add(parts, count * barrier * (2 if training else 1), "barriers")
     return parts
+
+
+def _recurrent_weights(cell: CellSpec, hidden: int) -> float:
+    """Return the weights that each step multiplies with, those of a projection included."""
+    width = cell.width(hidden)
+    return float(cell.gates * hidden * width + (width * hidden if cell.options.proj_size else 0))
+
+
+def _chains(
+    limits: Limits, cell: ScanSpec, hidden: int, alive: list[tuple[int, int]], threads: int
+) -> dict[str, float]:
+    """Return the seconds of an elementwise recurrence, of which threads share the units or the rows."""
+    rows, steps = (sum(n * count for n, count in alive), sum(count for _, count in alive))
+    activations = cell.activations * hidden * rows * limits.activation / threads
+    latency = steps * limits.latency[0] if cell.vectors and cell.activations else 0.0
+    return {"activations": activations} if activations >= latency else {"latency": latency}
 
 
 def _add(parts: dict[str, float], seconds: float, name: str) -> None:

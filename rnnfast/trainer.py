@@ -24,8 +24,10 @@ from rnnfast.training.faults import TrainingError, leaves
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
 from rnnfast.training.loop import Loop
+from rnnfast.training.pairs import samples_of
 from rnnfast.training.passes import Manner
-from rnnfast.training.state import set_state, state_of
+from rnnfast.training.place import Place, Resumed
+from rnnfast.training.state import resume_from, set_state, state_of
 from rnnfast.training.step import Step
 from rnnfast.training.streams import ChunkFeed, StreamFeed, check_forwards, is_chunks
 from rnnfast.training.windows import LookBack
@@ -86,6 +88,10 @@ class Trainer:
         Of the running or last fit.
     stop_reason : str
         Not empty when the running fit is to end.
+    place : Place or None
+        Where within its epoch the running fit stands, or one that was interrupted.
+    resumed : Resumed or None
+        Where the next fit goes on, after `load_state_dict`.
     """
 
     def __init__(
@@ -131,6 +137,8 @@ class Trainer:
         self.base_lr = optimizer.lr
         self.history = History()
         self.stop_reason = ""
+        self.place: Place | None = None
+        self.resumed: Resumed | None = None
 
     @property
     def step(self) -> int:
@@ -160,7 +168,8 @@ class Trainer:
         Parameters
         ----------
         x : array_like (N, T, C), (N, T) of int, (N, C), or list of N arrays (T_n, ...)
-            The inputs. Lists are padded batch by batch.
+            The inputs. Lists are padded batch by batch. A tuple of two of them for a model that takes two, such as
+            (sources, targets_in) for `EncoderDecoder`; the targets are then one for each step of the second.
         y : array_like or list
             The targets: one for each step where the model keeps the time axis, (N, T, ...) or a list of (T_n, ...);
             else one for each sequence, (N, ...). For a loss whose targets have no places in time, `CTCLoss`: a list
@@ -170,7 +179,7 @@ class Trainer:
         batch_size : int, default 32
             Sequences per update.
         lengths : array_like (N,) of int, optional
-            Valid steps of each sequence, where x is an array.
+            Valid steps of each sequence, where x is an array. A tuple of two where x is one.
         mask : array_like or list, optional
             Weights of the targets (0: left out), of shape (N,), or (N, T) where targets are one for each step.
         sample_weight : array_like (N,), optional
@@ -338,7 +347,7 @@ class Trainer:
             (N, ...) or, where the model keeps the time axis, (N, T, ...) with zeros past the lengths; for a list of
             sequences then a list of (T_n, ...). Of a model that ends in a `CRF` the best paths of tags, (N, T).
         """
-        samples = Samples(self.model, x, None, lengths, None)
+        samples = samples_of(self.model, x, None, lengths, None)
         out: Any = None
         ragged = samples.per_step and not isinstance(samples.x, np.ndarray)
         parts: list[Any] = [None] * len(samples) if ragged else []
@@ -356,8 +365,8 @@ class Trainer:
                     steps = samples.x.shape[1:2] if samples.per_step else ()  # type: ignore[union-attr]
                     out = np.zeros((len(samples), *steps, *pred.shape[1 + len(steps) :]), pred.dtype)
                 if samples.per_step:
-                    if batch.lengths is not None:
-                        within = np.arange(pred.shape[1]) < batch.lengths[:, None]
+                    if batch.loss_lengths is not None:
+                        within = np.arange(pred.shape[1]) < batch.loss_lengths[:, None]
                         pred = np.where(within.reshape(*within.shape, *(1,) * (pred.ndim - 2)), pred, 0)
                     out[batch.rows, : pred.shape[1]] = pred
                 else:
@@ -397,10 +406,13 @@ class Trainer:
     def state_dict(self) -> dict[str, Any]:
         """Return all that another trainer of the same construction needs to go on from here, the model apart.
 
+        Called after a batch, by a callback or after an interrupt, it holds the place within the epoch too.
+
         Returns
         -------
-        dict of str to ndarray
-            Flat: counts, "optimizer/...", "schedule/..." and, with ``ema``, "ema/...".
+        dict
+            Flat: counts, "optimizer/...", "schedule/..." and, with ``ema``, "ema/..." are arrays; "place" is a dict, or
+            None between two epochs.
         """
         return state_of(self)
 
@@ -419,8 +431,10 @@ class Trainer:
 
         The trainer must be made as the one that wrote the file was; the next `fit` then draws batches and dropout as
         that one would have, and a schedule over a fraction of the training goes on where it stood, over what was done
-        and what the next fit does. Without the callback, ``save_checkpoint(trainer.model, path,
-        state=trainer.state_dict())`` writes such a file.
+        and what the next fit does. With the same data and arguments and as many epochs as were left, it gives the same
+        parameters to the bit; an epoch that was broken off counts as one, and begins after the last batch that made an
+        update; its values in the history are those of the whole epoch. Without the callback,
+        ``save_checkpoint(trainer.model, path, state=trainer.state_dict())`` writes such a file.
 
         Parameters
         ----------
@@ -436,23 +450,12 @@ class Trainer:
         KeyError, TypeError, ValueError
             If what is in it does not fit the model or the trainer, which are then as they were.
         """
-        from rnnfast.io import load_checkpoint
-
-        found = load_checkpoint(path)
-        if not isinstance(found.state, dict):
-            raise ValueError(f"{os.fspath(path)}: it has no state of a trainer; got {type(found.state).__name__}")
-        before = self.state_dict()
-        try:
-            self.load_state_dict(found.state)
-            self.model.load_state_dict(found.model.state_dict())
-        except (KeyError, TypeError, ValueError):
-            self.load_state_dict(before)
-            raise
+        resume_from(self, path)
 
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str], weight: Any = None) -> Samples:
         x, y, lengths, mask = data
         aligned = getattr(self.loss, "per_step", True)
-        samples = Samples(self.model, x, y, lengths, mask, names, aligned, weight)
+        samples = samples_of(self.model, x, y, lengths, mask, names, aligned, weight)
         samples.check_targets(self.loss)
         return samples
 

@@ -12,25 +12,50 @@ PACKAGE = ROOT / "rnnfast"
 
 # From the ground up; a name stands for a module or for a folder with all it holds.
 FLOORS = (
-    ("backend", "checks", "interrupts", "threads", "parameters", "rows"),
-    ("_native", "cells", "reference"),
+    ("backend", "checks", "interrupts", "log", "threads", "parameters", "rows", "window"),
+    ("_native", "cells", "scans", "reference"),
     ("engine", "initializers", "limits"),
     ("layers",),
     ("stream",),
-    ("models", "losses", "clipping", "optimizers", "schedules", "metrics", "data", "generation", "gradient_check"),
+    (
+        "models",
+        "graph",
+        "losses",
+        "clipping",
+        "optimizers",
+        "schedules",
+        "metrics",
+        "data",
+        "decoding",
+        "gates",
+        "generation",
+        "gradient_check",
+    ),
     ("crf_loss", "ctc", "ctc_decoding"),
     ("diagnostics",),
     ("io",),
-    ("callbacks", "training", "trainer"),
-    ("plotting",),
-    ("sklearn", "demos", "__main__", "__init__"),
+    ("callbacks", "loggers", "training", "trainer"),
+    ("plotting", "tasks"),
+    ("sklearn", "cli", "demos", "__main__", "__init__"),
 )
 FLOOR_OF = {name: floor for floor, names in enumerate(FLOORS) for name in names}
 
 # The reference path is read beside a textbook: nothing stands between it and NumPy.
-REFERENCE_MAY_IMPORT = {"numpy", "rnnfast.cells", "rnnfast.checks", "rnnfast.reference"}
+REFERENCE_MAY_IMPORT = {"numpy", "rnnfast.cells", "rnnfast.checks", "rnnfast.reference", "rnnfast.window"}
 # Imported within the function that needs them, so that `import rnnfast` stays cheap and they stay optional.
-ON_USE_ONLY = {"matplotlib", "onnx", "onnxruntime", "safetensors", "scipy", "sklearn", "torch", "tqdm"}
+ON_USE_ONLY = {
+    "h5py",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "sacrebleu",
+    "safetensors",
+    "scipy",
+    "sklearn",
+    "tensorboardX",
+    "torch",
+    "tqdm",
+}
 
 CYTHON_IMPORT = re.compile(
     r"^(?P<indent>[ \t]*)(?:from\s+(?P<source>[\w.]+)\s+)?c?import\s+(?P<names>\([^)]*\)|[^#\n]+)", re.MULTILINE

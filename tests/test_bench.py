@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import bench.__main__ as command
-from bench import agree, cases, compare, contenders, grid, plot, regimes, report, results, runner, worker
+from bench import agree, cases, compare, contenders, elementwise, grid, plot, regimes, report, results, runner, worker
 from bench.results import Book, Result
 
 TINY = cases.Case("LSTM", "training", steps=3, batch=2, input_size=4, hidden_size=5)
@@ -208,6 +208,51 @@ def test_peers_that_are_installed_are_right(name, cell):
             continue
 
 
+@pytest.mark.parametrize("name", ["native", "torch"])
+@pytest.mark.parametrize("variant", cases.VARIANTS)
+def test_relatives_of_the_plain_cells_are_right(name, variant):
+    contender, text = contenders.find(name)
+    if contender is None:
+        pytest.skip(f"{name}: {text}")
+    own = replace(TINY, cell=cases.VARIANTS[variant][0], variant=variant, hidden_size=6)
+    for case in (own, replace(own, bidirectional=True, ragged=True, num_layers=2, batch=5)):
+        truth = worker.Far("reference", 1).truth(case)
+        if name == "torch" and variant != "projection":
+            with pytest.raises(worker.Unsupported, match="no such layer"):
+                worker.Far(name, 1).load(case)
+            continue
+        agree.check(case.name, worker.Far(name, 1).load(case), truth, case.dtype)
+        layer = runner.cell_of(case)
+        assert case.gates(4) == layer.gates and case.width == layer.width(6)
+
+
+@pytest.mark.parametrize("cell", [*cases.ELEMENTWISE, *cases.TREES])
+def test_cells_that_only_rnnfast_has(cell):
+    """They run on both of its paths, and are left out by the others."""
+    tiny = replace(TINY, cell=cell, steps=6)
+    every = [tiny, replace(tiny, task="forward", dtype="float64")]
+    if cell in cases.ELEMENTWISE:
+        every += [replace(tiny, bidirectional=True, num_layers=2, ragged=True, input_size=5)]
+        every += [replace(tiny, task="stream", steps=1)]
+    for case in every:
+        truth = worker.Far("reference", 1).truth(case)
+        assert {"y"} < set(truth) or case.task != "training"
+        agree.check(case.name, worker.Far("native", 1).load(case), truth, case.dtype)
+    for name in ("torch", "onnxruntime", "openvino", "jax"):
+        if contenders.find(name)[0] is not None:
+            with pytest.raises(worker.Unsupported, match=r"inference only|no such layer"):
+                worker.Far(name, 1).load(tiny)
+
+
+@pytest.mark.parametrize("cell", cases.TREES)
+def test_trees_are_trees(cell):
+    parents = cases.Case(cell, "forward", 31, 5, 4, 4).parents
+    assert parents.shape == (5, 31) and (parents[:, 0] == -1).all()
+    assert all(0 <= row[k] < k for row in parents for k in range(1, 31))
+    counts = [np.bincount(row[1:], minlength=31).max() for row in parents]
+    assert max(counts) == 2 if cell == "BinaryTreeLSTM" else max(counts) > 2
+
+
 def test_a_stream_that_forgets_its_state_is_found():
     forgetful = worker.Far("native", 1)
     truth = forgetful.truth(STREAM)
@@ -245,6 +290,8 @@ def test_comparisons_within_a_run_have_their_partners():
         every = set(selection)
         assert all(replace(case, ragged=False) in every for case in selection if case.ragged)
         assert all(replace(case, callers=1) in every for case in selection if case.callers > 1)
+        several = [case for case in selection if case.cell in cases.ELEMENTWISE and not case.one_step]
+        assert several and all(replace(case, cell="LSTM") in every for case in several)
 
 
 def test_ragged_lengths_are_within_the_case_and_told_in_flops():
@@ -277,10 +324,28 @@ def test_limits_of_cases_count_what_a_case_has():
         replace(TINY, task="forward", num_layers=2, bidirectional=True),
         replace(TINY, cell="GRU", ragged=True, batch=9),
         replace(TINY, cell="RNN", dtype="float64"),
+        replace(TINY, variant="projection", num_layers=2, bidirectional=True, hidden_size=6),
+        replace(TINY, variant="coupled"),
+        replace(TINY, cell="GRU", variant="minimal"),
+        replace(TINY, cell="SRU"),
+        replace(TINY, cell="SRU", input_size=5),
+        replace(TINY, cell="MinGRU", task="forward"),
     ):
         assert runner.limit_of(case, 1, measured)["seconds"] == pytest.approx(case.flops / 1e9)
     assert runner.limit_of(replace(TINY, callers=2), 1, measured) is None
     assert runner.limit_of(TINY, 1, {}) is None
+    assert runner.limit_of(replace(TINY, cell="TreeLSTM"), 1, measured) is None
+
+
+def test_operations_of_elementwise_cells_and_trees():
+    lstm = cases.Case("LSTM", "forward", 7, 3, 16, 16)
+    shares = {"SRU": 3, "QRNN": 3, "MinGRU": 2, "MinLSTM": 3, "IndRNN": 1}
+    for cell, blocks in shares.items():
+        assert replace(lstm, cell=cell).flops * 8 == blocks * lstm.flops
+    assert replace(lstm, cell="SRU", input_size=9).flops == 2 * 4 * 16 * 9 * 21
+    pair = cases.Case("BinaryTreeLSTM", "training", 2, 1, 9, 16)  # a root with one child
+    assert pair.flops == 6 * (2 * 4 * 16 * 9 + 5 * 16 * 2 * 16)
+    assert replace(pair, cell="TreeLSTM").flops == 6 * (2 * 4 * 16 * 9 + 4 * 16 * 16)
 
 
 # Reporting
@@ -339,6 +404,21 @@ def test_ragged_table_compares_valid_steps(seconds, verdict):
     rows = report.ragged(book(result(full, native=[0.5 / share]), result(part, native=[seconds])))
     assert rows[1][0] == full.name and rows[1][-1] == verdict
     assert rows[1][-2] == f"{seconds / 0.5:.2f}"
+
+
+def test_elementwise_cells_are_set_beside_the_lstm():
+    lstm = result(replace(TINY, input_size=5), native=[1.0])
+    rows = report.elementwise(book(lstm, result(replace(lstm.case, cell="SRU"), native=[0.25]), result(native=[9.0])))
+    assert rows[1:] == [["SRU training T3 B2 H5", "1", "250 ms", "1.00 s", "4.00", "37.5%"]]
+    assert "times as fast" in report.whole(book(lstm, result(replace(lstm.case, cell="SRU"), native=[0.25])))
+
+
+@pytest.mark.parametrize("kind", ["vectors", "symbols"])
+def test_elementwise_cells_in_turns_with_the_lstm(kind):
+    for passes in elementwise.calls(kind, 3, 4, 2, 5):
+        found = elementwise.measure(passes, 2)
+        assert list(found) == ["LSTM", *cases.ELEMENTWISE]
+        assert found["LSTM"][1] == 1 and all(seconds > 0 and ratio > 0 for seconds, ratio in found.values())
 
 
 def test_callers_table():

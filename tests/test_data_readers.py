@@ -74,7 +74,15 @@ def test_missing_files(tmp_path):
 
 def test_text(tmp_path):
     assert read_text(write(tmp_path / "t", "\ufeff春\r\nb\rc\n")) == "春\nb\nc\n"
-    for content, match in ((b"", "is empty"), (b"ab\xe6\x98", "byte 2 is 0xe6")):
+    assert read_text(write(tmp_path / "t", gzip.compress("春\r\n".encode()))) == "春\n"
+    damaged = gzip.compress(b"spring" * 50)
+    for content, match in (
+        (b"", "is empty"),
+        (b"ab\xe6\x98", "byte 2 is 0xe6"),
+        (gzip.compress(b""), "is empty"),
+        (damaged[:-9], "damaged gzip file"),
+        (damaged[:-9] + b"x" + damaged[-8:], "damaged gzip file"),
+    ):
         with pytest.raises(ValueError, match=match):
             read_text(write(tmp_path / "t", content))
 

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 from rnnfast.__main__ import DEMOS, main
-from rnnfast.data import CharVocabulary, scaler_from_state_dict
-from rnnfast.demos import common, corpus, glyphs, series, speed, text
+from rnnfast.data import CharVocabulary, pack_trees, scaler_from_state_dict
+from rnnfast.demos import common, corpus, formulas, glyphs, series, speed, text
 from rnnfast.io import load_model
 from rnnfast.losses import SoftmaxCrossEntropy
 
@@ -157,6 +157,38 @@ def test_drawn_digits():
     assert len(np.unique(images.reshape(300, -1), axis=0)) == 300
 
 
+def test_tree(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("rnnfast.demos.tree.MADE_UP", 500)
+    (tmp_path / "mine.txt").write_text("1 & (0|!1)\n\n!0\n")
+    files = ["--formula", "(1^0)", "--formulas", tmp_path / "mine.txt", "--save", tmp_path / "m.npz"]
+    code, out, err = run(capsys, "demo", "tree", "--epochs", 1, "--hidden", 8, "--kind", "binary", *files)
+    assert code == 0 and err == "" and "Tree-LSTM, " in out and "LSTM over letters, " in out
+    assert re.search(r"Tree-LSTM +[\d.]+% +[\d.]+%\n", out)
+    assert all(f"\n  {text} = " in out for text in ("(1^0)", "(1&(0|!1))", "!0"))
+    x, lengths = pack_trees([(2, 1, 0)])
+    assert load_model(tmp_path / "m.npz")(x, lengths=lengths)[0].shape == (1, 2)
+
+
+def test_formulas():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        formula = formulas.grow(rng, 4)
+        text = formulas.write(formula)
+        assert formulas.read(f" {text} ") == formula
+        assert formulas.value(formula) == eval(text.replace("!", "~")) & 1  # Python's own operators on the lowest bit
+    assert [formulas.value(formulas.read(t)) for t in ("!1", "!!1", "1&!0", "0|0", "(1^1)^1")] == [0, 1, 1, 0, 1]
+    for wrong, message in (
+        ("", "the end"),
+        ("1&", "the end"),
+        ("(1&0", "expected one of )"),
+        ("1&0&1", "'&1' is left"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            formulas.read(wrong)
+    with pytest.raises(ValueError, match="deeper than 200 levels"):
+        formulas.read("!" * 500 + "1")
+
+
 def write_idx(path, array):
     head = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}I", *array.shape)
     path.write_bytes(gzip.compress(head + array.astype(np.uint8).tobytes()))
@@ -206,6 +238,10 @@ BAD = [
     (["digits", "--images", "images", "--labels", "images"], "one label for each image"),
     (["digits", "--images", "images", "--labels", "few"], "must have 20 labels"),
     (["digits", "--images", "s.csv", "--labels", "labels"], "not an IDX file"),
+    (["tree", "--formula", "1+1"], "'1+1' is no formula"),
+    (["tree", "--formulas", "absent"], "absent: No such file"),
+    (["tree", "--formulas", "empty"], "holds no formula"),
+    (["tree", "--formulas", "latin"], "can't decode"),
 ]
 
 

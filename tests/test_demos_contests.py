@@ -39,8 +39,10 @@ def test_adding(tmp_path, capsys):
     options = ["--length", 12, "--sequences", 300, "--hidden", 8, "--epochs", 2, "--save", tmp_path / "m.npz"]
     code, out, err = run(capsys, "adding", *options)
     assert code == 0 and err == ""
-    rows = re.findall(r"^ +(rnn|lstm|gru) +([\d.]+) +(\d+) +[\d.]+  [▁-█]{2}  ", out, re.M)
-    assert [name for name, _, _ in rows] == ["rnn", "lstm", "gru"] and {count for _, _, count in rows} == {"12"}
+    rows = re.findall(r"^ *(rnn|lstm|gru|indrnn) +([\d.]+) +(\d+) +[\d.]+  [▁-█]{2}  ", out, re.M)
+    assert [name for name, _, _ in rows] == ["rnn", "lstm", "gru", "indrnn"] and {count for _, _, count in rows} == {
+        "12"
+    }
     assert (
         len(re.findall(r"^  0\.\d{3} \(step \d+\) \+ 0\.\d{3} \(step \d+\) = [\d.]+; it says -?[\d.]+$", out, re.M))
         == 5
@@ -59,9 +61,9 @@ def test_the_problems_of_adding(rng):
 
 def test_memory(tmp_path, capsys):
     options = ["--pause", 3, "--sequences", 100, "--hidden", 8, "--epochs", 1, "--save", tmp_path / "m.npz"]
-    code, out, err = run(capsys, "memory", *options, "--cells", "gru", "lstm", "gru")
+    code, out, err = run(capsys, "memory", *options, "--cells", "gru", "indrnn", "gru")
     assert code == 0 and err == ""
-    assert re.findall(r"^ +(rnn|lstm|gru) +[\d.]+% +[\d.]+ +5 ", out, re.M) == ["gru", "lstm"]
+    assert re.findall(r"^ *(rnn|lstm|gru|indrnn) +[\d.]+% +[\d.]+ +5 ", out, re.M) == ["gru", "indrnn"]
     assert len(re.findall(r"^  ([A-H] ){9}[A-H]   ([A-I.] ){9}[A-I.]   (\d+ wrong|all right)$", out, re.M)) == 3
     assert load_model(tmp_path / "m.npz")(np.zeros((2, 23), int))[0].shape == (2, 23, 9)
 
@@ -87,6 +89,13 @@ def test_biases_that_remember():
     before = plain.state_dict()
     memory.remember(plain, 70, np.random.default_rng(0))
     assert all(np.array_equal(before[name], array) for name, array in plain.parameters().items())
+
+
+def test_independent_units_begin_with_a_long_memory():
+    layer = contest.make_layer("indrnn", 2, 300, 50, 0)
+    assert layer.num_layers == 2
+    for u in (layer.weight_hh_l0, layer.weight_hh_l1):
+        assert 0.5 <= (u.min() ** 50) < 0.51 and 1.96 < (u.max() ** 50) <= 2.0001
 
 
 def test_bars():

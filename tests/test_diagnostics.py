@@ -16,7 +16,9 @@ from rnnfast import (
     Dense,
     Dropout,
     Embedding,
+    EncoderDecoder,
     Jordan,
+    LanguageModel,
     Last,
     MeanSquared,
     Sequential,
@@ -230,6 +232,21 @@ def test_what_has_no_stack_and_what_is_not_finite(rng):
     with np.errstate(all="ignore"):
         found = diagnose(model, (x, np.full((2, 5, 2), 1e30)), MeanSquared(), optimizer=SGD(0.1), show=False)
     assert "not finite" in found.advice[0]
+
+
+def test_models_that_write_are_seen_layer_by_layer(rng):
+    tokens, source = rng.integers(0, 7, (3, 5)), rng.integers(0, 4, (3, 6))
+    lengths = [5, 2, 1]
+    writer, reader = LanguageModel(7, 4, 6, 2, "gru", seed=0), EncoderDecoder(4, 7, 4, 6, seed=0)
+    found = diagnose(writer, (tokens, tokens, lengths), SoftmaxCrossEntropy(), show=False)
+    assert [level.name for level in found.levels] == ["decoder.recurrent l0", "decoder.recurrent l1"]
+    assert found.loss == pytest.approx(SoftmaxCrossEntropy()(writer(tokens)[0], tokens, lengths=lengths), rel=1e-5)
+    both = ([6, 3, 0], lengths)
+    found = diagnose(reader, ((source, tokens), tokens, both), SoftmaxCrossEntropy(), show=False)
+    names = ["encoder.recurrent l0", "encoder.recurrent l0_reverse", "decoder.recurrent l0"]
+    assert [level.name for level in found.levels] == names
+    expected = SoftmaxCrossEntropy()(reader((source, tokens), lengths=both), tokens, lengths=lengths)
+    assert found.loss == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(

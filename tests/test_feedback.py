@@ -199,9 +199,9 @@ def test_a_file_that_is_wrong(tmp_path):
         ({"more": 1}, "must have the fields class, config and layers"),
     ):
         with pytest.raises(ModelFileError, match=match):
-            spec.build({**good, **change}, 10**6)
+            spec.build({**good, **change}, 10**6, 100)
     with pytest.raises(ModelFileError, match="at least"):
-        spec.build(good, 10)
+        spec.build(good, 10, 100)
 
 
 @pytest.mark.parametrize(

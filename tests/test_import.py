@@ -13,7 +13,18 @@ import rnnfast
 ROOT = Path(__file__).resolve().parents[1]
 PAIRS = 9
 CLOCK = "import time; start = time.perf_counter(); import {module}; print(time.perf_counter() - start)"
-HEAVY = ("scipy.linalg", "matplotlib", "tqdm", "onnx", "onnxruntime", "safetensors", "torch", "sklearn", "asyncio")
+HEAVY = (
+    "scipy.linalg",
+    "matplotlib",
+    "tqdm",
+    "onnx",
+    "onnxruntime",
+    "h5py",
+    "safetensors",
+    "torch",
+    "sklearn",
+    "asyncio",
+)
 LOADED = f"; import sys; print([name for name in {HEAVY!r} if name in sys.modules])"
 BUILD = (
     "import numpy as np, rnnfast as rf; "

@@ -83,3 +83,23 @@ def test_errors(bad, rng):
     name, kwargs, error, text = BAD[bad]
     with pytest.raises(error, match=text):
         getattr(initializers, name)(**{"shape": (6, 4), "rng": rng, **kwargs})
+
+
+def test_bounds_of_independent_units():
+    low, high = initializers.recurrent_bounds(100)
+    assert low**100 == pytest.approx(0.5) and high**100 == pytest.approx(2.0)
+    assert initializers.recurrent_bounds(1, 0.25, 0.25) == (0.25, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((0,), ValueError, "steps must be at least 1"),
+        ((2.5,), TypeError, "steps must be an integer"),
+        ((10, 0.0), ValueError, r"least must lie in \(0"),
+        ((10, 0.5, 0.4), ValueError, r"most must lie in \[0.5"),
+    ],
+)
+def test_bounds_that_are_none(arguments, error, message):
+    with pytest.raises(error, match=message):
+        initializers.recurrent_bounds(*arguments)

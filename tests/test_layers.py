@@ -13,7 +13,22 @@ from hypothesis import strategies as st
 
 from rnnfast import gradcheck
 from rnnfast.backend import use_backend
-from rnnfast.layers import GRU, LSTM, RNN, Dense, Dropout, Embedding, Ends, Last, MaxPool, MeanPool, Sequential
+from rnnfast.layers import (
+    GRU,
+    LSTM,
+    RNN,
+    Activation,
+    Dense,
+    Dropout,
+    Embedding,
+    Ends,
+    Last,
+    LayerNorm,
+    MaxPool,
+    MeanPool,
+    Sequential,
+)
+from rnnfast.layers.activation import KINDS
 from rnnfast.threads import limit_threads
 
 N, T, C = 4, 6, 10
@@ -32,6 +47,16 @@ def make_dense(**options):
     return lambda dtype: Dense(C, 3, dtype=dtype, seed=1, init="torch", **options)
 
 
+def make_norm(**options):
+    def make(dtype):
+        layer = LayerNorm(C, dtype=dtype, **options)
+        rng = np.random.default_rng(5)
+        layer.load_state_dict({name: rng.standard_normal(C) for name in layer.params})
+        return layer
+
+    return make
+
+
 def stack(*parts):
     return lambda dtype: Sequential(*(part(dtype) for part in parts))
 
@@ -47,6 +72,10 @@ LAYERS = {
     "Dropout": (lambda dtype: Dropout(0.3), real),
     "Dropout of nothing": (lambda dtype: Dropout(0.0), real),
     "Last": (lambda dtype: Last(), real),
+    "LayerNorm": (make_norm(), real),
+    "LayerNorm without bias": (make_norm(bias=False, eps=0.1), real),
+    "LayerNorm without parameters": (make_norm(elementwise_affine=False), real),
+    **{f"Activation {kind}": (lambda dtype, kind=kind: Activation(kind), real) for kind in KINDS},
     "Ends": (lambda dtype: Ends(), real),
     "MeanPool": (lambda dtype: MeanPool(), real),
     "MaxPool": (lambda dtype: MaxPool(), real),
@@ -97,12 +126,12 @@ def test_central_differences(rng, name, lengths, backend):
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_native_is_the_reference(rng, name, lengths, dtype, isa):
     make, draw = LAYERS[name]
-    x = draw(rng, np.float32).astype(dtype if draw is real else int)
+    x = draw(rng, np.float32).astype(int if draw is indices else dtype)
     with use_backend("reference"):
         wide = make(np.float64)
         layer = make(dtype)
         wide.load_state_dict(layer.state_dict())
-        expected = run(wide, x.astype(float) if draw is real else x, LENGTHS[lengths])
+        expected = run(wide, x if draw is indices else x.astype(float), LENGTHS[lengths])
     found = run(layer, x, LENGTHS[lengths])
     assert found.keys() == expected.keys()
     for key, value in expected.items():
@@ -194,7 +223,7 @@ def test_max_pool_gives_the_gradient_to_the_first_of_equals():
             np.testing.assert_array_equal(pullback([[5.0, 7.0]], {}), [[[0, 7], [5, 0], [0, 0]]])
 
 
-@pytest.mark.parametrize("name", [n for n in LAYERS if n.startswith(("Dense", "Embedding", "Sequential"))])
+@pytest.mark.parametrize("name", [n for n in LAYERS if n.startswith(("Dense", "Embedding", "LayerNorm", "Sequential"))])
 def test_gradients_are_added_in_place(rng, name):
     make, draw = LAYERS[name]
     layer, x = make(np.float64), draw(rng, np.float64)
@@ -224,6 +253,37 @@ def test_dense_is_the_product_it_says(rng):
     with layer.update() as params:
         params["weight"] *= 2.0
     np.testing.assert_allclose(layer(x), np.maximum(x @ weight.T + bias, 0), rtol=0, atol=1e-14)
+
+
+def test_layer_norm_is_the_equation_it_says(rng):
+    layer = LAYERS["LayerNorm"][0](np.float64)
+    x = 3 + 2 * real(rng, np.float64)
+    expected = (x - x.mean(axis=2, keepdims=True)) / np.sqrt(x.var(axis=2, keepdims=True) + 1e-5)
+    expected = expected * layer.params["weight"] + layer.params["bias"]
+    for backend in ("reference", "native"):
+        with use_backend(backend):
+            np.testing.assert_allclose(layer(x), expected, rtol=0, atol=1e-13)
+    long = rng.standard_normal((9000, C))  # more than a block
+    np.testing.assert_allclose(layer(long)[8000:], layer(long[8000:]), rtol=0, atol=1e-14)
+
+
+def test_layer_norm_takes_one_axis():
+    assert LayerNorm((4,)).config() == LayerNorm(4).config()
+    with pytest.raises(ValueError, match=r"one axis, the last; got \(3, 4\)"):
+        LayerNorm((3, 4))
+    with pytest.raises(ValueError, match="x must have shape"):
+        LayerNorm(4)(np.zeros((2, 5)))
+
+
+@pytest.mark.parametrize("lengths", LENGTHS)
+def test_ends_are_the_final_states_of_both_directions(rng, lengths):
+    layer = GRU(C, 4, num_layers=2, bidirectional=True, dtype=np.float64, seed=0)
+    x, lengths = real(rng, np.float64), LENGTHS[lengths]
+    y, h = layer(x, lengths=lengths)
+    expected = np.concatenate([h[-2], h[-1]], axis=1)
+    np.testing.assert_array_equal(Ends()(y, lengths=lengths), expected)
+    with pytest.raises(ValueError, match="an even number of columns"):
+        Ends()(x[..., :5])
 
 
 def test_embedding_padding_row_stays(rng):

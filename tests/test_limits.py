@@ -6,8 +6,9 @@ import pytest
 from rnnfast import limits
 from rnnfast._native import kernels
 from rnnfast._native import limits as native_limits
-from rnnfast.cells import CELLS
-from rnnfast.layers import GRU, LSTM
+from rnnfast.cells import CELLS, Options, find
+from rnnfast.layers import GRU, LSTM, SRU
+from rnnfast.scans import SCANS
 
 # Numbers so apart that every term can be told from its size.
 MACHINE = limits.Limits(
@@ -51,6 +52,14 @@ def test_arithmetic_of_a_batch(cell, gates, activations):
     assert found.bound == "arithmetic"
 
 
+def test_a_projection_has_fewer_weights_and_some_of_its_own():
+    cell = find("lstm", Options(proj_size=5))
+    found = limits.estimate(MACHINE, 0.0, cell, 7, 20, 50, 9)
+    assert found.parts["arithmetic"] == pytest.approx(2 * 20 * (4 * (7 + 5) + 5) * 450 / 1e9)
+    both = limits.estimate_layers(MACHINE, 0.0, cell, 7, 20, 50, 9, num_layers=2)
+    assert both.seconds == pytest.approx(found.seconds + limits.estimate(MACHINE, 0.0, cell, 5, 20, 50, 9).seconds)
+
+
 def test_one_row_is_bound_by_reading():
     found = limits.estimate(NO_COMPUTE, 0.0, CELLS["lstm"], 100, 100, 1, 10)
     assert found.parts["reading weights from L2"] == pytest.approx(11 * 160_000 / 2e9)  # ten steps, one input
@@ -61,6 +70,31 @@ def test_small_steps_are_bound_by_latency():
     fast = MACHINE._replace(flops=1e12, l1_bandwidth=1e12)
     assert limits.estimate(fast, 0.0, CELLS["lstm"], 4, 4, 1, 10).parts["latency"] == pytest.approx(10 * 50e-9)
     assert limits.estimate(fast, 0.0, CELLS["rnn_relu"], 4, 4, 1, 10).parts["latency"] == pytest.approx(10 * 30e-9)
+
+
+@pytest.mark.parametrize(
+    ("cell", "gates", "activations"),
+    [("sru", 3, 2), ("sru_projected", 4, 2), ("qrnn", 3, 3), ("mingru_identity", 2, 1), ("indrnn_relu", 1, 0)],
+)
+def test_elementwise_recurrences_have_an_input_product_only(cell, gates, activations):
+    found = limits.estimate(MACHINE, 1.0, SCANS[cell], 200, 200, 50, 9, threads=2)
+    assert found.parts["arithmetic"] == pytest.approx(2 * gates * 200 * 200 * 450 / 2e9)
+    assert found.parts["activations"] == pytest.approx(activations * 200 * 450 * 1e-9 / 2)
+    training = limits.estimate(MACHINE, 1.0, SCANS[cell], 200, 200, 50, 9, threads=2, training=True)
+    assert training.parts["arithmetic"] == pytest.approx(3 * found.parts["arithmetic"])
+    assert "barriers" not in training.parts
+
+
+def test_only_gates_that_see_the_state_wait_for_it():
+    fast = MACHINE._replace(flops=1e15, l1_bandwidth=1e15)
+    assert limits.estimate(fast, 0.0, SCANS["sru"], 1, 4, 1, 10).parts["latency"] == pytest.approx(10 * 30e-9)
+    assert "latency" not in limits.estimate(fast, 0.0, SCANS["qrnn"], 1, 4, 1, 10).parts
+    assert "latency" not in limits.estimate(fast, 0.0, SCANS["indrnn_relu"], 1, 4, 1, 10).parts
+
+
+def test_an_explanation_of_an_elementwise_layer_has_its_limit():
+    lstm, sru = (kind(256, 256, seed=0).explain(8, 100, threads=1).layers[0] for kind in (LSTM, SRU))
+    assert 0 < sru.limit_seconds < 0.5 * lstm.limit_seconds
 
 
 def test_training_is_three_times_the_arithmetic():

@@ -5,11 +5,13 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed; it is only needed to compare with it")
 
+# Torch's class and arguments, and what ours has beside the cell's.
 KINDS = {
-    "rnn_tanh": (torch.nn.RNN, {"nonlinearity": "tanh"}),
-    "rnn_relu": (torch.nn.RNN, {"nonlinearity": "relu"}),
-    "lstm": (torch.nn.LSTM, {}),
-    "gru": (torch.nn.GRU, {}),
+    "rnn_tanh": (torch.nn.RNN, {"nonlinearity": "tanh"}, {}),
+    "rnn_relu": (torch.nn.RNN, {"nonlinearity": "relu"}, {}),
+    "lstm": (torch.nn.LSTM, {}, {}),
+    "lstm proj_size": (torch.nn.LSTM, {"proj_size": 3}, {"proj_size": 3}),
+    "gru": (torch.nn.GRU, {}, {}),
 }
 # Values and their gradients are of order 1 to 10; rounding of sums of up to 100 terms through 7 steps and 2 layers.
 BOUNDS = {np.float64: 1e-12, np.float32: 5e-5}
@@ -20,8 +22,8 @@ def pair(make_layer):
     """A function that makes a layer and torch's twin of it."""
 
     def make(cell, *args, dtype=np.float64, batch_first=True, **kwargs):
-        layer = make_layer(cell, *args, dtype=dtype, batch_first=batch_first, **kwargs)
-        kind, options = KINDS[cell]
+        kind, options, own = KINDS[cell]
+        layer = make_layer(cell.split()[0], *args, dtype=dtype, batch_first=batch_first, **own, **kwargs)
         twin = kind(*args, batch_first=batch_first, **options, **kwargs).to(torch.from_numpy(np.empty(0, dtype)).dtype)
         twin.load_state_dict({name: torch.from_numpy(array) for name, array in layer.state_dict().items()})
         return layer, twin
@@ -47,7 +49,7 @@ def test_forward_and_backward(cell, layers, bidirectional, batch_first, dtype, l
     layer, twin = pair(cell, 3, 17, layers, bidirectional=bidirectional, batch_first=batch_first, dtype=dtype)
     shape = (5, 7) if batch_first else (7, 5)
     x = rng.standard_normal((*shape, 3)).astype(dtype)
-    dy = rng.standard_normal((*shape, 17 * (1 + bidirectional))).astype(dtype)
+    dy = rng.standard_normal((*shape, layer.state_sizes[0] * (1 + bidirectional))).astype(dtype)
     start, dfinal = random_state(layer, 5), random_state(layer, 5)
 
     (y, final), pullback = layer.forward(x, start, lengths=lengths)

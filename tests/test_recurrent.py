@@ -102,6 +102,38 @@ def test_what_is_handed_back_is_the_callers_own():
         assert not np.shares_memory(*final)
 
 
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_what_backward_reads_cannot_be_written_to(backend):
+    layer = LSTM(3, 4, seed=0)
+    x = np.zeros((2, 5, 3), np.float32)
+    with use_backend(backend):
+        (y, _), pullback = layer.forward(x)
+        with pytest.raises(ValueError, match="read-only"):
+            y[0] = 1
+        pullback(y, {})
+        y, _ = layer(x)
+        y[0] = 1
+
+
+@pytest.mark.parametrize("strides", ["features apart", "odd bytes"])
+def test_inputs_that_cannot_be_read_where_they_are(strides, rng):
+    layer = LSTM(3, 4, seed=0)
+    x = rng.standard_normal((2, 5, 3)).astype(np.float32)
+    if strides == "features apart":
+        odd = np.zeros((2, 5, 6), np.float32)[..., ::2]
+    else:
+        odd = np.zeros((2, 5), np.dtype([("x", np.float32, 3), ("tail", np.uint8)]))["x"]
+    odd[...] = x
+    found = []
+    for given in (x, odd):
+        (y, _), pullback = layer.forward(given, lengths=[5, 2])
+        grads = {}
+        found.append((pullback(y, grads), grads))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    for name, gradient in found[0][1].items():
+        np.testing.assert_array_equal(gradient, found[1][1][name])
+
+
 def test_gradients_are_added_in_place():
     layer = LSTM(3, 4, 2, dtype=np.float64, seed=0)
     x, dy = np.ones((2, 3, 3)), np.ones((2, 3, 4))

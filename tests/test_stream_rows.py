@@ -5,8 +5,9 @@ import sys
 
 import numpy as np
 import pytest
+from option_table import ALONE, ALONE_IDS, make
 
-from rnnfast import Stream, use_backend
+from rnnfast import QRNN, SRU, IndRNN, MinGRU, MinLSTM, Stream, use_backend
 from rnnfast._native import kernels
 from rnnfast.cells import CELLS
 from rnnfast.layers import GRU, LSTM, RNN, Dense, Embedding, Sequential
@@ -62,14 +63,48 @@ def test_bits_are_those_of_each_row_alone(make_layer, rng, isa, cell, batch, dty
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("kind", "options"), ALONE, ids=ALONE_IDS)
+def test_every_option(rng, isa, kind, options, dtype):
+    layer = make(kind, options, 5, 19, num_layers=2, dtype=dtype)
+    found = serve(layer, 5, lambda n: rng.standard_normal((n, 5)).astype(dtype), rng)
+    held_to_whole_sequences(layer, *found)
+
+
+SCANS = {
+    "sru": lambda **kw: SRU(5, 19, num_layers=2, **kw),
+    "sru of one width": lambda **kw: SRU(5, 5, num_layers=2, rescale=True, highway_bias=-1.0, **kw),
+    "qrnn": lambda **kw: QRNN(5, 19, num_layers=2, output_gate=False, **kw),
+    "qrnn window": lambda **kw: QRNN(5, 19, num_layers=2, window=3, zoneout=0.2, **kw),
+    "qrnn window, narrower inputs later": lambda **kw: QRNN(9, 4, num_layers=2, window=2, **kw),
+    "mingru": lambda **kw: MinGRU(5, 19, num_layers=2, **kw),
+    "mingru tanh": lambda **kw: MinGRU(5, 19, activation="tanh", **kw),
+    "minlstm": lambda **kw: MinLSTM(5, 19, num_layers=2, **kw),
+    "minlstm identity": lambda **kw: MinLSTM(5, 19, activation="identity", **kw),
+    "indrnn": lambda **kw: IndRNN(5, 19, num_layers=2, **kw),
+    "indrnn tanh": lambda **kw: IndRNN(5, 19, nonlinearity="tanh", **kw),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("batch", [1, 7])
+@pytest.mark.parametrize("kind", SCANS)
+def test_every_scan(rng, isa, kind, batch, dtype):
+    layer = SCANS[kind](dtype=dtype, seed=1, init="torch")
+    found = serve(layer, batch, lambda n: rng.standard_normal((n, layer.input_size)).astype(dtype), rng)
+    held_to_whole_sequences(layer, *found)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
 def test_stack(rng, dtype):
     model = Sequential(
         Embedding(11, 5, dtype=dtype, seed=0),
         GRU(5, 40, dtype=dtype, seed=1),
         Dense(40, 7, activation="relu", dtype=dtype, seed=2, init="torch"),
-        LSTM(7, 21, dtype=dtype, seed=3),
-        RNN(21, 9, dtype=dtype, seed=4),
-        Dense(9, 11, activation="sigmoid", dtype=dtype, seed=5, init="torch"),
+        LSTM(7, 21, proj_size=12, zoneout=(0.1, 0.2), dtype=dtype, seed=3),
+        QRNN(12, 14, window=3, dtype=dtype, seed=4),
+        SRU(14, 14, dtype=dtype, seed=5),
+        RNN(14, 9, dtype=dtype, seed=6),
+        Dense(9, 11, activation="sigmoid", dtype=dtype, seed=7, init="torch"),
     )
     found = serve(model, 9, lambda n: rng.integers(0, 11, n), rng)
     held_to_whole_sequences(model, *found)
@@ -77,7 +112,7 @@ def test_stack(rng, dtype):
 
 @pytest.mark.parametrize("threads", [1, 2, 8])
 def test_on_threads(rng, threads):
-    model = Sequential(LSTM(96, 160, num_layers=2, seed=0), Dense(160, 96, seed=1))
+    model = Sequential(LSTM(96, 160, proj_size=96, num_layers=2, seed=0), SRU(96, 160, seed=1), Dense(160, 96, seed=2))
     with limit_threads(threads):
         found = serve(model, 64, lambda n: rng.standard_normal((n, 96)).astype(np.float32), rng, steps=3)
     held_to_whole_sequences(model, *found)
@@ -154,11 +189,13 @@ def test_follows_the_parameters_and_the_instruction_set(rng):
     assert not any(part.any() for part in stream.get_state([0, 2]))
 
 
+@pytest.mark.parametrize("scan", [False, True])
 @pytest.mark.parametrize("batch_first", [True, False])
-def test_reference_backend(rng, batch_first):
-    model = Sequential(
-        LSTM(5, 9, num_layers=2, batch_first=batch_first, dtype=np.float64, seed=0), Dense(9, 4, dtype=np.float64)
-    )
+def test_reference_backend(rng, batch_first, scan):
+    first = QRNN(5, 9, window=3, seed=0, batch_first=batch_first, dtype=np.float64)
+    if not scan:
+        first = LSTM(5, 9, num_layers=2, batch_first=batch_first, dtype=np.float64, seed=0)
+    model = Sequential(first, Dense(9, 4, dtype=np.float64))
     fast, slow = Stream(model, 6), Stream(model, 6)
     for rows in visits(rng, 6, 6):
         x = rng.standard_normal((len(rows), 5))
@@ -171,8 +208,14 @@ def test_reference_backend(rng, batch_first):
     assert not same(fast.state, slow.state)  # so it was another path
 
 
-def test_steady_state_allocates_nothing():
-    stream = Stream(Sequential(LSTM(16, 64, seed=0), Dense(64, 8, seed=1)), 6)
+@pytest.mark.parametrize("kind", ["plain", "options", "scans"])
+def test_steady_state_allocates_nothing(kind):
+    layers = {
+        "plain": [LSTM(16, 64, seed=0)],
+        "options": [LSTM(16, 96, proj_size=64, zoneout=(0.1, 0.2), layer_norm=True, seed=0)],
+        "scans": [QRNN(16, 64, window=3, seed=0), SRU(64, 64, seed=0)],
+    }[kind]
+    stream = Stream(Sequential(*layers, Dense(64, 8, seed=1)), 6)
     x, out, rows = np.zeros((4, 16), np.float32), np.empty((4, 8), np.float32), np.array([5, 0, 3, 2])
     stream.step(x, out, rows)
     buffers, steps = stream._buffers(), [None] * 1000

@@ -11,10 +11,13 @@ from rnnfast.layers.pooling import Last
 from rnnfast.layers.recurrent import LSTM, RNN
 from rnnfast.layers.sequential import Sequential
 from rnnfast.losses import MeanSquared, SoftmaxCrossEntropy
+from rnnfast.metrics import Accuracy
+from rnnfast.models import EncoderDecoder, VectorToSequence
 from rnnfast.optimizers import SGD
 from rnnfast.trainer import Trainer
 from rnnfast.training.batches import BatchFeed, Samples
 from rnnfast.training.gradients import GradientStore
+from rnnfast.training.pairs import Pairs, samples_of
 from rnnfast.training.streams import ChunkFeed, StreamFeed, is_chunks
 
 STEPWISE = Sequential(RNN(2, 3, seed=0))
@@ -336,3 +339,130 @@ def test_gradients_are_aligned_views_of_one_buffer():
     assert sum(flat.sum() for flat in store.flat.values()) == 24  # nothing overlaps
     store.zero()
     assert not any(view.any() for view in store.grads.values())
+
+
+READER = EncoderDecoder(40, 40, embedding_dim=4, hidden_size=4, seed=0)
+WRITER = VectorToSequence(3, 40, embedding_dim=4, hidden_size=4, seed=0)
+
+
+def pairs(kind, count=23):
+    """Pairs that begin with their own number, with targets one larger, and the lengths of both."""
+    rng = np.random.default_rng(5)
+    given_lengths, lengths = rng.integers(1, 9, count), rng.integers(1, 7, count)
+    given = [np.full(n, k) for k, n in enumerate(given_lengths)]
+    target = [np.full(n, k) for k, n in enumerate(lengths)]
+    if kind == "vectors":
+        return Pairs(WRITER, (np.arange(count)[:, None] * np.ones(3), target), [t + 1 for t in target], None, None)
+    if kind == "lists":
+        return Pairs(READER, (given, target), [t + 1 for t in target], None, None)
+    arrays = []
+    for rows, width in ((given, 8), (target, 6)):
+        padded = np.zeros((count, width), int)
+        for row, values in zip(padded, rows, strict=True):
+            row[: len(values)] = values
+        arrays.append(padded)
+    return Pairs(READER, tuple(arrays), arrays[1] + 1, (given_lengths, lengths), None)
+
+
+@pytest.mark.parametrize("kind", ["lists", "arrays", "vectors"])
+def test_pairs_stay_together(kind):
+    samples = pairs(kind)
+    feed = BatchFeed(samples, 4)
+    batches = list(feed.batches(np.random.default_rng(1)))
+    assert sorted(np.concatenate([b.rows for b in batches])) == list(range(23)) and feed.unit == "tokens"
+    for batch in batches:
+        given, target = batch.x
+        first = given.reshape(len(given), -1)[:, 0]
+        assert np.array_equal(first, batch.rows) and np.array_equal(target[:, 0], batch.rows)
+        assert np.array_equal(batch.target[:, 0], batch.rows + 1) and batch.target.shape == target.shape
+        sizes = samples.lengths[batch.rows]
+        assert target.shape[1] == sizes.max() and batch.weight == batch.units == sizes.sum()
+        assert batch.loss_lengths is None or np.array_equal(batch.loss_lengths, sizes)
+        assert batch.lengths[1] is batch.loss_lengths
+        if kind == "vectors":
+            assert batch.lengths[0] is None and given.shape == (len(batch.rows), 3)
+        else:
+            assert np.array_equal(batch.lengths[0], samples.given_lengths[batch.rows])
+            assert given.shape[1] == batch.lengths[0].max()
+
+
+def test_pairs_are_put_together_by_both_lengths():
+    samples = pairs("lists", 35)
+    batches = BatchFeed(samples, 5, shuffle=False).rows(None)
+    ordered = np.concatenate(batches)
+    assert (np.diff(samples.lengths[ordered]) >= 0).all()
+    same = np.diff(samples.lengths[ordered]) == 0
+    assert (np.diff(samples.given_lengths[ordered])[same] >= 0).all()
+
+
+def test_the_last_part_of_pairs_is_split_off():
+    first, last = pairs("lists").split(0.25)
+    assert (len(first), len(last)) == (17, 6) and isinstance(last, Pairs)
+    (batch,) = BatchFeed(last, 10, shuffle=False).batches(None)
+    assert sorted(batch.x[0][:, 0]) == list(range(17, 23)) == sorted(batch.x[1][:, 0])
+
+
+def test_weights_of_pairs_stay_with_them():
+    samples = pairs("lists")
+    own = np.arange(23.0)
+    weighted = samples_of(READER, (samples.given, samples.x), samples.y, None, None, weight=own)
+    for batch in BatchFeed(weighted, 4).batches(np.random.default_rng(0)):
+        assert np.array_equal(batch.mask[:, 0], batch.rows)
+        assert batch.weight == (batch.rows * samples.lengths[batch.rows]).sum()
+    assert np.array_equal(weighted.split(0.25)[1].weight, own[17:])
+
+
+def test_models_tell_what_they_take():
+    assert isinstance(samples_of(READER, ([[1, 2]], [[3]]), [[4]], None, None), Pairs)
+    assert type(samples_of(STEPWISE, np.zeros((1, 2, 2)), None, None, None)) is Samples
+
+
+def test_pairs_through_the_trainer():
+    samples = pairs("lists")
+    x = (samples.given, samples.x)
+    model = EncoderDecoder(40, 40, embedding_dim=8, hidden_size=16, seed=0)
+    trainer = Trainer(model, SoftmaxCrossEntropy(), SGD(lr=0.1), metrics=[Accuracy()])
+    history = trainer.fit(x, samples.y, epochs=2, batch_size=5, validation_data=(x, samples.y), progress=False)
+    found = trainer.evaluate(x, samples.y, batch_size=3)
+    # Means over batches of other sizes, in float32.
+    assert found["loss"] == pytest.approx(history["val_loss"][-1], rel=1e-5)
+    assert found["accuracy"] == pytest.approx(history["val_accuracy"][-1])
+    logits = trainer.predict(x, batch_size=4)
+    assert [part.shape for part in logits] == [(len(t), 40) for t in samples.x]
+    total = sum(SoftmaxCrossEntropy()(part[None], y[None]) * len(y) for part, y in zip(logits, samples.y, strict=True))
+    assert total / sum(map(len, samples.y)) == pytest.approx(found["loss"], rel=1e-5)
+    mask = [np.zeros(len(t)) for t in samples.x]
+    mask[3][:] = 1
+    only = trainer.evaluate(x, samples.y, mask=mask)["loss"]
+    assert only == pytest.approx(SoftmaxCrossEntropy()(logits[3][None], samples.y[3][None]), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "lengths", "error", "match"),
+    [
+        (np.zeros((2, 3), int), [[1]] * 2, None, TypeError, "x must be a tuple of two, the inputs of EncoderDecoder"),
+        (([[1], [2]],), [[1]] * 2, None, TypeError, "x must be a tuple of two.*got 1 of them"),
+        (([[1], [40]], [[1], [2]]), [[1], [2]], None, IndexError, r"x\[0\], .*source must lie in 0\.\.39; got 40"),
+        (([[1], [2]], [[1], [40]]), [[1], [2]], None, IndexError, r"x\[1\], .*target must lie in 0\.\.39; got 40"),
+        (
+            ([[1], [2], [3]], [[1], [2]]),
+            [[1], [2]],
+            None,
+            ValueError,
+            "as many entries in both of its parts; got 3 and 2",
+        ),
+        (([[1], [2]], [[1], [2]]), [[1], [40]], None, IndexError, "target must lie in"),
+        (([[1], [2]], [[1], [2]]), [[1], [2]], [1, 1], TypeError, "lengths must be a tuple of two"),
+        (
+            ([np.ones(2, int)] * 2, [[1], [2]]),
+            [[1], [2]],
+            ([1, 1], None),
+            ValueError,
+            r"left out where x\[0\] is a list",
+        ),
+        (([[1, 2], [2, 3]], [[1, 1], [2, 2]]), [[1], [2, 2]], None, ValueError, r"y\[0\] must have 2 steps"),
+    ],
+)
+def test_wrong_pairs_are_refused(x, y, lengths, error, match):
+    with pytest.raises(error, match=match):
+        Trainer(READER, SoftmaxCrossEntropy(), SGD(lr=0.1)).fit(x, y, lengths=lengths, progress=False)

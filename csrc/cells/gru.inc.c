@@ -73,8 +73,7 @@ INLINE void gru_steps(const int P, const rf_steps *s)
             }
         }
     }
-    if (!s->ld_state)
-        STEPS_LOAD(P, now, (real *)s->h);
+    STEPS_LOAD(P, now, (real *)s->h);
 }
 
 static void RF(gru_steps)(const rf_steps *s)
@@ -91,6 +90,7 @@ static const rf_cell gru = {
     .gates = 3,
     .x_slots = 3,
     .x_gates = {2, 0, 1},
+    .reads = RF_READS_BEFORE,
     .phases = 1,
     .phase = {{.first = 1,
                .slots = 3,

@@ -66,6 +66,7 @@ static const rf_cell gru_reset_before = {
     .has_aux = 1,
     .x_slots = 3,
     .x_gates = {0, 1, 2},
+    .reads = RF_READS_BEFORE,
     .phases = 2,
     .phase = {{.slots = 2,
                .gates = {0, 1},

@@ -85,8 +85,8 @@ INLINE void lstm_steps(const int P, const rf_steps *s)
             }
         }
     }
+    STEPS_LOAD(P, now, (real *)s->h);
     if (!s->ld_state) {
-        STEPS_LOAD(P, now, (real *)s->h);
         UNROLL for (int p = 0; p < P; p++)
             v_store((real *)s->c + p * W, c[p]);
     }

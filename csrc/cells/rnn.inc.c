@@ -46,8 +46,7 @@ INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_
                 steps_store(s, t, v, a[0][v], now);                                                                   \
             }                                                                                                         \
         }                                                                                                             \
-        if (!s->ld_state)                                                                                             \
-            STEPS_LOAD(NV, now, (real *)s->h);                                                                        \
+        STEPS_LOAD(NV, now, (real *)s->h);                                                                        \
     }                                                                                                                 \
     static void RF(rnn_##kind##_steps)(const rf_steps *s)                                                             \
     {                                                                                                                 \
@@ -65,6 +64,7 @@ INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_
         .slots = 1,                                                                                                   \
         .gates = 1,                                                                                                   \
         .x_slots = 1,                                                                                                 \
+        .reads = RF_READS_AFTER,                                                                                      \
         .phases = 1,                                                                                                  \
         .phase = {{.slots = 1,                                                                                        \
                    .forward = RF(rnn_##kind##_forward),                                                               \

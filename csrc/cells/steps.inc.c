@@ -11,7 +11,7 @@ INLINE void steps_product(const int P, const int NV, ptrdiff_t hidden, const rea
     }
 }
 
-/* Store one panel of h where the next step and the caller read it. */
+/* Store one panel of h where the next step and the caller read it (and backward, which finds it in y). */
 INLINE void steps_store(const rf_steps *s, ptrdiff_t t, int p, V h, real *now)
 {
     const ptrdiff_t n = s->hidden - p * W;
@@ -21,8 +21,6 @@ INLINE void steps_store(const rf_steps *s, ptrdiff_t t, int p, V h, real *now)
         v_store_n(y, n, h);
     else
         v_store(y, h);
-    if (s->ld_state)
-        v_store((real *)s->h + t * s->ld_state + p * W, h);
 }
 
 #define STEPS_LOAD(P, from, to)               \

@@ -6,8 +6,8 @@ from libc.string cimport memset
 
 from rnnfast._native.blas_gradients cimport by_blas
 from rnnfast._native.kernels cimport barrier, rf_outer, rf_outer_part
-from rnnfast._native.pack cimport Packed
-from rnnfast._native.plan cimport Run, poll, share, step_of
+from rnnfast._native.pack cimport PROJECTION, Packed
+from rnnfast._native.plan cimport INPUTS, SIDE_BY_SIDE, STATES, Listed, Run, poll, share, step_of
 from rnnfast._native.rows cimport index_at, row_at, write_row
 
 
@@ -72,12 +72,13 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
 
 
 cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
-    """Set up the sums of outer products that add to the arrays w_ih and w_hh of `targets`.
+    """Set up the sums of outer products that add to the arrays w_ih, w_hh and w_hr of `targets`.
 
     Where two weights multiply the same gate slots, one sum serves both.
     """
     cdef rf_outer* outer
     cdef rf_outer_part* part
+    cdef Listed* listed
     cdef int i
     cdef size_t address
     for i in range(1 + packed.cell.phases):
@@ -103,18 +104,55 @@ cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
                 outer.a_run = outer.m
             outer.rows_c = packed.rows(i)
         part = &outer.part[outer.parts - 1]
+        listed = &run.listed[outer - &run.outer[0]][outer.parts - 1]
         address = targets["w_ih" if i == 0 else "w_hh"].__array_interface__["data"][0]
         part.c = <void*> address
-        part.n = run.X if i == 0 else run.H
+        part.n = run.X if i == 0 else run.Q
         if i == 0 and run.V:
             part.b, part.ldb = run.table, run.X
+        elif i == 0 and run.gather:
+            part.b, part.ldb, listed[0] = run.x.base, 1, INPUTS
         elif i == 0:
             part.b, part.ldb = run.xs, run.ld_x
         elif packed.cell.phase[i - 1].from_aux:
             part.b, part.ldb = run.aux, run.ld
+        elif run.history:
+            part.b, part.ldb, part.rows_b = run.h, run.ld_h, run.before
         else:
-            part.b, part.ldb, part.rows_b = run.h, run.ld, run.before
+            part.b, part.ldb, listed[0] = run.hs.base, 1, STATES
+    if run.project:
+        outer = &run.outer[run.outers]
+        run.outers += 1
+        outer.parts = 1
+        outer.k, outer.m = run.R, run.ld_h
+        outer.a, outer.lda, outer.a_run = run.projected_dh, run.ld_h, run.ld_h
+        outer.rows_c = packed.rows(PROJECTION)
+        address = targets["w_hr"].__array_interface__["data"][0]
+        outer.part[0].c, outer.part[0].n = <void*> address, run.H
+        outer.part[0].b, outer.part[0].ldb = run.m, run.ld
     return 0
+
+
+cdef Py_ssize_t segment_rows(const Run* run) noexcept nogil:
+    """Return of how many rows the gates stay in the second-level cache from one sum to the next, in whole blocks."""
+    return 96 * max(<Py_ssize_t> 1, 384 * 1024 // (96 * run.ld_gates * run.size))
+
+
+cdef Py_ssize_t list_rows(const Run* run, Listed what, Py_ssize_t row0, Py_ssize_t count, Py_ssize_t t,
+                          Py_ssize_t* offsets) noexcept nogil:
+    """List where the rows of x, or of h before them, are, in elements from the base; return the step of the first."""
+    cdef const char* found
+    cdef Py_ssize_t i, j, first = step_of(run, row0, t)
+    t = first
+    for i in range(count):
+        t = step_of(run, row0 + i, t)
+        j = row0 + i - run.off[t]
+        if what == INPUTS:
+            offsets[i] = (row_at(&run.x, t, j) - run.x.base) // run.size
+            continue
+        found = row_at(&run.hs, t - 1, j) if t else run.h + j * run.ld_h * run.size
+        offsets[i] = (found - run.hs.base) // run.size
+    return first
 
 
 cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
@@ -122,11 +160,13 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
 
     What BLAS makes is not among them. Nobody stops on the way where the sums are the caller's own arrays.
     """
-    cdef Py_ssize_t q0, q1, k, columns0, columns1, segment, most
+    cdef Py_ssize_t q0, q1, k, columns0, columns1, segment, most, t = 0
+    cdef Py_ssize_t* offsets[2]
     cdef rf_outer whole, piece
     cdef int i, j
-    # as many steps as stay in the second-level cache from one sum to the next; whole blocks of the kernel
-    segment = 96 * max(<Py_ssize_t> 1, 384 * 1024 // (96 * run.ld_gates * run.size))
+    segment = segment_rows(run)
+    offsets[0] = <Py_ssize_t*> (run.scratch + (thread + 1) * run.scratch_size) - segment
+    offsets[1] = offsets[0] - segment
     share(run.ld_gates // run.W, thread, threads, &columns0, &columns1)
     most = max(run.R, run.V)
     k = -segment
@@ -144,7 +184,10 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
                 continue
             piece.a = <const char*> whole.a + k * whole.lda * run.size
             for j in range(whole.parts):
-                if whole.part[j].rows_b != NULL:
+                if run.listed[i][j] != SIDE_BY_SIDE:
+                    piece.part[j].rows_b = offsets[j]
+                    t = list_rows(run, run.listed[i][j], k, piece.k, t, offsets[j])
+                elif whole.part[j].rows_b != NULL:
                     piece.part[j].rows_b = whole.part[j].rows_b + k
                 else:
                     piece.part[j].b = <const char*> whole.part[j].b + k * whole.part[j].ldb * run.size

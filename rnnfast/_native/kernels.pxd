@@ -14,6 +14,10 @@ cdef extern from "rnnfast.h" nogil:
         double eps
         double root
     enum:
+        RF_READS_BEFORE
+        RF_READS_AFTER
+
+    enum:
         RF_SGD
         RF_MOMENTUM
         RF_NESTEROV
@@ -47,6 +51,18 @@ cdef extern from "rnnfast.h" nogil:
         int parts
         rf_outer_part part[2]
 
+    ctypedef struct rf_options:
+        int peephole
+        double clip
+        Py_ssize_t units, ld, rows
+        const void* vectors
+
+    ctypedef struct rf_zone:
+        double p
+        int random
+        uint32_t threshold
+        uint64_t seed
+
     ctypedef struct rf_step:
         Py_ssize_t ld_gates, ld_state
         void* gates
@@ -58,6 +74,9 @@ cdef extern from "rnnfast.h" nogil:
         void* dh
         void* dc
         void* daux
+        const rf_options* options
+        void* stats
+        void* dvectors
 
     ctypedef void (*rf_pointwise)(const rf_step* step, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t panel0,
                                   Py_ssize_t panel1) noexcept nogil
@@ -87,16 +106,55 @@ cdef extern from "rnnfast.h" nogil:
         int has_c, has_aux
         int x_first, x_slots
         int x_gates[4]
+        int reads, options, norm, room
         int phases
         rf_phase phase[2]
         int steps_panels
         void (*steps)(const rf_steps* s) noexcept nogil
+
+    ctypedef struct rf_scan:
+        Py_ssize_t hidden
+        Py_ssize_t gates_step, x_step, y_step, c_step, dx_step
+        void* gates
+        const void* x
+        void* y
+        void* c
+        void* dx
+        void* state
+        const void* v
+        void* dv
+        double scale
+
+    ctypedef void (*rf_sweep)(const rf_scan* s, Py_ssize_t steps, Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
+
+    ctypedef struct rf_scan_cell:
+        const char* name
+        int slots
+        int vectors
+        int highway
+        rf_sweep forward, infer, backward
+
+    ctypedef struct rf_tree:
+        Py_ssize_t hidden
+        const Py_ssize_t* first
+        const Py_ssize_t* child
+        const Py_ssize_t* slot
+        void* a
+        const void* g
+        void* f
+        void* h
+        void* c
+        const void* c_all
+        const void* dh
+        void* dc
+        void* dc_all
 
     ctypedef struct rf_ops:
         const char* isa
         int itemsize
         int width
         const rf_cell* const* cells
+        const rf_scan_cell* const* scans
 
         # gemm.inc.c
         void (*product)(const rf_product* s, Py_ssize_t rows, const void* a, const void* init, void* c,
@@ -116,6 +174,13 @@ cdef extern from "rnnfast.h" nogil:
         void (*fill_slots)(Py_ssize_t rows, Py_ssize_t panels, int slots, int first, int count, const void* source,
                            void* gates) noexcept nogil
 
+        # scan.inc.c
+        void (*hold)(Py_ssize_t n, const void* kept, int slots, void* gates) noexcept nogil
+
+        # tree.inc.c
+        void (*tree_forward)(const rf_tree* s, Py_ssize_t row0, Py_ssize_t row1) noexcept nogil
+        void (*tree_backward)(const rf_tree* s, Py_ssize_t row0, Py_ssize_t row1) noexcept nogil
+
         # elementwise.inc.c
         # ops.inc.c
         void (*softmax_xent)(Py_ssize_t rows, Py_ssize_t n, const void* x, const int64_t* targets, const void* weights,
@@ -124,9 +189,16 @@ cdef extern from "rnnfast.h" nogil:
                              double scale, double* losses, void* dx) noexcept nogil
         void (*dropout)(Py_ssize_t n, uint64_t start, const void* x, void* y, double scale, uint32_t threshold,
                         uint64_t seed) noexcept nogil
+        void (*zoneout)(const rf_zone* z, Py_ssize_t n, uint64_t start, const void* before, void* now) noexcept nogil
+        void (*zoneout_back)(const rf_zone* z, Py_ssize_t n, uint64_t start, void* d, void* carried) noexcept nogil
         void (*scatter_add)(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t ld, const int64_t* to, const void* x,
                             void* y) noexcept nogil
         void (*max_steps)(Py_ssize_t steps, Py_ssize_t n, const void* x, void* y, int32_t* at) noexcept nogil
+        # attention.inc.c
+        void (*additive_scores)(Py_ssize_t steps, Py_ssize_t n, const void* q, const void* k, const void* v,
+                                void* scores) noexcept nogil
+        void (*additive_gradients)(Py_ssize_t steps, Py_ssize_t n, const void* q, const void* k, const void* v,
+                                   const void* ds, void* dq, void* dk, void* dv) noexcept nogil
         # ctc.inc.c
         int (*ctc_read)(Py_ssize_t steps, Py_ssize_t n, const void* x, Py_ssize_t count, const int64_t* labels,
                         Py_ssize_t blank, Py_ssize_t ld, double* y, double* yb, void* dx) noexcept nogil

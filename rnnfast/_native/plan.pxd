@@ -1,4 +1,6 @@
-from rnnfast._native.kernels cimport rf_cell, rf_ops, rf_outer, rf_product
+from libc.stdint cimport uint32_t, uint64_t
+
+from rnnfast._native.kernels cimport rf_cell, rf_ops, rf_options, rf_outer, rf_product, rf_zone
 from rnnfast._native.pack cimport Packed
 from rnnfast._native.rows cimport Lengths, Rows
 
@@ -9,30 +11,39 @@ cdef enum:
     RELEASE = 2000000
 
 
+cdef enum Listed:
+    SIDE_BY_SIDE  # rows of a buffer
+    INPUTS        # rows of x
+    STATES        # rows of h before each step
+
+
 ctypedef struct Run:
     const rf_ops* ops
     const rf_cell* cell
     Py_ssize_t T, B, R, X, H, P, W, size  # X: inputs (I is taken by complex.h)
     Py_ssize_t groups, ld, ld_gates      # units of a state row, elements of a gates row
+    Py_ssize_t Q, ld_h                   # features of h, and of a row of it: H and ld, but where there is a projection
     Py_ssize_t* n                        # (T,) rows alive
     Py_ssize_t* off                      # (T+1,)
     Py_ssize_t* before                   # (R,) state row that precedes each row; NULL: the row itself
     bint save
+    bint history                         # h keeps all steps; else backward finds them in what forward wrote to y
     Rows x, y                            # y: dy in backward
-    char* xs                             # (R or chunk, X) compact rows of x, or x itself
+    Rows hs                              # backward: what forward wrote to y
+    char* xs                             # (chunk, X) compact rows of x, or x itself
     Py_ssize_t ld_x
-    bint gather
+    bint gather                          # rows of x are not equally far apart
     # an input that is rows of a short table goes through the input weights once for each row of the table
     const char* table                    # (V, X)
     Py_ssize_t V                         # 0: there is no table, and x holds numbers instead of int64 indices
     char* projected                      # (V, S*ld) pre-activations in forward, sums of their gradients in backward
     char* gates                          # (R or chunk, S*ld)
-    char* h                              # (B+R, ld) when saving, else (2, B, ld)
-    char* c                              # (B+R, ld) when saving, else (B, ld)
+    char* h                              # (B+R, ld_h) with a history, else (2, B, ld_h), or (3, B, ld_h) when saving
+    char* c                              # (B+R, ld) when saving, else (B, ld), or (2, B, ld) where zoneout mixes two
     char* aux                            # (R, ld) when saving, else (B, ld)
     const char* bias
     Py_ssize_t chunk                     # most rows in a chunk
-    rf_product product[3]
+    rf_product product[4]
     bint zigzag                          # walk the weights forwards and backwards in turn
     Py_ssize_t grain                     # unit panels between two changes from product to pointwise part
     bint by_units
@@ -45,12 +56,34 @@ ctypedef struct Run:
     char* dh
     char* dc
     char* daux
-    rf_outer outer[3]                    # sums of gradients for the weights
+    char* before_step                    # (B, ld_h) h before a step, and after it, where there is no history
+    char* after_step
+    rf_outer outer[4]                    # sums of gradients for the weights
+    Listed listed[4][2]                  # what the rows of B are in each of their parts
     int outers
     bint direct                          # they go straight into the caller's arrays
     char* bias_sums
     char* scratch
     Py_ssize_t scratch_size
+    # options: around.pyx
+    rf_options options
+    bint around                          # whether there is a projection, zoneout or variational dropout
+    bint project, dropped
+    bint zoned[2]
+    Py_ssize_t two_c                     # 1: c has two places that take turns; else 0
+    rf_zone zone[2]                      # of h and c
+    double drop_scale                    # variational dropout
+    uint32_t drop_threshold
+    uint64_t drop_seed
+    const Py_ssize_t* order              # the user's row of each sorted row; NULL: the same
+    char* stats                          # (R or B, 4) of cells that normalise
+    char* m                              # (R or B, ld) what a projection reads
+    char* seen                           # (2, B, ld_h) h as the recurrent product sees it, dropped
+    char* dm                             # (B, ld) gradient of m
+    char* projected_dh                   # (R, ld_h) gradient of h as a projection has made it
+    char* carried[2]                     # (B, ld_h), (B, ld) gradients that zoneout carries past a step
+    char* dseen                          # (B, ld_h) gradient of what the recurrent product saw
+    char* dvectors                       # (B, options.rows, ld)
     void* errors                         # a list, borrowed
     bint long_steps                      # one step may take so long that it asks for signals on the way
     Py_ssize_t stop                      # the meeting after which all threads leave early; 0: none
@@ -65,6 +98,18 @@ cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t
 cdef void row_share(const Run* run, int thread, int threads, Py_ssize_t* row0, Py_ssize_t* row1) noexcept nogil
 cdef void poll(Run* run, int thread) noexcept nogil
 cdef bint meet(Run* run, int thread, int threads, Py_ssize_t* meetings) noexcept nogil
+
+
+cdef inline char* state_at(const Run* run, Py_ssize_t t) noexcept nogil:
+    """Return the rows of h before step t, in a forward pass or with a history."""
+    cdef Py_ssize_t row
+    if run.history:
+        row = run.B + run.off[t - 1] if t else 0
+    elif run.save:  # the first are kept, two others take turns
+        row = run.B * (1 + (t - 1 & 1)) if t else 0
+    else:
+        row = run.B * (t & 1)
+    return run.h + row * run.ld_h * run.size
 
 
 cdef inline Py_ssize_t step_of(const Run* run, Py_ssize_t row, Py_ssize_t t) noexcept nogil:

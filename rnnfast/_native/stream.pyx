@@ -14,138 +14,30 @@ import numpy as np
 cimport numpy as cnp
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
-from rnnfast._native.dense cimport Panels, Work, panels_for, worth
-from rnnfast._native.dense cimport task as dense_task
-from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops, rf_product
+from rnnfast._native.around cimport around_sizes, set_around
+from rnnfast._native.dense cimport Panels, panels_for, worth
+from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport RELEASE, Run, split
-from rnnfast._native.rows cimport Lengths, read_row, write_row
-from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
+from rnnfast._native.rows cimport Lengths, load_rows, read_row, store_rows, write_row
+from rnnfast._native.scan_step cimport ScanStep
+from rnnfast._native.stages cimport (
+    DENSE, EMBEDDING, RECURRENT, SCAN, Job, Stage, part_of_run, run_stages, take_rows
+)
+from rnnfast._native.unroll cimport forward_sizes, set_forward
 from rnnfast.backend import get_backend
 
 cnp.import_array()
-
-cdef enum:
-    EMBEDDING
-    RECURRENT
-    DENSE
-
-
-ctypedef struct Stage:
-    int kind, threads
-    Py_ssize_t inputs, outputs
-    char* kept               # (B, outputs) what the next stage reads
-    Run run                  # RECURRENT
-    char* part               # its states in a step of some rows alone, side by side; NULL before the first one
-    const char* table        # EMBEDDING (inputs, outputs)
-    Work work                # DENSE
-    rf_product product
-    int activation           # 0, or a letter: r t s
-
-
-ctypedef struct Job:
-    Stage* stages
-    int count, size
-    Py_ssize_t batch         # rows that take part
-    const int64_t* rows      # (batch,) which, in the order of x; NULL: all
-    const char* x            # (batch, I) or (batch,) int64
-    char* y                  # (batch, C)
-
-
-cdef void collect(char* to, const char* states, const int64_t* rows, Py_ssize_t n, Py_ssize_t line) noexcept nogil:
-    cdef Py_ssize_t k
-    for k in range(n):
-        memcpy(to + k * line, states + rows[k] * line, line)
-
-
-cdef void distribute(char* states, const char* source, const int64_t* rows, Py_ssize_t n,
-                     Py_ssize_t line) noexcept nogil:
-    cdef Py_ssize_t k
-    for k in range(n):
-        memcpy(states + rows[k] * line, source + k * line, line)
-
-
-cdef void recur_in(const Job* job, Stage* stage, const char* x, char* y) noexcept nogil:
-    """Let some rows take a step: their states are copied out, side by side, and back."""
-    cdef Run* run = &stage.run
-    cdef Py_ssize_t line = run.ld * run.size
-    cdef char* h = run.h
-    cdef char* c = run.c
-    run.h, run.c = stage.part, stage.part + 2 * job.batch * line
-    collect(run.h, h, job.rows, job.batch, line)
-    if run.cell.has_c:
-        collect(run.c, c, job.rows, job.batch, line)
-    recur(job, stage, x, y)
-    distribute(h, run.h, job.rows, job.batch, line)
-    if run.cell.has_c:
-        distribute(c, run.c, job.rows, job.batch, line)
-    run.h, run.c = h, c
-
-
-cdef void recur(const Job* job, Stage* stage, const char* x, char* y) noexcept nogil:
-    cdef Run* run = &stage.run
-    cdef Py_ssize_t state = run.B * run.ld * run.size
-    run.xs = <char*> x
-    run.y.base = y
-    if stage.threads == 1:
-        forward_task(run, 0, 1)
-    else:
-        parallel(forward_task, run, stage.threads)
-    memcpy(run.h, run.h + state, state)  # the run has written to the other one of its two
-
-
-cdef void activate(const Job* job, const Stage* stage, char* y) noexcept nogil:
-    cdef Py_ssize_t n = job.batch * stage.outputs, i
-    if stage.activation == c"t":
-        stage.work.ops.tanh(n, y, y)
-    elif stage.activation == c"s":
-        stage.work.ops.sigmoid(n, y, y)
-    elif stage.activation == c"r" and job.size == 4:
-        for i in range(n):
-            if (<float*> y)[i] < 0:
-                (<float*> y)[i] = 0
-    elif stage.activation == c"r":
-        for i in range(n):
-            if (<double*> y)[i] < 0:
-                (<double*> y)[i] = 0
-
-
-cdef void run_stages(void* context, int thread, int threads) noexcept nogil:
-    cdef Job* job = <Job*> context
-    cdef Stage* stage
-    cdef const char* x = job.x
-    cdef char* y
-    cdef int i
-    cdef Py_ssize_t j, line
-    for i in range(job.count):
-        stage = &job.stages[i]
-        y = job.y if i == job.count - 1 else stage.kept
-        if stage.kind == RECURRENT and job.rows != NULL:
-            recur_in(job, stage, x, y)
-        elif stage.kind == RECURRENT:
-            recur(job, stage, x, y)
-        elif stage.kind == DENSE:
-            stage.work.a, stage.work.c = x, y
-            if stage.threads == 1:
-                dense_task(&stage.work, 0, 1)
-            else:
-                parallel(dense_task, &stage.work, stage.threads)
-            activate(job, stage, y)
-        else:
-            line = stage.outputs * job.size
-            for j in range(job.batch):
-                memcpy(y + j * line, stage.table + (<const int64_t*> x)[j] * line, line)
-        x = y
 
 
 cdef class Steps:
     """The native half of `rnnfast.stream.Stream`: stages, their states, and the step.
 
-    The other half has ``_layers()``, which describes the stages: ``("embedding", weight)``, ``("recurrent", cell name,
-    Weights)`` or ``("dense", weight, bias or None, cache, activation or None)``; and ``_general(x, out, rows)``, the step
-    for arguments that need more than a glance.
+    The other half has ``_layers()``, which describes the stages: ``("embedding", weight)``, ``("recurrent", cell,
+    Weights)``, ``("scan", Weights, shape of the inputs before a step or None)`` or ``("dense", weight, bias or None, cache,
+    activation or None)``; and ``_general(x, out, rows)``, the step for arguments that need more than a glance.
 
     Parameters
     ----------
@@ -161,6 +53,7 @@ cdef class Steps:
     cdef list stores
     cdef Py_ssize_t* versions
     cdef list owners                # of everything the stages point to
+    cdef list scans                 # of each stage the `ScanStep`, or None
     cdef list before                # the states while the stages are made anew
     cdef Lengths rows               # one step of every row
     cdef readonly object everyone   # (B,) intp, the number of each row
@@ -198,13 +91,15 @@ cdef class Steps:
         for i in range(self.count):
             stage = &self.stages[i]
             release(stage.kept)
+            release(stage.part)
             if stage.kind == RECURRENT:
                 release(stage.run.y.start)
                 release(stage.run.gates)
                 release(stage.run.h)
                 release(stage.run.c)
                 release(stage.run.aux)
-                release(stage.part)
+                release(stage.run.stats)
+                release(stage.run.m)
         release(self.stages)
         release(self.x)
         self.stages, self.x, self.count, self.ops = NULL, NULL, 0, NULL
@@ -231,7 +126,7 @@ cdef class Steps:
         versions = [store.version for store in self.stores]  # before the weights are read
         layers = self._layers()
         self.free()
-        self.owners = []
+        self.owners, self.scans = [], [None] * len(layers)
         self.work = 0
         self.take_rows(self.batch)
         self.stages = <Stage*> alloc(len(layers) * sizeof(Stage))
@@ -246,6 +141,8 @@ cdef class Steps:
                     self.add_embedding(&self.stages[i], layer[1])
                 elif layer[0] == "dense":
                     self.add_dense(&self.stages[i], layer[1], layer[2], layer[3], layer[4])
+                elif layer[0] == "scan":
+                    self.scans[i] = self.add_scan(&self.stages[i], layer[1], layer[2])
                 else:
                     self.add_recurrent(&self.stages[i], layer[1], layer[2])
                 self.stages[i].kept = self.room(self.batch * self.stages[i].outputs * self.dtype.itemsize)
@@ -264,15 +161,10 @@ cdef class Steps:
 
     cdef void take_rows(self, Py_ssize_t batch) noexcept:
         """Set the stages to so many rows; the buffers have room for all."""
-        cdef Stage* stage
         cdef int i
         self.taking = self.rows.n[0] = self.rows.off[1] = batch
         for i in range(self.count):
-            stage = &self.stages[i]
-            if stage.kind == RECURRENT:
-                stage.run.B = stage.run.R = batch
-            elif stage.kind == DENSE:
-                stage.work.rows = stage.work.row1 = batch
+            take_rows(&self.stages[i], batch)
 
     cdef int make_parts(self) except -1:
         """Make room for the states of some rows, at most all."""
@@ -280,8 +172,10 @@ cdef class Steps:
         cdef int i
         for i in range(self.count):
             stage = &self.stages[i]
-            if stage.kind == RECURRENT and stage.part == NULL:
-                stage.part = self.room((3 if stage.run.cell.has_c else 2) * self.batch * stage.run.ld * stage.run.size)
+            if stage.part == NULL and stage.kind == RECURRENT:
+                stage.part = self.room(self.batch * part_of_run(&stage.run))
+            elif stage.part == NULL and stage.kind == SCAN:
+                stage.part = self.room((<ScanStep> self.scans[i]).part_size())
         return 0
 
     cdef char* room(self, size_t size) except NULL:
@@ -317,27 +211,39 @@ cdef class Steps:
         self.work += 2.0 * self.batch * stage.inputs * stage.outputs
         return 0
 
-    cdef int add_recurrent(self, Stage* stage, str cell, weights) except -1:
-        cdef Packed packed = packed_weights(cell, weights)
+    cdef int add_recurrent(self, Stage* stage, cell, weights) except -1:
+        cdef Packed packed = packed_weights(cell.kernel, weights)
         cdef Run* run = &stage.run
         cdef size_t sizes[6]
+        cdef size_t more[3]
         cdef Py_ssize_t j
         self.owners.append(packed)
         stage.kind = RECURRENT
-        stage.inputs, stage.outputs = packed.inputs, packed.hidden
+        stage.inputs, stage.outputs = packed.inputs, packed.outputs
         set_forward(run, packed, self.rows, False)
+        set_around(run, packed, self.rows, cell.options, None)
         run.checked = INFINITY  # a step is too short to look for signals within it
         forward_sizes(run, sizes)
+        around_sizes(run, more)
         run.gates = self.room(sizes[1])
         run.h = self.room(sizes[2])
         run.c = self.room(sizes[3])
         run.aux = self.room(sizes[4])
-        run.y.stride, run.y.count = run.size, run.H
+        run.stats = self.room(more[0])
+        run.m = self.room(more[1])
+        run.y.stride, run.y.count = run.size, run.Q
         run.y.start = <Py_ssize_t*> self.room(self.batch * sizeof(Py_ssize_t))
         for j in range(self.batch):
-            run.y.start[j] = j * run.H * run.size
+            run.y.start[j] = j * run.Q * run.size
         self.work += 2.0 * run.B * run.ld_gates * (run.X + run.ld)
         return 0
+
+    cdef object add_scan(self, Stage* stage, weights, past):
+        cdef ScanStep step = ScanStep(weights, self.batch, past)
+        stage.kind, stage.scan = SCAN, &step.job
+        stage.inputs, stage.outputs = step.inputs, step.packed.hidden
+        self.work += step.work
+        return step
 
     cdef int refuse_if_busy(self) except -1:
         if self.busy:
@@ -466,6 +372,8 @@ cdef class Steps:
             stage = &self.stages[i]
             if stage.kind == RECURRENT:
                 stage.threads = split(&stage.run, 1)
+            elif stage.kind == SCAN:
+                stage.threads = (<ScanStep> self.scans[i]).threads()
             elif stage.kind == DENSE:
                 stage.threads = worth(2.0 * batch * stage.inputs * stage.outputs)
         if self.work * batch < RELEASE * <double> self.batch:
@@ -487,30 +395,23 @@ cdef class Steps:
     # States
 
     def _states(self, const Py_ssize_t[::1] rows):
-        """Return copies of the states of these rows: for each recurrent stage a tuple of (rows, H), h first."""
+        """Return copies of the states of these rows: for each recurrent stage a tuple of (rows, ...), h first."""
         cdef Run* run
         cdef int i
         self.refuse_if_busy()
         found = []
         for i in range(self.count):
+            if self.stages[i].kind == SCAN:
+                found.append(self.scans[i].get(np.asarray(rows)))
             if self.stages[i].kind != RECURRENT:
                 continue
             run = &self.stages[i].run
-            h = self.copy_out(rows, run.h, run.ld, run.H)
+            h = store_rows(rows, run.h, run.ld_h, run.Q, run.size)
             if run.cell.has_c:
-                found.append((h, self.copy_out(rows, run.c, run.ld, run.H)))
+                found.append((h, store_rows(rows, run.c, run.ld, run.H, run.size)))
             else:
                 found.append((h,))
         return found
-
-    cdef object copy_out(self, const Py_ssize_t[::1] rows, const char* states, Py_ssize_t ld, Py_ssize_t width):
-        cdef cnp.npy_intp shape[2]
-        cdef Py_ssize_t k, size = self.dtype_size()
-        shape[0], shape[1] = rows.shape[0], width
-        copy = cnp.PyArray_EMPTY(2, shape, self.typenum, 0)
-        for k in range(rows.shape[0]):
-            memcpy(cnp.PyArray_BYTES(<cnp.ndarray> copy) + k * width * size, states + rows[k] * ld * size, width * size)
-        return copy
 
     def _set_states(self, list states, const Py_ssize_t[::1] rows):
         """Copy states of these rows in; they have the form that `_states` returns and any strides."""
@@ -519,37 +420,31 @@ cdef class Steps:
         self.refuse_if_busy()
         given = iter(states)
         for i in range(self.count):
+            if self.stages[i].kind == SCAN:
+                self.scans[i].put(next(given), np.asarray(rows))
             if self.stages[i].kind != RECURRENT:
                 continue
             run = &self.stages[i].run
             own = next(given)
-            self.copy_in(rows, own[0], run.h, run.ld)
+            load_rows(rows, own[0], run.h, run.ld_h)
             if run.cell.has_c:
-                self.copy_in(rows, own[1], run.c, run.ld)
-
-    cdef int copy_in(self, const Py_ssize_t[::1] rows, cnp.ndarray state, char* states, Py_ssize_t ld) except -1:
-        cdef Py_ssize_t k, size = self.dtype_size(), width = cnp.PyArray_DIM(state, 1)
-        cdef char* line
-        for k in range(rows.shape[0]):
-            line = states + rows[k] * ld * size
-            read_row(line, cnp.PyArray_BYTES(state) + k * cnp.PyArray_STRIDE(state, 0), width,
-                     cnp.PyArray_STRIDE(state, 1), size)
-            memset(line + width * size, 0, (ld - width) * size)
-        return 0
+                load_rows(rows, own[1], run.c, run.ld)
 
     def _clear(self, const Py_ssize_t[::1] rows):
         """Set the states of those rows to zero; all are within the batch."""
         cdef Run* run
         cdef int i
-        cdef Py_ssize_t k, line
+        cdef Py_ssize_t k, line, line_h
         self.refuse_if_busy()
         for i in range(self.count):
+            if self.stages[i].kind == SCAN:
+                self.scans[i].clear(np.asarray(rows))
             if self.stages[i].kind != RECURRENT:
                 continue
             run = &self.stages[i].run
-            line = run.ld * run.size
+            line, line_h = run.ld * run.size, run.ld_h * run.size
             for k in range(rows.shape[0]):
-                memset(run.h + rows[k] * line, 0, line)
+                memset(run.h + rows[k] * line_h, 0, line_h)
                 if run.cell.has_c:
                     memset(run.c + rows[k] * line, 0, line)
 
@@ -560,8 +455,10 @@ cdef class Steps:
         found = [<size_t> self.x]
         for i in range(self.count):
             stage = &self.stages[i]
-            found.append(<size_t> stage.kept)
+            found += [<size_t> stage.kept, <size_t> stage.part]
+            if stage.kind == SCAN:
+                found += self.scans[i].buffers()
             if stage.kind == RECURRENT:
                 found += [<size_t> stage.run.gates, <size_t> stage.run.h, <size_t> stage.run.c, <size_t> stage.run.aux,
-                          <size_t> stage.part]
+                          <size_t> stage.run.stats, <size_t> stage.run.m]
         return found

@@ -9,16 +9,20 @@ from rnnfast._native.rows cimport Lengths
 cdef class Saved:
     cdef Packed packed
     cdef Lengths rows
-    cdef object x             # keeps the user's array alive where xs points into it; indices where there is a table
+    cdef object x             # the user's array, or indices where there is a table
+    cdef object y             # what h is read from, unless it has a history
     cdef cnp.ndarray table    # (V, X), or None
     cdef bint reverse, used
     cdef Py_ssize_t ld_x
-    cdef bint gather
+    cdef bint gather, history
     cdef char* xs
     cdef char* gates
     cdef char* h
     cdef char* c
     cdef char* aux
+    cdef char* stats
+    cdef char* m
+    cdef object options, noise   # of the cell, and the seeds of its random ones
 
 
     cdef void free(self) noexcept

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,51 @@ def pad_sequences(
         if valid:
             row[:valid] = array[:valid]
     return padded, lengths
+
+
+def teacher_forcing(
+    sequences: Iterable[Any], start: int, end: int
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """Return what a generative model reads at each step of its targets, and what it shall say there.
+
+    Parameters
+    ----------
+    sequences : iterable of array_like (T_n,) of int
+        Tokens. A sequence of length 0 is allowed.
+    start, end : int
+        The tokens for the start and the end.
+
+    Returns
+    -------
+    targets_in : list of ndarray of int64 (T_n + 1,)
+        ``start`` and the tokens.
+    targets_out : list of ndarray of int64 (T_n + 1,)
+        The tokens and ``end``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the tokens are not integers in one dimension, or a number is less than 0.
+
+    Examples
+    --------
+    >>> targets_in, targets_out = teacher_forcing([[5, 6, 7]], start=1, end=2)
+    >>> targets_in[0].tolist(), targets_out[0].tolist()
+    ([1, 5, 6, 7], [5, 6, 7, 2])
+    """
+    first, last = np.array([check_size("start", start, 0)]), np.array([check_size("end", end, 0)])
+    inputs, outputs = [], []
+    for n, sequence in enumerate(sequences):
+        tokens = as_array(f"sequences[{n}]", sequence)
+        if tokens.size == 0:
+            tokens = tokens.astype(np.int64)
+        if tokens.dtype.kind not in "iu":
+            raise TypeError(f"sequences[{n}] must be integers; got dtype {tokens.dtype}")
+        if tokens.ndim != 1 or (tokens.size and tokens.min() < 0):
+            raise ValueError(f"sequences[{n}] must be tokens of at least 0 in one dimension; got shape {tokens.shape}")
+        inputs.append(np.concatenate([first, tokens]).astype(np.int64))
+        outputs.append(np.concatenate([tokens, last]).astype(np.int64))
+    return inputs, outputs
 
 
 def bucket_by_length(

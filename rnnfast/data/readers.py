@@ -20,6 +20,7 @@ from rnnfast.checks import check_choice
 
 StrPath = str | os.PathLike[str]
 
+_GZIP = b"\x1f\x8b"
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "-"})
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
@@ -45,14 +46,21 @@ class CsvColumns(NamedTuple):
 def read_text(path: StrPath) -> str:
     """Return the text of a UTF-8 file, without a byte order mark and with ``\\n`` at the ends of lines.
 
+    A file that is packed by gzip is known by its content and unpacked.
+
     Raises
     ------
     OSError
         If the file cannot be read.
     ValueError
-        If it is empty or not UTF-8; the message names the file and the byte.
+        If it is empty or not UTF-8; the message names the file and the byte. If its gzip wrapping is damaged.
     """
     data = Path(path).read_bytes()
+    if data[:2] == _GZIP:
+        try:
+            data = gzip.decompress(data)
+        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+            raise ValueError(f"{os.fspath(path)} is a damaged gzip file: {error}") from None
     if not data:
         raise ValueError(f"{os.fspath(path)} is empty")
     try:
@@ -66,7 +74,7 @@ def read_text(path: StrPath) -> str:
 
 def read_csv_header(path: StrPath, delimiter: str | None = None) -> tuple[str, ...]:
     """Return the names of the columns of a CSV file; arguments and errors as of `read_csv`."""
-    return tuple(_open_csv(path, delimiter)[0])
+    return tuple(open_csv(path, delimiter)[0])
 
 
 def read_csv(
@@ -107,8 +115,8 @@ def read_csv(
         raise ValueError("columns must name at least one column; got none")
     check_choice("decimal", decimal, (".", ","))
     name = os.fspath(path)
-    header, rows = _open_csv(path, delimiter)
-    places = [_find(name, header, column) for column in wanted]
+    header, rows = open_csv(path, delimiter)
+    places = [find_column(name, header, column) for column in wanted]
     unread: list[tuple[int, str, str]] = []
     cells = []
     try:
@@ -131,7 +139,7 @@ def read_csv(
     return CsvColumns(values[:, 0] if isinstance(columns, str) else values, tuple(wanted), unread)
 
 
-def _open_csv(path: StrPath, delimiter: str | None) -> tuple[list[str], Any]:
+def open_csv(path: StrPath, delimiter: str | None) -> tuple[list[str], Any]:
     """Return the header, and a reader of the rows below it."""
     text = read_text(path)
     if delimiter is None:
@@ -144,7 +152,7 @@ def _open_csv(path: StrPath, delimiter: str | None) -> tuple[list[str], Any]:
         raise ValueError(f"{os.fspath(path)} is not a CSV file: {error}") from None
 
 
-def _find(name: str, header: list[str], column: str) -> int:
+def find_column(name: str, header: list[str], column: str) -> int:
     count = header.count(column)
     if not count:
         raise KeyError(f"{name} has no column {column!r}; it has {', '.join(header)}")
@@ -196,7 +204,7 @@ def read_idx(path: StrPath) -> NDArray[np.generic]:
         raw.seek(0)
         if not magic:
             raise ValueError(f"{name} is empty")
-        if magic != b"\x1f\x8b":
+        if magic != _GZIP:
             return _read_idx(name, raw)
         try:
             with gzip.open(raw) as unpacked:

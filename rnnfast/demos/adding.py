@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rnnfast.checks import check_size
 from rnnfast.demos.common import add_options, check_save, option, positive, save_and_reload
-from rnnfast.demos.contest import CELLS, Outcome, Task, add_cells, compete, shorten, sparkline
+from rnnfast.demos.contest import Outcome, Task, add_cells, compete, make_layer, shorten, sparkline
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.pooling import Last
 from rnnfast.layers.sequential import Sequential
@@ -59,7 +59,8 @@ def run(args: argparse.Namespace) -> int:
     print(f"adding: {args.length} steps, two of them marked; {len(x):,} made-up sequences, and {TEST:,} for the test")
 
     def make(name: str, seeds: Sequence[int]) -> Sequential:
-        return Sequential(CELLS[name](2, args.hidden, seed=seeds[0]), Last(), Dense(args.hidden, 1, seed=seeds[1]))
+        layer = make_layer(name, 2, args.hidden, args.length, seeds[0])
+        return Sequential(layer, Last(), Dense(args.hidden, 1, seed=seeds[1]))
 
     outcomes = compete(Task(x, y, test_x, test_y, MeanSquared(), BATCH, 4e-3), make, args, EPOCHS)
     best = min(outcomes, key=lambda outcome: outcome.curve[-1])

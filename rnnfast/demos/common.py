@@ -20,6 +20,7 @@ from rnnfast.layers.base import Layer
 from rnnfast.trainer import Trainer, TrainingError
 from rnnfast.training.history import History
 
+RAMP = " .:-=+*#%@"  # from nothing to all
 Model = TypeVar("Model", bound=Layer)
 
 

@@ -10,15 +10,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from rnnfast.demos.common import Ticker, UserError, run_fit
+from rnnfast.initializers import recurrent_bounds
 from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.scan import IndRNN
 from rnnfast.layers.sequential import Sequential
 from rnnfast.optimizers import Adam
 from rnnfast.schedules import Cosine
 from rnnfast.trainer import Trainer
 
-CELLS: dict[str, Callable[..., Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
-# The plain network does not bear the rate of the others.
-RATES = {"rnn": 1e-3}
+CELLS: dict[str, Callable[..., Any]] = {"rnn": RNN, "lstm": LSTM, "gru": GRU, "indrnn": IndRNN}
+# Those that do not bear the rate of the others.
+RATES = {"rnn": 1e-3, "indrnn": 2e-3}
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -80,6 +82,17 @@ def add_cells(parser: argparse.ArgumentParser) -> None:
         metavar="CELL",
         help=f"which of {', '.join(CELLS)} take part (all)",
     )
+
+
+def make_layer(name: str, inputs: int, hidden: int, steps: int, seed: int) -> Any:
+    """Return the recurrent layer of a cell for sequences of so many steps.
+
+    The units of an IndRNN hear of each other in the next layer only, so it has two; it begins with weights of the state
+    with which both can remember the whole of a sequence, as its authors have it.
+    """
+    if name == "indrnn":
+        return IndRNN(inputs, hidden, 2, recurrent_bounds=recurrent_bounds(steps), seed=seed)
+    return CELLS[name](inputs, hidden, seed=seed)
 
 
 def compete(

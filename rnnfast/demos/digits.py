@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from rnnfast.data import read_idx
 from rnnfast.demos.common import (
+    RAMP,
     Ticker,
     UserError,
     add_options,
@@ -38,7 +39,6 @@ examples:
 EPOCHS = 5
 BATCH = 64
 MADE_UP = 5000
-RAMP = " .:-=+*#%@"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -84,8 +84,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def load(args: argparse.Namespace) -> tuple[str, NDArray[Any], NDArray[np.int64]]:
-    """Return what the images are, the images (N, rows, columns) and their labels."""
+def load(args: argparse.Namespace, classes: int = 256) -> tuple[str, NDArray[Any], NDArray[np.int64]]:
+    """Return what the images are, the images (N, rows, columns) and their labels, all less than ``classes``."""
     if (args.images is None) != (args.labels is None):
         raise UserError("--images and --labels go together")
     if args.images is None:
@@ -101,6 +101,8 @@ def load(args: argparse.Namespace) -> tuple[str, NDArray[Any], NDArray[np.int64]
         raise UserError(f"{args.labels}: must have {len(images)} labels, one for each image; got {len(labels)}")
     if len(images) < 10:
         raise UserError(f"{args.images}: must have at least 10 images; got {len(images)}")
+    if int(labels.max()) >= classes:
+        raise UserError(f"{args.labels}: labels must be less than {classes}; got {labels.max()}")
     return args.images.name, images, labels.astype(np.int64)
 
 

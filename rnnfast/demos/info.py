@@ -14,7 +14,7 @@ from rnnfast._native import kernels
 from rnnfast.backend import get_backend
 from rnnfast.threads import default_num_threads, get_num_threads
 
-OPTIONAL = ("tqdm", "safetensors")
+OPTIONAL = ("tqdm", "safetensors", "scikit-learn", "matplotlib", "tensorboardX", "onnx")
 
 
 def show() -> None:

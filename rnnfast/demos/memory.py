@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.demos.common import add_options, check_save, positive, save_and_reload
-from rnnfast.demos.contest import CELLS, Outcome, Task, add_cells, compete, shorten, sparkline
+from rnnfast.demos.contest import Outcome, Task, add_cells, compete, make_layer, shorten, sparkline
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.recurrent import GRU, LSTM
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"copy memory: {SYMBOLS} symbols of {KINDS} kinds, {args.pause} steps of pause; {len(x):,} made-up sequences")
 
     def make(name: str, seeds: Sequence[int]) -> Sequential:
-        layer = CELLS[name](KINDS + 2, args.hidden, seed=seeds[0])
+        layer = make_layer(name, KINDS + 2, args.hidden, x.shape[1], seeds[0])
         if args.chrono:
             remember(layer, x.shape[1], np.random.default_rng(seeds[3]))
         table = Embedding(KINDS + 2, KINDS + 2, seed=seeds[2])

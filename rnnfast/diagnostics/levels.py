@@ -49,7 +49,7 @@ class Level(NamedTuple):
 def levels(seen: Seen) -> list[Level]:
     """Return the levels of a recurrent layer from the lowest; that of what is not a stack is itself.
 
-    Dropout between the levels is left out.
+    Dropout between the levels is left out, and so is what a cell's options leave to chance.
     """
     layer: Any = seen.layer
     if not getattr(layer, "batch_first", True):
@@ -60,6 +60,9 @@ def levels(seen: Seen) -> list[Level]:
     dy = np.zeros_like(seen.y) if seen.dy is None else seen.dy
     depth, directions = getattr(layer, "num_layers", 1), 2 if getattr(layer, "bidirectional", False) else 1
     if depth == directions == 1:
+        options = getattr(getattr(layer, "cell", None), "options", None)
+        if options is not None and options.random:
+            layer = _single(layer, 0, 0)
         return [Level(f"{seen.name} l0".strip(), layer, x, seen.y, dy, seen.state, lengths)]
 
     back = _reversal(x.shape[1], lengths)
@@ -102,6 +105,8 @@ def _single(layer: Any, level: int, direction: int) -> Any:
         if match and int(match[2]) == level and bool(match[3]) == bool(direction):
             params[f"{match[1]}_l0"] = array
     config = {**layer.config(), "num_layers": 1, "bidirectional": False, "dropout": 0.0}
+    for name in ("zoneout", "recurrent_dropout", "weight_drop"):
+        config.pop(name, None)  # a bundle of directions goes through one and the same step
     config["input_size"] = params["weight_ih_l0"].shape[1]
     single = type(layer)(**config)
     single.load_state_dict(params)

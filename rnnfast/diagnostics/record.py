@@ -11,6 +11,7 @@ import numpy as np
 from rnnfast.checks import FloatArray
 from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.sequential import Sequential
+from rnnfast.models import LanguageModel
 from rnnfast.rows import Lookup
 
 
@@ -45,7 +46,7 @@ class Seen:
 def units(layer: Layer, name: str = "") -> Iterator[tuple[str, Layer]]:
     """Yield the layers to look at: those with a recurrence of their own whole, others down to the last."""
     children = layer.children()
-    if not children or (layer.stateful and not isinstance(layer, Sequential)):
+    if not children or (layer.stateful and not isinstance(layer, (Sequential, LanguageModel))):
         yield name, layer
         return
     for part, child in children.items():
@@ -65,7 +66,8 @@ def record(
         more["target"] = y
     out, pullback = model.forward(x, lengths=lengths, rng=rng, **more)
     pred = out[0] if model.stateful else out
-    value, loss_pullback = loss.forward(pred, y, mask=mask, lengths=lengths if np.ndim(pred) == 3 else None)
+    own = lengths[-1] if model.num_inputs > 1 and lengths is not None else lengths  # the last: the targets'
+    value, loss_pullback = loss.forward(pred, y, mask=mask, lengths=own if np.ndim(pred) == 3 else None)
     grads: Gradients = {}
     pullback(loss_pullback(), grads)
     return value, grads, list(seen.values())

@@ -10,6 +10,7 @@ from rnnfast import optimizers
 from rnnfast.checks import check_size
 from rnnfast.io import container, tree
 from rnnfast.io.errors import ModelFileError
+from rnnfast.io.migration import migrated
 from rnnfast.io.model import CHECKPOINT_FIELDS, check_fit, from_document, to_document
 from rnnfast.layers.base import Layer
 from rnnfast.optimizers import Optimizer
@@ -116,6 +117,7 @@ def load_checkpoint(
     """
     document, arrays = container.read(path)
     try:
+        document = migrated(document)
         found, _ = from_document("checkpoint", document, arrays, CHECKPOINT_FIELDS)
         step = document["step"]
         if type(step) is not int or step < 0:

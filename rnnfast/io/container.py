@@ -1,4 +1,4 @@
-"""One file for a JSON document and named arrays: safetensors or NumPy's .npz, told apart by their first bytes.
+"""A file or folder for a JSON document and named arrays: safetensors or NumPy's .npz, told apart by their first bytes.
 
 Either way the document travels in the same file: as safetensors metadata, or as an array of bytes in the .npz.
 """
@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.io import npz, safetensors, strict_json
+from rnnfast.io import folder, npz, safetensors, strict_json
 from rnnfast.io.errors import ModelFileError
+from rnnfast.log import logger
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -43,8 +44,13 @@ def target_of(path: str | os.PathLike[str]) -> Path:
     return target
 
 
-def write(path: str | os.PathLike[str], document: dict[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Path:
-    """Write a document and arrays to ``path``, whole or not at all, and return the name of the file.
+def write(
+    path: str | os.PathLike[str],
+    document: dict[str, Any],
+    arrays: Mapping[str, NDArray[Any]],
+    as_folder: bool = False,
+) -> Path:
+    """Write a document and arrays to ``path``, whole or not at all, and return the name of the file or folder.
 
     Raises
     ------
@@ -53,15 +59,23 @@ def write(path: str | os.PathLike[str], document: dict[str, Any], arrays: Mappin
     TypeError, ValueError
         If the document is not JSON, an array is not numeric, or the suffix is unknown.
     """
+    if len(arrays) >= strict_json.MAX_ARRAYS:
+        raise ValueError(f"there must be fewer than {strict_json.MAX_ARRAYS} arrays; got {len(arrays)}")
+    plain = {name: _plain(name, array) for name, array in arrays.items()}
+    if as_folder:
+        target = Path(path)
+        suffix = ".npz" if find_spec("safetensors") is None else ".safetensors"
+        folder.write(target, suffix, FORMATS[suffix].write, document, plain)
+        return target
     target = target_of(path)
     text = strict_json.dumps(document, "document")
-    plain = {name: _plain(name, array) for name, array in arrays.items()}
     FORMATS[target.suffix].write(target, text, plain)
+    logger.debug("wrote %d arrays to %s", len(plain), target)
     return target
 
 
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
-    """Return the document and the arrays of a file that `write` made; a missing suffix is added where needed.
+    """Return the document and the arrays of what `write` made; a missing suffix is added where needed.
 
     Raises
     ------
@@ -73,18 +87,25 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
     source = Path(path)
     if not source.suffix and not source.exists():
         source = next((s for s in map(source.with_suffix, FORMATS) if s.exists()), source)
-    with open(source, "rb") as file:
-        head = file.read(4)
-    if not head:
-        raise ModelFileError(f"{source} is empty")
     try:
-        text, arrays = (npz if head == npz.MAGIC else safetensors).read(source)
+        if source.is_dir():
+            return folder.read(source, dict.fromkeys(FORMATS, _read_file))
+        text, arrays = _read_file(source)
         document = strict_json.loads(text, "its description")
         if type(document) is not dict:
             raise ModelFileError("its description is not an object")
     except ModelFileError as error:
         raise ModelFileError(f"{source}: {error}") from None
+    logger.debug("read %d arrays from %s", len(arrays), source)
     return document, arrays
+
+
+def _read_file(path: Path) -> tuple[str | bytes, Arrays]:
+    with open(path, "rb") as file:
+        head = file.read(4)
+    if not head:
+        raise ModelFileError("it is empty")
+    return npz.read(path) if head == npz.MAGIC else safetensors.read(path)
 
 
 def _plain(name: str, array: NDArray[Any]) -> NDArray[Any]:

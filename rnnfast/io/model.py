@@ -9,16 +9,19 @@ from typing import Any, Literal, overload
 
 from numpy.typing import NDArray
 
+from rnnfast.checks import check_flag
 from rnnfast.io import container, spec
 from rnnfast.io.errors import ModelFileError
+from rnnfast.io.migration import VERSION, migrated
 from rnnfast.layers.base import Layer
 
-VERSION = 1
 CHECKPOINT_FIELDS = frozenset({"optimizer", "step", "state"})
 
 
-def save_model(model: Layer, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None) -> Path:
-    """Write a model, its shape and its parameters, to one file.
+def save_model(
+    model: Layer, path: str | os.PathLike[str], extra: Mapping[str, Any] | None = None, *, folder: bool = False
+) -> Path:
+    """Write a model, its shape and its parameters, to one file or to a folder.
 
     Parameters
     ----------
@@ -29,11 +32,14 @@ def save_model(model: Layer, path: str | os.PathLike[str], extra: Mapping[str, A
         the package is there, else the second.
     extra : dict, optional
         JSON values to keep with the model, such as ``vocabulary.state_dict()`` or ``scaler.state_dict()``.
+    folder : bool, default False
+        Whether to write a folder of that name: config.json, which people can read, and a file of weights. A model that
+        is in it already is replaced.
 
     Returns
     -------
     pathlib.Path
-        The file written. It appears whole or not at all: it is written beside ``path``, synced and renamed.
+        The file or folder written. It appears whole or not at all: it is written beside ``path``, synced and renamed.
 
     Raises
     ------
@@ -45,7 +51,7 @@ def save_model(model: Layer, path: str | os.PathLike[str], extra: Mapping[str, A
         If the suffix is another, or ``extra`` holds NaN, or is nested too deep or too large.
     """
     document, arrays = to_document("model", model, extra)
-    return container.write(path, document, arrays)
+    return container.write(path, document, arrays, check_flag("folder", folder))
 
 
 @overload
@@ -60,7 +66,7 @@ def load_model(path: str | os.PathLike[str], with_extra: bool = False) -> Layer 
     Parameters
     ----------
     path : path
-        The file; a suffix left out is found.
+        The file or folder; a suffix left out is found.
     with_extra : bool, default False
         Whether to return ``(model, extra)``, the dict that was saved along, empty if there was none.
 
@@ -73,6 +79,7 @@ def load_model(path: str | os.PathLike[str], with_extra: bool = False) -> Layer 
     """
     document, arrays = container.read(path)
     try:
+        document = migrated(document)
         if document.get("format") == "rnnfast checkpoint":
             model, extra = from_document("checkpoint", document, arrays, CHECKPOINT_FIELDS)
         else:
@@ -97,14 +104,15 @@ def to_document(
 def from_document(
     kind: str, document: dict[str, Any], arrays: container.Arrays, fields: frozenset[str] = frozenset()
 ) -> tuple[Layer, dict[str, Any]]:
-    """Return the model and the extra of a document that has these further ``fields``, or raise ``ModelFileError``."""
+    """Return the model and the extra of a document of the present version that has these further ``fields``.
+
+    Raises
+    ------
+    ModelFileError
+        If it has not, or does not fit the arrays.
+    """
     if document.get("format") != f"rnnfast {kind}":
         raise ModelFileError(f"it is not a {kind} of rnnfast")
-    version = document.get("version")
-    if type(version) is not int or version < 1:
-        raise ModelFileError("it has no valid version")
-    if version > VERSION:
-        raise ModelFileError(f"it has version {version}; this rnnfast reads up to {VERSION}: install a later one")
     if set(document) != {"format", "version", "model", "extra"} | fields:
         raise ModelFileError(f"its description has the fields {', '.join(document):.200}")
     if type(document["extra"]) is not dict:
@@ -112,7 +120,7 @@ def from_document(
     weights = {name.removeprefix("model/"): a for name, a in arrays.items() if name.startswith("model/")}
     if not fields and len(weights) != len(arrays):
         raise ModelFileError("it holds arrays that belong to nothing")
-    model = spec.build(document["model"], sum(array.size for array in weights.values()))
+    model = spec.build(document["model"], sum(array.size for array in weights.values()), len(weights))
     check_fit(model, weights)
     model.load_state_dict(weights)
     return model, document["extra"]

@@ -20,22 +20,69 @@ from rnnfast.io.atomic import atomic_write
 from rnnfast.io.errors import ModelFileError
 
 DOCUMENT = "rnnfast"
+_MISSING = "reading it needs the package safetensors (pip install 'rnnfast[safetensors]')"
 
 
 def write(path: Path, text: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-    """Write the document and the contiguous arrays."""
-    from safetensors.numpy import save
-
-    data = save(dict(arrays), {DOCUMENT: f"{_checksum(text, arrays):08x} {text}"})
+    """Write the document and the arrays."""
+    data = encode(arrays, {DOCUMENT: f"{checksum(text, arrays):08x} {text}"})
     with atomic_write(path) as file:
         file.write(data)
+
+
+def encode(arrays: Mapping[str, NDArray[Any]], metadata: dict[str, str]) -> bytes:
+    """Return arrays as the bytes of a file, proved by reading them back.
+
+    The package writes the memory as it lies, whatever its strides and byte order, so arrays are made contiguous and
+    little-endian first; and what it made is decoded and compared, for a file must not differ from the model in
+    silence.
+
+    Raises
+    ------
+    RuntimeError
+        If the bytes do not decode to the arrays.
+    """
+    from safetensors.numpy import save
+
+    plain = {name: np.require(array, array.dtype.newbyteorder("<"), "C") for name, array in arrays.items()}
+    data: bytes = save(plain, metadata)
+    decoded = {name: bytes(entry["data"]) for name, entry in _deserialize(data)}
+    for name, array in plain.items():
+        if decoded.get(name) != array.tobytes():
+            raise RuntimeError(f"the package safetensors wrote something else than {name}")
+    return data
+
+
+def read_raw(path: Path) -> list[tuple[str, str, tuple[int, ...], bytes]]:
+    """Return name, dtype, shape and bytes of each tensor of any safetensors file, or raise ``ModelFileError``."""
+    try:
+        _check_header(path)
+        if find_spec("safetensors") is None:
+            raise ModelFileError(_MISSING)
+        from safetensors import SafetensorError
+
+        try:
+            found = _deserialize(path.read_bytes())
+        except (SafetensorError, TypeError, ValueError) as error:
+            raise ModelFileError(f"it is no valid safetensors file: {error}") from None
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    return [(name, str(e["dtype"]), tuple(e["shape"]), bytes(e["data"])) for name, e in found]
+
+
+def _deserialize(data: bytes) -> list[tuple[str, dict[str, Any]]]:
+    import safetensors
+
+    package: Any = safetensors  # some releases of it say that they are typed, and are not
+    found: list[tuple[str, dict[str, Any]]] = package.deserialize(data)
+    return found
 
 
 def read(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
     """Return the document's text and the arrays, or raise ``ModelFileError``."""
     _check_header(path)
     if find_spec("safetensors") is None:
-        raise ModelFileError("reading it needs the package safetensors (pip install safetensors)")
+        raise ModelFileError(_MISSING)
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -46,14 +93,24 @@ def read(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
         raise ModelFileError(f"it is no valid safetensors file: {error}") from None
     if DOCUMENT not in metadata:
         raise ModelFileError(f"it has no {DOCUMENT!r} in its metadata: not a file of rnnfast")
-    checksum, _, text = str(metadata[DOCUMENT]).partition(" ")
-    if checksum != f"{_checksum(text, arrays):08x}":
+    found, _, text = str(metadata[DOCUMENT]).partition(" ")
+    if found != f"{checksum(text, arrays):08x}":
         raise ModelFileError("its checksum does not fit: the file is damaged")
     return text, arrays
 
 
-def _check_header(path: Path) -> None:
-    """Refuse a header that is cut short, huge, or loose JSON."""
+def is_own(path: Path) -> bool:
+    """Return whether a safetensors file has a description of rnnfast in it; errors as in `read`, with the path."""
+    try:
+        header = _check_header(path)
+    except ModelFileError as error:
+        raise ModelFileError(f"{path}: {error}") from None
+    metadata = header.get("__metadata__") if type(header) is dict else None
+    return type(metadata) is dict and DOCUMENT in metadata
+
+
+def _check_header(path: Path) -> Any:
+    """Return the header of a file; refuse one that is cut short, huge, or loose JSON."""
     size = path.stat().st_size
     with open(path, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -62,10 +119,14 @@ def _check_header(path: Path) -> None:
         if length > 2 * strict_json.MAX_BYTES:
             raise ModelFileError(f"its header of {length} bytes is too long")
         header = file.read(length)
-    strict_json.loads(header, "its header", 2 * strict_json.MAX_BYTES)
+    found = strict_json.loads(header, "its header", 2 * strict_json.MAX_BYTES)
+    if type(found) is dict and len(found) > strict_json.MAX_ARRAYS:
+        raise ModelFileError(f"it must have at most {strict_json.MAX_ARRAYS} arrays; got {len(found)}")
+    return found
 
 
-def _checksum(text: str, arrays: Mapping[str, NDArray[Any]]) -> int:
+def checksum(text: str, arrays: Mapping[str, NDArray[Any]]) -> int:
+    """Return a CRC-32 of a text and of contiguous arrays with their names, dtypes and shapes."""
     total = zlib.crc32(text.encode())
     for name in sorted(arrays):
         array = arrays[name]

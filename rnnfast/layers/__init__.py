@@ -1,10 +1,16 @@
 """Layers: holders of parameters whose forward pass returns its own pullback; see `rnnfast.layers.base`."""
 
 # Loaded here, not at the first call: a fork while another thread is importing leaves the child without the lock for it.
+import rnnfast._native.attention
 import rnnfast._native.crf
 import rnnfast._native.dense
+import rnnfast._native.normalization
 import rnnfast._native.ops
 import rnnfast._native.recurrent
+import rnnfast._native.scan
+import rnnfast._native.tree
+from rnnfast.layers.activation import Activation
+from rnnfast.layers.attention import Attention
 from rnnfast.layers.base import Layer
 from rnnfast.layers.cell import Cell, CellLayer
 from rnnfast.layers.chunks import checkpointed
@@ -13,15 +19,23 @@ from rnnfast.layers.dense import Dense
 from rnnfast.layers.dropout import Dropout
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.feedback import Jordan, OutputFeedback
+from rnnfast.layers.normalization import LayerNorm
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
-from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.recurrent import GRU, LSTM, MGU, RNN
+from rnnfast.layers.scan import QRNN, SRU, IndRNN, MinGRU, MinLSTM
 from rnnfast.layers.sequential import Sequential
+from rnnfast.layers.tree import TreeEncoder, TreeLSTM
 
 __all__ = [
     "CRF",
     "GRU",
     "LSTM",
+    "MGU",
+    "QRNN",
     "RNN",
+    "SRU",
+    "Activation",
+    "Attention",
     "Cell",
     "CellLayer",
     "Chain",
@@ -29,12 +43,18 @@ __all__ = [
     "Dropout",
     "Embedding",
     "Ends",
+    "IndRNN",
     "Jordan",
     "Last",
     "Layer",
+    "LayerNorm",
     "MaxPool",
     "MeanPool",
+    "MinGRU",
+    "MinLSTM",
     "OutputFeedback",
     "Sequential",
+    "TreeEncoder",
+    "TreeLSTM",
     "checkpointed",
 ]

@@ -33,9 +33,12 @@ class Layer:
         This layer's own arrays, by torch's names.
     stateful : bool
         Whether calls take and return a state.
+    num_inputs : int
+        How many arrays x is; more than one are a tuple.
     """
 
     stateful: ClassVar[bool] = False
+    num_inputs: ClassVar[int] = 1
 
     params: Parameters
 
@@ -138,7 +141,18 @@ class Layer:
         return sum(array.size for array in self.parameters().values())
 
     def __repr__(self) -> str:
+        """Return the constructor's call, or a table where there are layers inside."""
+        if self.children():
+            from rnnfast.layers.summary import table
+
+            return table(self)
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
+
+    def _repr_html_(self) -> str:
+        """Return a table for notebooks."""
+        from rnnfast.layers.summary import table_html
+
+        return table_html(self)
 
 
 class _Writable(dict[str, FloatArray]):

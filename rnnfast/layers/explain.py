@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from rnnfast import limits
 from rnnfast.backend import get_backend
+from rnnfast.scans import ScanSpec
 
 
 class Plan(NamedTuple):
@@ -121,13 +122,20 @@ def explain(layer: Any, weights: Any, batch: int, steps: int, lengths: Any, trai
     plans = []
     backend = get_backend()
     if backend == "native":
-        native = importlib.import_module("rnnfast._native.explain")
+        where = "scan" if isinstance(layer.cell, ScanSpec) else "explain"
+        native = importlib.import_module(f"rnnfast._native.{where}")
         for k, directions in enumerate(weights):
             # memory of a batch-major input has a sequence's steps together, not a step's rows
             apart = k == 0 and layer.batch_first and batch > 1 and steps > 1
             for own, suffix in zip(directions, ("", "_reverse"), strict=False):
                 found = native.explain_direction(
-                    layer.cell.name, own, batch, steps, lengths, training, apart or lengths is not None
+                    layer.cell.name if where == "scan" else layer.cell,
+                    own,
+                    batch,
+                    steps,
+                    lengths,
+                    training,
+                    apart or lengths is not None,
                 )
                 least = limits.estimate(
                     limits.get_limits(layer.dtype.itemsize),

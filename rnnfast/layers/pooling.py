@@ -90,10 +90,11 @@ class Last(Pool):
 
 
 class Ends(Pool):
-    """y[n] = what a bidirectional layer says when each of its directions has read everything.
+    """y[n] = what both directions know at their ends: x[n, lengths[n] - 1, : C/2] and x[n, 0, C/2 :].
 
-    That is the first half of the columns at the last valid step and the second half at the first step: the final states
-    of both directions. The number of columns must be even.
+    After a bidirectional layer, whose output has both directions side by side: its forward direction has read the
+    whole sequence at the last valid step, its reverse direction at the first. These are the final states h of its
+    last layer: torch's ``torch.cat([h[-2], h[-1]], dim=1)``, Keras's Bidirectional with ``return_sequences=False``.
     """
 
     def _run(self, x: FloatArray, lengths: _Lengths) -> tuple[FloatArray, Callable[[FloatArray, FloatArray], None]]:

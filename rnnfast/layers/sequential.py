@@ -12,6 +12,7 @@ from rnnfast.layers.base import Gradients, Layer, Pullback, pull
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.recurrent import Recurrent
 from rnnfast.layers.states import zeros_like
+from rnnfast.layers.summary import spell
 
 
 class Sequential(Layer):
@@ -47,7 +48,7 @@ class Sequential(Layer):
             if not isinstance(layer, Layer):
                 raise TypeError(f"layers[{k}] must be a Layer; got {type(layer).__name__}")
             if any(layer is other for other in layers[:k]):
-                raise ValueError(f"layers must be different objects; layers[{k}], {layer!r}, came before")
+                raise ValueError(f"layers must be different objects; layers[{k}], {spell(layer)}, came before")
         self.layers = layers
         super().__init__()
 
@@ -73,9 +74,6 @@ class Sequential(Layer):
     def children(self) -> dict[str, Layer]:
         """Return the layers by place."""
         return {str(k): layer for k, layer in enumerate(self.layers)}
-
-    def __repr__(self) -> str:
-        return f"Sequential({', '.join(map(repr, self.layers))})"
 
     def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from rnnfast.checks import check_flag, check_lengths, check_real, check_size, told_of
 from rnnfast.data.batching import bucket_by_length
-from rnnfast.layers.base import Layer
 from rnnfast.layers.crf import Chain
 from rnnfast.metrics import valid_weights
 from rnnfast.training.feeds import Batch, Data, check_data, extremes, shown, sizes_of, take, try_labels, try_loss
@@ -39,11 +38,13 @@ class Samples:
         Whether the model keeps the time axis.
     aligned : bool
         Whether there is a target for each step.
+    lengths : ndarray of int64 (N,) or None
+        Valid steps of each input.
     """
 
     def __init__(
         self,
-        model: Layer,
+        model: Any,
         x: Any,
         y: Any,
         lengths: Any,
@@ -54,18 +55,7 @@ class Samples:
     ) -> None:
         name_x, name_y = names
         self.x = check_data(name_x, x)
-        sizes = sizes_of(self.x)
-        if sizes is not None and lengths is not None:
-            raise ValueError(f"lengths must be left out where {name_x} is a list: its sequences have their own")
-        self.timed = (
-            not isinstance(self.x, np.ndarray) or self.x.ndim == 3 or (self.x.ndim == 2 and self.x.dtype.kind in "biu")
-        )
-        if lengths is not None:
-            if not self.timed:
-                raise ValueError(f"lengths needs a {name_x} with a time axis; got shape {np.shape(self.x)}")
-            assert isinstance(self.x, np.ndarray)
-            sizes = check_lengths(lengths, len(self.x), self.x.shape[1])
-        self.lengths = sizes
+        self.timed, self.lengths = check_timed(name_x, self.x, lengths)
         with told_of(f"{name_x}, {shown(self.x)}, does not suit the model, here tried on a part"):
             self._pred = self._try(model)
         self.per_step = self.timed and len(self._pred.shape) > 2
@@ -106,13 +96,9 @@ class Samples:
         with told_of(f"{self._name_y}, {shown(self.y)}, does not suit the loss, here tried on two targets"):
             try_loss(loss, self._pred, self.y, valid)
 
-    def _try(self, model: Layer) -> NDArray[Any] | Chain:
-        """Return what the model makes of one step of the longest sequence, or of the least and the greatest index."""
-        row = np.array([0 if self.lengths is None else int(self.lengths.argmax())])
-        steps = 1 if self.timed and (self.lengths is None or self.lengths.any()) else None
-        ends = extremes(self.x) if self.timed else None
-        x = take(self.x, row, steps) if ends is None else ends[None]
-        out = model(x, lengths=None)
+    def _try(self, model: Any) -> NDArray[Any] | Chain:
+        """Return what the model makes of a part of the inputs."""
+        out = model(part_of(self.x, self.lengths, self.timed), lengths=None)
         pred: NDArray[Any] | Chain = out[0] if model.stateful else out
         return pred
 
@@ -172,6 +158,11 @@ class Samples:
         assert self.lengths is not None
         return int(self.lengths.max())
 
+    @property
+    def sizes(self) -> NDArray[np.int64] | None:
+        """By what sequences are alike, for batches of like ones; None: all are."""
+        return self.lengths
+
     def batch(self, rows: NDArray[np.int64]) -> Batch:
         """Return some rows, cut to the longest of them."""
         lengths = None if self.lengths is None else self.lengths[rows]
@@ -215,7 +206,7 @@ class Samples:
         return self._part(slice(0, at)), self._part(slice(at, count))
 
     def _part(self, part: slice) -> Samples:
-        other = object.__new__(Samples)
+        other = object.__new__(type(self))
         other.timed, other.per_step, other.aligned = self.timed, self.per_step, self.aligned
         other._pred, other._name_y = self._pred, self._name_y
         other.x = self.x[part]
@@ -223,8 +214,30 @@ class Samples:
         other.mask = None if self.mask is None else self.mask[part]
         other.lengths = None if self.lengths is None else self.lengths[part]
         other.weight = None if self.weight is None else self.weight[part]
-        other._name_y = self._name_y
         return other
+
+
+def check_timed(name: str, data: Data, lengths: Any) -> tuple[bool, NDArray[np.int64] | None]:
+    """Return whether inputs have a time axis, and their lengths (None: all steps), or raise ``ValueError``."""
+    sizes = sizes_of(data)
+    if not isinstance(data, np.ndarray):
+        if lengths is not None:
+            raise ValueError(f"lengths must be left out where {name} is a list: its sequences have their own")
+        return True, sizes
+    timed = data.ndim == 3 or (data.ndim == 2 and data.dtype.kind in "biu")
+    if lengths is not None:
+        if not timed:
+            raise ValueError(f"lengths needs a {name} with a time axis; got shape {data.shape}")
+        sizes = check_lengths(lengths, len(data), data.shape[1])
+    return timed, sizes
+
+
+def part_of(data: Data, lengths: NDArray[np.int64] | None, timed: bool) -> NDArray[Any]:
+    """Return one step of the longest sequence, or the least and the greatest index, to try a model on."""
+    row = np.array([0 if lengths is None else int(lengths.argmax())])
+    steps = 1 if timed and (lengths is None or lengths.any()) else None
+    ends = extremes(data) if timed else None
+    return take(data, row, steps) if ends is None else ends[None]
 
 
 class BatchFeed:
@@ -257,9 +270,9 @@ class BatchFeed:
     def rows(self, rng: np.random.Generator | None) -> list[NDArray[np.int64]]:
         """Return the rows of each batch of one pass; every row is in one batch."""
         rng = rng if self.shuffle else None
-        count, lengths = len(self.samples), self.samples.lengths
-        if self.bucket and lengths is not None:
-            return bucket_by_length(lengths, self.batch_size, rng)
+        count, sizes = len(self.samples), self.samples.sizes
+        if self.bucket and sizes is not None:
+            return bucket_by_length(sizes, self.batch_size, rng)
         order = np.arange(count) if rng is None else rng.permutation(count)
         return [order[k : k + self.batch_size] for k in range(0, count, self.batch_size)]
 

@@ -35,12 +35,12 @@ class Batch(NamedTuple):
 
     Attributes
     ----------
-    x : ndarray (N, T, ...) or (N, C)
+    x : ndarray (N, T, ...) or (N, C), or tuple of two
         Input of the model.
     target : ndarray or list of ndarray
         Of the loss; None for prediction. A list where each sequence has a target of its own size.
-    lengths : ndarray of int64 (N,) or None
-        Valid steps, for the model.
+    lengths : ndarray of int64 (N,) or None, or tuple of two
+        Valid steps, for the model; the last of two are the targets'.
     mask : ndarray or None
         For loss and metrics.
     per_step : bool
@@ -59,7 +59,7 @@ class Batch(NamedTuple):
 
     x: Any
     target: Any
-    lengths: NDArray[np.int64] | None
+    lengths: Any
     mask: Any
     per_step: bool
     weight: float
@@ -71,7 +71,8 @@ class Batch(NamedTuple):
     @property
     def loss_lengths(self) -> NDArray[np.int64] | None:
         """The lengths as loss and metrics want them."""
-        return self.lengths if self.per_step else None
+        lengths: NDArray[np.int64] | None = self.lengths[-1] if isinstance(self.lengths, tuple) else self.lengths
+        return lengths if self.per_step else None
 
 
 class Feed(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import sys
 import time
@@ -12,9 +13,11 @@ import numpy as np
 
 from rnnfast.callbacks import Callback
 from rnnfast.checks import check_flag, check_items, check_number, check_size
+from rnnfast.log import logger
 from rnnfast.schedules import Moment, Schedule
 from rnnfast.training.feeds import Feed
 from rnnfast.training.history import History
+from rnnfast.training.place import Place, Resumed
 from rnnfast.training.progress import make_progress
 from rnnfast.training.report import Report
 
@@ -55,7 +58,11 @@ class Loop:
         self.started, self.first = time.perf_counter(), trainer.step
         self.before = trainer.unfinished
         self.begun = trainer.epoch
-        self._set_rate(trainer.epoch)
+        self.resumed: Resumed | None = trainer.resumed
+        self.ahead = 0 if self.resumed is None else self.resumed.updates  # of its first epoch, done before
+        self._check_length()
+        if self.resumed is None:
+            self._set_rate(trainer.epoch)
         self.history = History()
         self.progress = check_flag("progress", progress)
         self.bar = make_progress(self.progress)
@@ -64,6 +71,8 @@ class Loop:
         """Train; whatever ends it is on record in the history."""
         trainer = self.trainer
         trainer.history, trainer.stop_reason = self.history, ""
+        trainer.resumed = trainer.place = None
+        logger.info("training begins: %s epochs of %s batches", self.epochs, len(self.feed) or "so many")
         try:
             for callback in self.callbacks:
                 callback.on_fit_begin(trainer)
@@ -83,6 +92,7 @@ class Loop:
             raise
         finally:
             self.bar.close()
+            logger.info("training ended after %d epochs: %s", self.history.epochs, self.history.reason)
         for callback in self.callbacks:
             callback.on_fit_end(trainer, self.history)
         return self.history
@@ -90,10 +100,13 @@ class Loop:
     def _epoch(self, last: bool) -> None:
         trainer, report = self.trainer, Report(self.trainer.metrics, self.feed.unit, self.started + self.limit)
         epoch, trainer.epoch = trainer.epoch, trainer.epoch + 1
+        resumed, self.resumed = self.resumed, None
+        if resumed is not None:
+            report.restore(resumed.report)
         for callback in self.callbacks:
             callback.on_epoch_begin(trainer, epoch)
         try:
-            self._batches(epoch, report)
+            self._batches(epoch, report, resumed)
             values = self._values(epoch, report)
             if self.measured is not None:
                 found = trainer.measure(self.measured)
@@ -102,8 +115,11 @@ class Loop:
             if report.batches:
                 self.history.add(self._values(epoch, report))
             raise
+        trainer.place = None
         self.history.add(values)
         self.bar.end_epoch(report.summary(values))
+        if logger.isEnabledFor(logging.INFO):
+            logger.info("epoch %d: %s", epoch, report.summary(values))
         if trainer.schedule is not None:
             trainer.schedule.observe(values)
         if last or trainer.stop_reason:
@@ -111,19 +127,32 @@ class Loop:
         for callback in self.callbacks:
             callback.on_epoch_end(trainer, epoch, values)
 
-    def _batches(self, epoch: int, report: Report) -> None:
-        """Train on one pass, or as much of it as there is time for."""
+    def _batches(self, epoch: int, report: Report, resumed: Resumed | None) -> None:
+        """Train on one pass, or as much of it as there is time for, or what is left of one that was broken off."""
         trainer = self.trainer
         order, noise = (np.random.default_rng([trainer.seed, epoch, purpose]) for purpose in (0, 1))
         state: Any = None
+        done, first = 0, trainer.step
+        if resumed is not None:
+            done, state, first = resumed.batches, resumed.state, trainer.step - resumed.updates
+            noise.bit_generator.state = resumed.noise
         trainer.one.begin()
+
+        def note(batches: int) -> None:
+            """Let a checkpoint go on from here, where all gradients have become updates."""
+            updates, drawn = trainer.step - first, dict(noise.bit_generator.state)
+            trainer.unfinished = self._done()
+            trainer.place = Place(trainer.step, epoch, batches, updates, len(self.feed), drawn, state, report.sums())
+
+        note(done)
         for index, batch in enumerate(self.feed.batches(order)):
-            if not batch.weight:
+            if not batch.weight or index < done:
                 continue
             self._set_rate(epoch)
             loss, pred, state = trainer.one.train(batch, None if batch.reset else state, noise, epoch, index)
             report.add(batch, loss, pred, trainer.one.weight(batch))
-            trainer.unfinished = self._done()
+            if not trainer.one.gathered:
+                note(index + 1)
             if self.bar.due():
                 self.bar.advance(*report.line(len(self.feed)))
             else:
@@ -134,8 +163,9 @@ class Loop:
                 trainer.stop_reason = trainer.stop_reason or "time"
             if trainer.stop_reason:
                 break
-        trainer.one.finish()
-        trainer.unfinished = self._done()
+        if trainer.one.gathered:
+            trainer.one.finish()
+            note(index + 1)
         if not report.batches:
             raise ValueError("there is nothing to train on: no batch has a valid target")
 
@@ -155,7 +185,8 @@ class Loop:
 
         The training is this fit and what it goes on with: the done part of one that was saved or interrupted.
         """
-        total = self.epochs * -(-len(self.feed) // self.trainer.accumulate)
+        each = -(-len(self.feed) // self.trainer.accumulate)
+        total = self.epochs * each - self.ahead if each else 0
         if not total and self.limit == math.inf:
             return None
         updates, seconds = self._done()
@@ -166,6 +197,15 @@ class Loop:
         """Return the updates and seconds of the training so far."""
         updates, seconds = self.before
         return updates + self.trainer.step - self.first, seconds + time.perf_counter() - self.started
+
+    def _check_length(self) -> None:
+        """Raise if the fit goes on within an epoch of other data."""
+        resumed = self.resumed
+        if resumed is not None and resumed.length != len(self.feed):
+            raise ValueError(
+                f"the checkpoint was written within an epoch of {resumed.length} batches, to go on with the same data; "
+                f"this makes {len(self.feed)}"
+            )
 
     def _check_monitors(self) -> None:
         trainer, validated = self.trainer, self.measured is not None

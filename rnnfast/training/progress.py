@@ -104,10 +104,20 @@ class PlainBar(Lines):
 
 
 class TqdmBar(Silent):
-    """A bar of tqdm's for each epoch, and a line once it is over."""
+    """A bar of tqdm's for each epoch, and a line once it is over.
 
-    def __init__(self, make: Any) -> None:
+    Parameters
+    ----------
+    make : callable
+        The class of the bars.
+    width : int, default 12
+        Of a bar, in characters; 0: as tqdm has it, which in a notebook is a bar that is drawn, not written.
+    """
+
+    def __init__(self, make: Any, width: int = 12) -> None:
         self._make = make
+        bar = f"{{bar:{width}}}" if width else "{bar}"
+        self._format = f"{{desc}}: {{percentage:3.0f}}%|{bar}| {{n_fmt}}/{{total_fmt}} {{postfix}}"
         self._bar: Any = None
         self._title = ""
         self._shown = -math.inf
@@ -117,7 +127,7 @@ class TqdmBar(Silent):
         self._bar = self._make(
             total=batches or None,
             desc=title,
-            bar_format="{desc}: {percentage:3.0f}%|{bar:12}| {n_fmt}/{total_fmt} {postfix}" if batches else None,
+            bar_format=self._format if batches else None,
         )
 
     def due(self) -> bool:
@@ -153,7 +163,7 @@ def make_progress(wanted: bool) -> Progress:
         from tqdm.auto import tqdm
     except ImportError:
         return Lines(sys.stderr) if notebook else PlainBar(sys.stderr)
-    return TqdmBar(tqdm)
+    return TqdmBar(tqdm, 0 if notebook else 12)
 
 
 def clock(seconds: float) -> str:

@@ -30,7 +30,7 @@ class Report:
         self._deadline = deadline
         self._loss = self._weight = 0.0
         self._sums = [[0.0, 0.0] for _ in metrics]
-        self._units = 0
+        self._units = self._before = 0  # all, and those before `restore`
         self.batches = 0
 
     def add(self, batch: Batch, loss: float, pred: Any, weight: float) -> None:
@@ -45,6 +45,25 @@ class Report:
                 sums[0] += total
                 sums[1] += weight
 
+    def sums(self) -> list[float]:
+        """Return all sums so far, for `restore`."""
+        flat = [value for pair in self._sums for value in pair]
+        return [float(self.batches), float(self._units), self._loss, self._weight, *flat]
+
+    def restore(self, sums: Sequence[float]) -> None:
+        """Go on from what `sums` returned; the speed is that from now on.
+
+        Raises
+        ------
+        ValueError
+            If it was of other metrics.
+        """
+        if len(sums) != 4 + 2 * len(self._sums):
+            raise ValueError(f"the metrics must be as many as before, {(len(sums) - 4) // 2}; got {len(self._sums)}")
+        self.batches, self._before, self._loss, self._weight = int(sums[0]), int(sums[1]), sums[2], sums[3]
+        self._units = self._before
+        self._sums = [list(sums[k : k + 2]) for k in range(4, len(sums), 2)]
+
     def values(self) -> dict[str, float]:
         """Return the loss and the metrics so far, by name."""
         loss = self._loss / self._weight if self._weight else math.nan
@@ -57,7 +76,7 @@ class Report:
     def speed(self) -> dict[str, float]:
         """Return the seconds of this pass and the units per second."""
         seconds = time.perf_counter() - self._started
-        return {"seconds": seconds, "per_second": self._units / seconds if seconds else math.nan}
+        return {"seconds": seconds, "per_second": (self._units - self._before) / seconds if seconds else math.nan}
 
     def out_of_time(self) -> bool:
         """Return whether the fit has taken its time."""

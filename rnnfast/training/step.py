@@ -64,6 +64,11 @@ class Step:
         self._store: GradientStore | None = None
         self._batches, self._weight = 0, 0.0  # gathered for the next update
 
+    @property
+    def gathered(self) -> int:
+        """Batches whose gradients wait for an update."""
+        return self._batches
+
     def begin(self) -> None:
         """Forget gradients that were gathered for an update that did not come."""
         self._batches, self._weight = 0, 0.0

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast import engine
-from rnnfast.checks import check_real
+from rnnfast.checks import FloatArray, check_real
 from rnnfast.layers.base import Gradients, check_gradients
 
 if TYPE_CHECKING:
@@ -54,9 +54,12 @@ class RecurrentPullback:
             dy = check_real("dy", dy, layer.dtype, self._shape if layer.batch_first else (steps, batch, width))
             dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
         check_gradients(grads, layer.params)
-        shape = (len(layer._names), self._shape[0], layer.hidden_size)
-        parts = [None] * len(layer.cell.states) if dstate is None else layer._parts("dstate", dstate)
-        dfinal = tuple(None if p is None or p[1] is None else check_real(*p, layer.dtype, shape) for p in parts)
+        dfinal: tuple[FloatArray | None, ...] = (None,) * len(layer.cell.states)
+        if dstate is not None:
+            given = zip(layer._parts("dstate", dstate), layer._state_shapes(self._shape[0]), strict=True)
+            dfinal = tuple(
+                None if part is None else check_real(name, part, layer.dtype, shape) for (name, part), shape in given
+            )
 
         self._saved = None
         grads.update({name: np.zeros_like(p) for name, p in layer.params.items() if grads.get(name) is None})

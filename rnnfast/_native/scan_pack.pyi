@@ -1,0 +1,17 @@
+from typing import Any
+
+from numpy.typing import NDArray
+
+class ScanPacked:
+    inputs: int
+    hidden: int
+    panels: int
+    width: int
+    slots: int
+    columns: int
+    itemsize: int
+    has_bias: bool
+    biased: tuple[int, ...]
+    def __init__(self, cell: Any, w_ih: Any, w_c: Any, b_ih: Any) -> None: ...
+    def by_panels(self, values: NDArray[Any]) -> NDArray[Any]: ...
+    def from_panels(self, sums: NDArray[Any]) -> NDArray[Any]: ...

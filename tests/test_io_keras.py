@@ -1,0 +1,340 @@
+"""Keras's weights: against its equations in NumPy, live modules by stand-ins, and its files."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+
+import numpy as np
+import pytest
+from test_io_model import MAKERS
+
+from rnnfast import GRU, LSTM, RNN, Dense, Dropout, Embedding, Ends, Last, LayerNorm, Sequential
+from rnnfast.io import (
+    ConversionError,
+    ModelFileError,
+    from_keras,
+    load_keras_weights,
+    read_keras_weights,
+    to_keras_weights,
+)
+from rnnfast.io.keras_weights import KINDS
+
+N, T, I, H = 3, 6, 4, 5
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def keras_lstm(x, kernel, recurrent, bias):
+    """Return the outputs of all steps by the equations of Keras, gates i f c o."""
+    h = c = np.zeros((len(x), H))
+    out = []
+    for t in range(x.shape[1]):
+        i, f, g, o = np.split(x[:, t] @ kernel + h @ recurrent + bias, 4, axis=1)
+        c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
+        h = sigmoid(o) * np.tanh(c)
+        out.append(h)
+    return np.stack(out, axis=1)
+
+
+def keras_gru(x, kernel, recurrent, bias):
+    """Return the same for GRU, gates z r h: reset after the product where the bias has two rows."""
+    after = bias.ndim == 2
+    input_bias, recurrent_bias = bias if after else (bias, np.zeros_like(bias))
+    h = np.zeros((len(x), H))
+    out = []
+    for t in range(x.shape[1]):
+        xz, xr, xh = np.split(x[:, t] @ kernel + input_bias, 3, axis=1)
+        rz, rr, rh = np.split(recurrent, 3, axis=1)
+        bz, br, bh = np.split(recurrent_bias, 3)
+        z, r = sigmoid(xz + h @ rz + bz), sigmoid(xr + h @ rr + br)
+        hh = np.tanh(xh + r * (h @ rh + bh)) if after else np.tanh(xh + (r * h) @ rh)
+        h = z * h + (1 - z) * hh
+        out.append(h)
+    return np.stack(out, axis=1)
+
+
+def keras_rnn(x, kernel, recurrent, bias):
+    h = np.zeros((len(x), H))
+    out = []
+    for t in range(x.shape[1]):
+        h = np.tanh(x[:, t] @ kernel + bias + h @ recurrent)
+        out.append(h)
+    return np.stack(out, axis=1)
+
+
+CELLS = {
+    "LSTM": (LSTM, {}, keras_lstm, 4, (4 * H,)),
+    "GRU": (GRU, {}, keras_gru, 3, (2, 3 * H)),
+    "GRU reset before": (GRU, {"reset_after": False}, keras_gru, 3, (3 * H,)),
+    "SimpleRNN": (RNN, {}, keras_rnn, 1, (H,)),
+}
+
+
+def drawn(name, rng, inputs=I):
+    _, _, _, gates, bias = CELLS[name]
+    shapes = (inputs, gates * H), (H, gates * H), bias
+    return [0.5 * rng.standard_normal(shape) for shape in shapes]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_lists_of_weights_mean_what_the_equations_say(name, rng):
+    cls, options, equations, _, _ = CELLS[name]
+    weights = drawn(name, rng)
+    layer = cls(I, H, dtype=np.float64, **options)
+    load_keras_weights(layer, weights)
+    x = rng.standard_normal((N, T, I))
+    np.testing.assert_allclose(layer(x)[0], equations(x, *weights), rtol=0, atol=1e-13)
+    for found, expected in zip(to_keras_weights(layer), weights, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_values_of_a_bidirectional_stack(name, rng):
+    cls, options, equations, _, _ = CELLS[name]
+    parts = [drawn(name, rng), drawn(name, rng), drawn(name, rng, 2 * H), drawn(name, rng, 2 * H)]
+    layer = cls(I, H, 2, bidirectional=True, dtype=np.float64, **options)
+    load_keras_weights(layer, [array for part in parts for array in part])
+    x = rng.standard_normal((N, T, I))
+    expected = x
+    for forward, backward in (parts[:2], parts[2:]):
+        back = equations(expected[:, ::-1], *backward)[:, ::-1]
+        expected = np.concatenate([equations(expected, *forward), back], axis=2)
+    np.testing.assert_allclose(layer(x)[0], expected, rtol=0, atol=1e-13)
+    for found, array in zip(to_keras_weights(layer), [array for part in parts for array in part], strict=True):
+        np.testing.assert_array_equal(found, array)
+
+
+def test_two_biases_go_out_as_their_sum(rng):
+    layer = LSTM(I, H, init="torch", dtype=np.float64, seed=0)
+    again = LSTM(I, H, dtype=np.float64)
+    load_keras_weights(again, to_keras_weights(layer))
+    x = rng.standard_normal((N, T, I))
+    np.testing.assert_allclose(again(x)[0], layer(x)[0], rtol=0, atol=1e-14)
+
+
+def test_a_model_out_and_in_again(rng):
+    def make(seed):
+        return Sequential(
+            Embedding(9, I, seed=seed),
+            GRU(I, H, bias=False, bidirectional=True, seed=seed),
+            Dropout(0.1),
+            Sequential(Last(), LayerNorm(2 * H)),
+            Dense(2 * H, 3, init="torch", seed=seed),
+        )
+
+    model, other = make(1), make(2)
+    weights = to_keras_weights(model)
+    assert [w.shape for w in weights] == [(9, I), (I, 15), (H, 15), (I, 15), (H, 15), (10,), (10,), (10, 3), (3,)]
+    load_keras_weights(other, [w.astype(np.float16).astype(np.float32) if k == 0 else w for k, w in enumerate(weights)])
+    load_keras_weights(other, weights)
+    for name, array in model.parameters().items():
+        np.testing.assert_array_equal(other.parameters()[name], array)
+    before = other.state_dict()
+    for bad, match in (
+        (weights[:-1], "weights must be 9 arrays for this layer; got 8"),
+        ([*weights[:1], *weights[3:5], *weights[1:3], *weights[5:8], np.zeros(4, "f4")], "shape"),
+        ([*weights[:1], weights[1][:, :-1], *weights[2:]], r"weights of shapes \(4, 14\).* do not fit 1"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            load_keras_weights(other, bad)
+    with pytest.raises(ConversionError, match=r"weights\[0\] must be of float32.*got int64"):
+        load_keras_weights(other, [np.zeros((9, I), int), *weights[1:]])
+    for name, array in before.items():
+        np.testing.assert_array_equal(other.parameters()[name], array)
+    with pytest.raises(ValueError, match="the bias must have 2 axes"):
+        load_keras_weights(GRU(I, H), drawn("GRU reset before", rng))
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_every_layer_is_said_or_refused(kind):
+    layer = MAKERS[kind](np.float32)
+    if type(layer) in KINDS:
+        load_keras_weights(MAKERS[kind](np.float32), to_keras_weights(layer))
+    else:
+        with pytest.raises(ConversionError, match=f"cannot say .* of {kind}"):
+            to_keras_weights(layer)
+
+
+def stand_in(kind, weights=(), layers=None, **config):
+    """Return what shows itself as a layer of Keras does."""
+    methods = {"get_config": lambda self: config, "get_weights": lambda self: list(weights), "layers": layers}
+    return type(kind, (), methods)()
+
+
+def recurrent(name, weights, **more):
+    kind = name.split()[0]
+    config = {"units": H, "activation": "tanh", "use_bias": True, "name": "layer", "kernel_initializer": {"a": 1}}
+    config.update({"dropout": 0.0, "recurrent_dropout": 0.0, "unroll": True, "return_sequences": True})
+    if kind != "SimpleRNN":
+        config["recurrent_activation"] = "sigmoid"
+    if kind == "GRU":
+        config["reset_after"] = "before" not in name
+    return stand_in(kind, weights, **{**config, **more})
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_live_layers(name, rng):
+    weights, x = drawn(name, rng), rng.standard_normal((N, T, I))
+    expected = CELLS[name][2](x, *weights)
+    np.testing.assert_allclose(from_keras(recurrent(name, weights))(x)[0], expected, rtol=0, atol=1e-13)
+    last = from_keras(recurrent(name, weights, return_sequences=False))
+    np.testing.assert_allclose(last(x)[0], expected[:, -1], rtol=0, atol=1e-13)
+    assert isinstance(last[1], Last)
+    plain = from_keras(recurrent(name, weights[:2], use_bias=False))
+    assert not plain.bias
+
+
+def test_bidirectional_and_model(rng):
+    weights = drawn("LSTM", rng), drawn("LSTM", rng)
+    config = {"units": H, "activation": "tanh", "recurrent_activation": "sigmoid", "use_bias": True}
+    inner = {"class_name": "LSTM", "config": {**config, "return_sequences": False, "go_backwards": False, "name": "a"}}
+    twin = {"class_name": "LSTM", "config": {**inner["config"], "go_backwards": True, "name": "b"}}
+    both = stand_in("Bidirectional", [*weights[0], *weights[1]], layer=inner, backward_layer=twin, merge_mode="concat")
+    kernel, bias = rng.standard_normal((2 * H, 2)), rng.standard_normal(2)
+    head = stand_in("Dense", [kernel, bias], units=2, activation="softmax", use_bias=True)
+    model = from_keras(stand_in("Sequential", layers=[stand_in("InputLayer", batch_shape=[None]), both, head]))
+    assert [type(layer).__name__ for layer in model] == ["LSTM", "Ends", "Dense", "Activation"]
+    x = rng.standard_normal((N, T, I))
+    ends = [keras_lstm(x, *weights[0])[:, -1], keras_lstm(x[:, ::-1], *weights[1])[:, -1]]
+    scores = np.exp(np.concatenate(ends, axis=1) @ kernel + bias)
+    np.testing.assert_allclose(model(x)[0], scores / scores.sum(axis=1, keepdims=True), rtol=0, atol=1e-6)
+    assert isinstance(from_keras(both)[1], Ends)
+
+
+DENSE = {"units": 2, "activation": "linear", "use_bias": True}
+TWO = [np.zeros((3, 2), "f4"), np.zeros(2, "f4")]
+
+
+def bidirectional(inner, **more):
+    return stand_in("Bidirectional", TWO, layer={"class_name": inner, "config": {}}, **{"merge_mode": "concat", **more})
+
+
+@pytest.mark.parametrize(
+    ("layer", "match"),
+    [
+        (lambda r: stand_in("Conv1D", name="c"), r"Conv1D \(c\) has no counterpart among"),
+        (lambda r: recurrent("LSTM", drawn("LSTM", r), go_backwards=True), "LSTM layer: .* of go_backwards=True"),
+        (lambda r: recurrent("LSTM", drawn("LSTM", r), dropout=0.2), "no counterpart of dropout=0.2"),
+        (lambda r: recurrent("LSTM", drawn("LSTM", r), return_state=True), "return_state=True"),
+        (lambda r: recurrent("LSTM", drawn("LSTM", r), recurrent_activation="hard_sigmoid"), "hard_sigmoid"),
+        (lambda r: recurrent("LSTM", drawn("LSTM", r), kernel_regularizer={"l2": 1}), "kernel_regularizer"),
+        (lambda r: recurrent("LSTM", drawn("LSTM", r), invented=3), "no counterpart of invented=3"),
+        (lambda r: recurrent("LSTM", drawn("LSTM", r)[:2]), "must have 3 weights; got 2"),
+        (lambda r: recurrent("SimpleRNN", drawn("SimpleRNN", r), activation="elu"), "nonlinearity must be one of"),
+        (lambda r: stand_in("Embedding", TWO[:1], input_dim=3, output_dim=2, mask_zero=True), "give lengths to calls"),
+        (lambda r: stand_in("Dense", TWO, **{**DENSE, "activation": "gelu"}), "kind must be one of"),
+        (lambda r: stand_in("Dense", TWO, **{**DENSE, "activation": {"config": 3}}), "activation="),
+        (lambda r: bidirectional("LSTM", merge_mode="sum"), "merge_mode='sum'"),
+        (lambda r: bidirectional("ConvLSTM1D"), "Bidirectional of ConvLSTM1D"),
+        (
+            lambda r: bidirectional("LSTM", backward_layer={"class_name": "GRU", "config": {"go_backwards": True}}),
+            "two different layers",
+        ),
+        (lambda r: stand_in("TimeDistributed", layer={"class_name": "LSTM"}), "TimeDistributed of LSTM"),
+        (lambda r: stand_in("LayerNormalization", TWO, axis=[1]), r"axis=\[1\]"),
+        (lambda r: stand_in("LayerNormalization", TWO, scale=False), "scale=False"),
+        (lambda r: stand_in("Softmax", axis=1), "axis=1"),
+        (lambda r: stand_in("ReLU", max_value=6.0), "max_value=6.0"),
+        (lambda r: stand_in("GlobalMaxPooling1D", data_format="channels_first"), "channels_first"),
+        (lambda r: stand_in("Sequential", layers=[]), "no layers"),
+        (lambda r: stand_in("Dense", [np.zeros((3, 2), int), TWO[1]], **DENSE), "got int64"),
+    ],
+)
+def test_what_has_no_counterpart_is_named(layer, match, rng):
+    with pytest.raises(ConversionError, match=match):
+        from_keras(layer(rng))
+
+
+def test_other_layers():
+    x = np.random.default_rng(0).standard_normal((2, 4, 3)).astype("f4")
+    for layer, expected in (
+        (stand_in("Activation", activation="relu"), np.maximum(x, 0)),
+        (stand_in("Activation", activation={"class_name": "function", "config": "linear"}), x),
+        (stand_in("ReLU", max_value=None, negative_slope=0.0), np.maximum(x, 0)),
+        (stand_in("Softmax", axis=-1), np.exp(x) / np.exp(x).sum(-1, keepdims=True)),
+        (stand_in("Dropout", rate=0.5, seed=3, noise_shape=None), x),
+        (stand_in("GlobalAveragePooling1D", data_format="channels_last", keepdims=False), x.mean(1)),
+        (stand_in("GlobalMaxPooling1D"), x.max(1)),
+        (stand_in("TimeDistributed", TWO, layer={"class_name": "Dense", "config": DENSE}), np.zeros((2, 4, 2))),
+        (
+            stand_in("LayerNormalization", [np.full(3, 2, "f4"), np.ones(3, "f4")], axis=[-1], epsilon=0.1),
+            2 * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 0.1) + 1,
+        ),
+    ):
+        np.testing.assert_allclose(from_keras(layer)(x), expected, rtol=0, atol=1e-6)
+
+
+def write_h5(file, groups):
+    h5py = pytest.importorskip("h5py", reason="h5py comes with the test extra")
+    with h5py.File(file, "w") as root:
+        for name, arrays in groups.items():
+            for k, array in enumerate(arrays):
+                root[f"layers/{name}/vars/{k}"] = array
+
+
+def test_files_of_weights(tmp_path, rng):
+    weights = drawn("LSTM", rng), drawn("LSTM", rng)
+    path = tmp_path / "m.weights.h5"
+    write_h5(
+        path,
+        {
+            "dense": TWO,
+            "bidirectional/backward_layer/cell": weights[1],
+            "bidirectional/forward_layer/cell": weights[0],
+        },
+    )
+    found = read_keras_weights(path)
+    assert list(found) == ["bidirectional", "dense"]
+    layer = LSTM(I, H, bidirectional=True, dtype=np.float64)
+    load_keras_weights(layer, found["bidirectional"])
+    for array, expected in zip(to_keras_weights(layer), [*weights[0], *weights[1]], strict=True):
+        np.testing.assert_array_equal(array, expected)
+    whole = path.read_bytes()
+    for data in (b"", whole[:100], whole[: len(whole) // 2], b"x" * 5000):
+        path.write_bytes(data)
+        with pytest.raises(ModelFileError, match=r"weights\.h5: it is no valid"):
+            read_keras_weights(path)
+    write_h5(path, {"a": [np.arange(3)]})
+    with pytest.raises(ConversionError, match="a/0 must be of float32"):
+        read_keras_weights(path)
+    with pytest.raises(FileNotFoundError):
+        read_keras_weights(tmp_path / "absent.h5")
+
+
+def test_archives(tmp_path, rng):
+    weights = drawn("GRU", rng)
+    write_h5(
+        tmp_path / "w.h5", {"gru/cell": weights, "dense": [np.ones((H, 2)), np.ones(2)], "dense_1": [2 * np.eye(2)]}
+    )
+    gru = recurrent("GRU", weights).get_config()
+    layers = [
+        {"class_name": "InputLayer", "config": {"batch_shape": [None, None, I]}},
+        {"class_name": "GRU", "config": gru},
+        {"class_name": "Dense", "config": {**DENSE, "activation": "relu"}},
+        {"class_name": "Dense", "config": {**DENSE, "use_bias": False}},
+    ]
+    path = tmp_path / "m.keras"
+
+    def write(config):
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("config.json", json.dumps(config))
+            archive.write(tmp_path / "w.h5", "model.weights.h5")
+
+    write({"class_name": "Sequential", "config": {"layers": layers}})
+    x = rng.standard_normal((N, T, I))
+    expected = 2 * np.maximum(keras_gru(x, *weights) @ np.ones((H, 2)) + 1, 0)
+    np.testing.assert_allclose(from_keras(path)(x)[0], expected, rtol=0, atol=1e-12)
+    write({"class_name": "Functional", "config": {}})
+    with pytest.raises(ConversionError, match="only a Sequential can be read from a file; got 'Functional'"):
+        from_keras(path)
+    for bad in ({"class_name": "Sequential"}, {"class_name": "Sequential", "config": {"layers": [3]}}):
+        write(bad)
+        with pytest.raises(ModelFileError, match="does not describe layers"):
+            from_keras(path)
+    for data in (b"", b"PK\x03\x04", path.read_bytes()[:-30]):
+        path.write_bytes(data)
+        with pytest.raises(ModelFileError, match=r"m\.keras: it is no valid"):
+            from_keras(str(path))
