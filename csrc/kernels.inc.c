@@ -9,13 +9,22 @@
 #include "logs.inc.h"
 #include "ctc.inc.c"
 #include "crf.inc.c"
+#include "cells/norm.inc.c"
 #include "cells/steps.inc.c"
 #include "cells/gru.inc.c"
+#include "cells/gru_options.inc.c"
 #include "cells/gru_reset_before.inc.c"
 #include "cells/lstm.inc.c"
+#include "cells/lstm_options.inc.c"
 #include "cells/rnn.inc.c"
 
-static const rf_cell *const cells[] = {&rnn_tanh, &rnn_relu, &rnn_sigmoid, &lstm, &gru, &gru_reset_before, NULL};
+static const rf_cell *const cells[] = {
+    &rnn_tanh, &rnn_relu, &rnn_sigmoid,
+    &lstm, &lstm_options, &lstm_norm, &lstm_coupled, &lstm_coupled_norm,
+    &gru, &gru_options, &gru_norm, &gru_reset_before, &gru_reset_before_options, &gru_reset_before_norm,
+    &mgu, &mgu_norm, &mgu_reset_after, &mgu_reset_after_norm,
+    NULL,
+};
 
 extern const rf_ops RF(ops);
 const rf_ops RF(ops) = {
@@ -38,6 +47,8 @@ const rf_ops RF(ops) = {
     .softmax_xent = RF(softmax_xent),
     .sigmoid_xent = RF(sigmoid_xent),
     .dropout = RF(dropout),
+    .zoneout = RF(zoneout),
+    .zoneout_back = RF(zoneout_back),
     .scatter_add = RF(scatter_add),
     .max_steps = RF(max_steps),
     .ctc_read = RF(ctc_read),

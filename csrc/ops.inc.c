@@ -140,33 +140,84 @@ INLINE uint64_t mix64(uint64_t z)
     return z ^ (z >> 31);
 }
 
-/* y[i] = hash32(start + i, seed) >= threshold ? scale * x[i] : 0; the hash is explained in rnnfast/reference/ops.py.
+enum { HASHES = 256 };
+
+/* hash[i] = hash32(start + i, seed), explained in rnnfast/reference/ops.py, for as many i < n as are returned.
  * Plain loops: compilers make vectors of them. */
+INLINE ptrdiff_t hash_some(ptrdiff_t n, uint64_t start, uint64_t seed, uint32_t *hash)
+{
+    const uint32_t first = (uint32_t)start;
+    const uint64_t keys = mix64(seed + UINT64_C(0x9E3779B97F4A7C15) * ((start >> 32) + 1));
+    const uint32_t low = (uint32_t)keys, high = (uint32_t)(keys >> 32);
+    for (uint32_t i = 0; i < HASHES; i++) {
+        uint32_t h = first + i + low;
+        h = (h ^ (h >> 17)) * 0xED5AD4BBu;
+        h = ((h ^ (h >> 11)) + high) * 0xAC4C1B51u;
+        h = (h ^ (h >> 15)) * 0x31848BABu;
+        hash[i] = h ^ (h >> 14);
+    }
+    const int64_t left = (int64_t)(UINT32_MAX - first) + 1; /* up to where the high word changes */
+    n = MIN(n, HASHES);
+    return n > left ? (ptrdiff_t)left : n;
+}
+
+/* y[i] = hash32(start + i, seed) >= threshold ? scale * x[i] : 0 */
 static void RF(dropout)(ptrdiff_t n, uint64_t start, const void *x_, void *y_, double scale, uint32_t threshold,
                         uint64_t seed)
 {
-    enum { BLOCK = 256 };
     const real *x = x_;
     real *y = y_;
     const real factor = (real)scale;
-    uint32_t hash[BLOCK];
+    uint32_t hash[HASHES];
     while (n) {
-        const uint32_t first = (uint32_t)start;
-        const uint64_t keys = mix64(seed + UINT64_C(0x9E3779B97F4A7C15) * ((start >> 32) + 1));
-        const uint32_t low = (uint32_t)keys, high = (uint32_t)(keys >> 32);
-        ptrdiff_t count = MIN(n, BLOCK);
-        if (count > (int64_t)(UINT32_MAX - first) + 1)
-            count = (ptrdiff_t)(UINT32_MAX - first) + 1; /* up to where the high word changes */
-        for (uint32_t i = 0; i < BLOCK; i++) {
-            uint32_t h = first + i + low;
-            h = (h ^ (h >> 17)) * 0xED5AD4BBu;
-            h = ((h ^ (h >> 11)) + high) * 0xAC4C1B51u;
-            h = (h ^ (h >> 15)) * 0x31848BABu;
-            hash[i] = h ^ (h >> 14);
-        }
+        const ptrdiff_t count = hash_some(n, start, seed, hash);
         for (ptrdiff_t i = 0; i < count; i++)
             y[i] = hash[i] >= threshold ? factor * x[i] : 0;
         n -= count, start += (uint64_t)count, x += count, y += count;
+    }
+}
+
+/* now[i] = hash32(start + i, seed) >= threshold ? now[i] : before[i], or, with nothing random, the mean of that */
+static void RF(zoneout)(const rf_zone *z, ptrdiff_t n, uint64_t start, const void *before_, void *now_)
+{
+    const real *before = before_;
+    real *now = now_;
+    uint32_t hash[HASHES];
+    if (!z->random) {
+        const real p = (real)z->p, rest = 1 - p;
+        for (ptrdiff_t i = 0; i < n; i++)
+            now[i] = p * before[i] + rest * now[i];
+        return;
+    }
+    while (n) {
+        const ptrdiff_t count = hash_some(n, start, z->seed, hash);
+        for (ptrdiff_t i = 0; i < count; i++)
+            now[i] = hash[i] >= z->threshold ? now[i] : before[i];
+        n -= count, start += (uint64_t)count, before += count, now += count;
+    }
+}
+
+/* d, the gradient of what zoneout left, is parted: into that of `now`, which stays in d, and `carried`, of `before` */
+static void RF(zoneout_back)(const rf_zone *z, ptrdiff_t n, uint64_t start, void *d_, void *carried_)
+{
+    real *d = d_, *carried = carried_;
+    uint32_t hash[HASHES];
+    if (!z->random) {
+        const real p = (real)z->p, rest = 1 - p;
+        for (ptrdiff_t i = 0; i < n; i++) {
+            carried[i] = p * d[i];
+            d[i] = rest * d[i];
+        }
+        return;
+    }
+    while (n) {
+        const ptrdiff_t count = hash_some(n, start, z->seed, hash);
+        for (ptrdiff_t i = 0; i < count; i++) {
+            const int passes = hash[i] >= z->threshold;
+            carried[i] = passes ? 0 : d[i];
+            d[i] = passes ? d[i] : 0;
+        }
+        n -= count, start += (uint64_t)count, d += count, carried += count;
     }
 }
 

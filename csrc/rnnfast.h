@@ -57,6 +57,24 @@ typedef struct rf_outer {
     rf_outer_part part[2];
 } rf_outer;
 
+/* Options of a cell that are the same for a whole run; a cell's file says which it knows. */
+typedef struct rf_options {
+    int peephole;
+    double clip;         /* bound of the cell state; 0: none */
+    ptrdiff_t units;     /* H */
+    ptrdiff_t ld;        /* P*W */
+    ptrdiff_t rows;      /* vectors and the room behind them: rows of dvectors for each row of the batch */
+    const void *vectors; /* (E,P*W) peepholes, gains and biases: cells/norm.inc.c; zeros past H */
+} rf_options;
+
+/* Zoneout of one state (ops.inc.c). */
+typedef struct rf_zone {
+    double p; /* chance to keep a value, or the share that is kept where nothing is random */
+    int random;
+    uint32_t threshold;
+    uint64_t seed;
+} rf_zone;
+
 /* What the pointwise part of one time step reads and writes. Rows of the states hold P*W units, those past H being
  * padding that no product reads. */
 typedef struct rf_step {
@@ -71,6 +89,9 @@ typedef struct rf_step {
     void *dh;           /* (B,P*W) IN gradient of h, OUT the part that reaches h_prev past the products */
     void *dc;           /* (B,P*W) IN gradient of c, OUT gradient of c_prev */
     void *daux;         /* (B,P*W) gradient of aux */
+    const rf_options *options; /* NULL where the cell is plain */
+    void *stats;        /* (B,4) OUT in forward, IN in backward: means and scales of cells that normalise */
+    void *dvectors;     /* (B,rows,P*W) backward: sums of the gradients of the vectors, by row of the batch, and room */
 } rf_step;
 
 typedef void (*rf_pointwise)(const rf_step *step, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1);
@@ -104,6 +125,9 @@ typedef struct rf_cell {
     int has_c, has_aux;
     int x_first, x_slots;   /* gate slots the input product fills */
     int x_gates[4];
+    int options; /* whether it reads rf_options */
+    int norm;    /* whether it normalises: it then takes whole rows, all panels at once, and the biases as vectors */
+    int room;    /* rows of dvectors that it works in */
     int phases;
     rf_phase phase[2];
     int steps_panels;       /* unit panels that `steps` takes at most; 0: the cell has none */
@@ -144,6 +168,8 @@ typedef struct rf_ops {
                          double scale, double *losses, void *dx);
     void (*dropout)(ptrdiff_t n, uint64_t start, const void *x, void *y, double scale, uint32_t threshold,
                     uint64_t seed);
+    void (*zoneout)(const rf_zone *z, ptrdiff_t n, uint64_t start, const void *before, void *now);
+    void (*zoneout_back)(const rf_zone *z, ptrdiff_t n, uint64_t start, void *d, void *carried);
     void (*scatter_add)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t ld, const int64_t *to, const void *x, void *y);
     void (*max_steps)(ptrdiff_t steps, ptrdiff_t n, const void *x, void *y, int32_t *at);
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from rnnfast.backend import get_backend, implementation
 from rnnfast.cells import CellSpec
 from rnnfast.checks import FloatArray
+from rnnfast.reference.options import Noise
 from rnnfast.rows import Lookup
 
 States = tuple[FloatArray, ...]
@@ -35,9 +36,9 @@ _loaded: dict[str, ModuleType] = {}
 
 
 class Weights(dict[str, Any]):
-    """The weights of one direction of one layer: w_ih, w_hh, b_ih and b_hh (None without biases).
+    """The weights of one direction of one layer: w_ih, w_hh, b_ih and b_hh (None without biases), and of options.
 
-    Made anew for each version of the parameters.
+    `CellSpec.shapes` names them. Made anew for each version of the parameters.
 
     Attributes
     ----------
@@ -55,24 +56,28 @@ class Weights(dict[str, Any]):
 class Saved:
     """What `forward` leaves for `backward`, which consumes it."""
 
-    __slots__ = ("backend", "directions", "dropout", "records", "seeds", "shape", "table")
+    __slots__ = ("backend", "cell", "directions", "dropout", "noise", "records", "seeds", "shape", "table")
 
     def __init__(
         self,
         backend: ModuleType,
+        cell: CellSpec,
         shape: tuple[int, int, int],
         table: tuple[int, int] | None,
         directions: int,
         dropout: float,
         seeds: Sequence[int],
+        noise: Sequence[Noise],
         records: list[Any],
     ) -> None:
         self.backend = backend
+        self.cell = cell
         self.shape = shape  # N, T, I of the first layer
         self.table = table  # V, I where the input was a `Lookup`
         self.directions = directions
         self.dropout = dropout
         self.seeds = seeds  # one for each gap between layers; empty: no dropout
+        self.noise = noise  # L*D of them, or none
         self.records = records  # L*D of them
 
 
@@ -94,6 +99,7 @@ def forward(
     time_major: bool = False,
     dropout: float = 0.0,
     seeds: Sequence[int] = (),
+    noise: Sequence[Noise] = (),
 ) -> tuple[FloatArray, States, Saved | None]:
     """Run a stack of layers; all arguments have been checked.
 
@@ -115,6 +121,8 @@ def forward(
         Chance of an activation between two layers to be dropped.
     seeds : sequence of L-1 int, default ()
         What decides which are; empty: none are dropped.
+    noise : sequence of L*D Noise, default ()
+        The seeds of the cell's random options; empty: inference.
 
     Returns
     -------
@@ -139,7 +147,11 @@ def forward(
             k = layer * directions + d
             out = y if directions == 1 else y[:, :, d * hidden : (d + 1) * hidden]
             initial = tuple([s[k] for s in state])
-            final, record = module.direction_forward(cell, x, own, initial, lengths, d == 1, out, save)
+            random = None
+            if noise:
+                random = noise[k]
+                own = _thinned(own, cell.options.weight_drop, random.weight)
+            final, record = module.direction_forward(cell, x, own, initial, lengths, d == 1, out, save, random)
             if single:
                 finals = tuple([f[None] for f in final])
             else:
@@ -148,8 +160,9 @@ def forward(
             if save:
                 records.append(record)
         x = y
-    saved = Saved(module, (batch, steps, inputs), table, directions, dropout, seeds, records) if save else None
-    return y, finals, saved
+    if not save:
+        return y, finals, None
+    return y, finals, Saved(module, cell, (batch, steps, inputs), table, directions, dropout, seeds, noise, records)
 
 
 def infer(
@@ -170,9 +183,9 @@ def infer(
     -------
     (y, state), as the layer returns them, or None: then `forward` has to do it.
     """
-    if get_backend() != "native":
+    if get_backend() != "native" or cell.options.needed:
         return None
-    found: tuple[Any, Any] | None = backend("native infer").infer(cell.name, weights, x, state, batch_first)
+    found: tuple[Any, Any] | None = backend("native infer").infer(cell.kernel, weights, x, state, batch_first)
     return found
 
 
@@ -196,7 +209,7 @@ def backward(
     dstate : tuple of (L*D, N, H) or None
         Gradient of the final state; None means zero.
     grads : L*D dicts
-        w_ih, w_hh, b_ih, b_hh of each direction of each layer, added into.
+        Every weight of each direction of each layer, added into.
     dtype : numpy.dtype
     hidden : int
         H.
@@ -210,10 +223,13 @@ def backward(
     batch, steps, inputs = saved.shape
     directions = saved.directions
     layers = len(saved.records) // directions
-    dinitial = tuple(np.empty((layers * directions, batch, hidden), dtype) for _ in dstate)
+    output = saved.cell.width(hidden)
+    dinitial = tuple(
+        np.empty((layers * directions, batch, width), dtype) for _, width in zip(dstate, (output, hidden), strict=False)
+    )
     dx: FloatArray
     for layer in reversed(range(layers)):
-        width = directions * hidden if layer else inputs
+        width = directions * output if layer else inputs
         lookup = saved.table if layer == 0 else None
         if lookup is not None:
             dx = np.zeros(lookup, dtype)
@@ -221,20 +237,33 @@ def backward(
             dx = _activations(batch, steps, width, dtype, bool(layer) or time_major)
         for d in range(directions):
             k = layer * directions + d
-            own = None if dy is None else dy[:, :, d * hidden : (d + 1) * hidden]
+            own = None if dy is None else dy[:, :, d * output : (d + 1) * output]
             dfinal = tuple(None if s is None else s[k] for s in dstate)
             part = np.empty_like(dx) if d and lookup is None else dx  # gradients of a table are added up in place
             record, saved.records[k] = saved.records[k], None
+            into = grads[k]
+            if saved.cell.options.weight_drop and saved.noise:
+                into = {**into, "w_hh": np.zeros_like(into["w_hh"])}
             for s, target in zip(
-                saved.backend.direction_backward(record, own, dfinal, part, grads[k]), dinitial, strict=True
+                saved.backend.direction_backward(record, own, dfinal, part, into), dinitial, strict=True
             ):
                 target[k] = s
+            if into is not grads[k]:
+                seed, p = saved.noise[k].weight, saved.cell.options.weight_drop
+                grads[k]["w_hh"] += implementation("ops").dropout(into["w_hh"], p, seed)
             if part is not dx:
                 dx += part
         if layer and saved.seeds:
             dx = _dropped(dx, saved.dropout, saved.seeds[layer - 1])
         dy = dx
     return dx, dinitial
+
+
+def _thinned(weights: Weights, p: float, seed: int) -> Weights:
+    """Return the weights for one forward pass: recurrent ones dropped with chance p, the others scaled up."""
+    if not p:
+        return weights
+    return Weights(**{**weights, "w_hh": implementation("ops").dropout(weights["w_hh"], p, seed)})
 
 
 def _activations(batch: int, steps: int, width: int, dtype: np.dtype[Any], time_major: bool) -> FloatArray:

@@ -234,6 +234,39 @@ def orthogonal(
     return out
 
 
+def chrono(shape: Sequence[int], rng: np.random.Generator, dtype: Any = np.float32, t_max: int = 100) -> FloatArray:
+    """Return log(U(1, t_max - 1)): forget biases for memories of all lengths up to about ``t_max`` steps.
+
+    A gate whose bias is log(T) forgets at a rate of about 1 / T a step (Tallec and Ollivier 2018, "Can recurrent neural
+    networks warp time?", section 4). An LSTM takes them for f and their negatives for i: ``LSTM(..., chrono=t_max)``.
+
+    Parameters
+    ----------
+    shape : sequence of int
+        Shape of the array.
+    rng : numpy.random.Generator
+        Source of the random numbers.
+    dtype : dtype, default float32
+        float32 or float64.
+    t_max : int, default 100
+        The longest memory wanted, in steps; at least 3.
+
+    Returns
+    -------
+    ndarray of the given shape and dtype
+
+    Raises
+    ------
+    TypeError
+        If ``t_max`` is no integer.
+    ValueError
+        If it is below 3, or the dtype is another.
+    """
+    dtype = check_dtype(dtype)
+    t_max = check_size("t_max", t_max, 3)
+    return np.log(rng.uniform(1.0, t_max - 1.0, tuple(shape))).astype(dtype)
+
+
 def _fans(shape: Sequence[int], gates: int) -> tuple[int, int]:
     """Return the rows of one block and the columns of a weight of that shape."""
     shape = tuple(shape)

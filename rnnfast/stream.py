@@ -139,7 +139,7 @@ class Stream(Steps):
                 params = layer.params
                 stages.append(("dense", params["weight"], params.get("bias"), layer._packed(), layer.activation))
             elif isinstance(layer, Recurrent):
-                stages += [("recurrent", layer.cell.name, weights) for (weights,) in layer._packed()]
+                stages += [("recurrent", layer.cell, weights) for (weights,) in layer._packed()]
         return stages
 
     def _general(self, x: Any, out: Any) -> FloatArray:
@@ -223,7 +223,7 @@ def _sizes(layer: Any) -> tuple[int, int]:
         return layer.num_embeddings, layer.embedding_dim
     if isinstance(layer, Dense):
         return layer.in_features, layer.out_features
-    return layer.input_size, layer.hidden_size
+    return layer.input_size, layer.state_sizes[0]
 
 
 def _gather(model: Any, parts: Iterator[tuple[FloatArray, ...]]) -> Any:
@@ -242,10 +242,11 @@ def _scatter(model: Any, argument: str, value: Any, batch: int) -> Iterator[tupl
             if layer.stateful:
                 yield from _scatter(layer, f"{argument}[{k}]", own, batch)
         return
-    shape = (model.num_layers, batch, model.hidden_size)
+    shapes = model._state_shapes(batch)
     if value is None:
-        arrays = [np.zeros(shape, model.dtype)] * len(model.cell.states)
+        arrays = [np.zeros(shape, model.dtype) for shape in shapes]
     else:
-        arrays = [check_real(name, part, model.dtype, shape) for name, part in model._parts(argument, value)]
+        given = zip(model._parts(argument, value), shapes, strict=True)
+        arrays = [check_real(name, part, model.dtype, shape) for (name, part), shape in given]
     for k in range(model.num_layers):
         yield tuple(array[k] for array in arrays)

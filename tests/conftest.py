@@ -10,15 +10,18 @@ import numpy as np
 import pytest
 
 from rnnfast._native import kernels, provider
-from rnnfast.layers.recurrent import GRU, LSTM, RNN, Recurrent
+from rnnfast.layers.recurrent import GRU, LSTM, MGU, RNN, Recurrent
 
 MAKERS: dict[str, tuple[type[Recurrent], dict[str, Any]]] = {
     "rnn_tanh": (RNN, {"nonlinearity": "tanh"}),
     "rnn_relu": (RNN, {"nonlinearity": "relu"}),
     "rnn_sigmoid": (RNN, {"nonlinearity": "sigmoid"}),
     "lstm": (LSTM, {}),
+    "lstm_coupled": (LSTM, {"coupled": True}),
     "gru": (GRU, {}),
     "gru_reset_before": (GRU, {"reset_after": False}),
+    "mgu": (MGU, {}),
+    "mgu_reset_after": (MGU, {"reset_after": True}),
 }
 
 
@@ -66,8 +69,8 @@ def random_state(rng: np.random.Generator) -> Callable[[Recurrent, int], Any]:
     """A function from a recurrent layer and a number of rows to a random initial state as the layer takes it."""
 
     def make(layer: Recurrent, batch: int) -> Any:
-        shape = (layer.num_layers * (2 if layer.bidirectional else 1), batch, layer.hidden_size)
-        parts = tuple(0.5 * rng.standard_normal(shape).astype(layer.dtype) for _ in layer.cell.states)
+        rows = layer.num_layers * (2 if layer.bidirectional else 1)
+        parts = tuple(0.5 * rng.standard_normal((rows, batch, n)).astype(layer.dtype) for n in layer.state_sizes)
         return parts if len(parts) > 1 else parts[0]
 
     return make

@@ -17,7 +17,18 @@ B, I, H = 8, 64, 128  # H: whole vectors on every instruction set, so that no pa
 
 # Numbers kept for each unit, step and row. LSTM: i f g o c h; GRU: n r z, the recurrent product of n, h; the other GRU:
 # r z n, r * h, h; RNN: its pre-activation, which becomes a gradient, and h.
-KEPT = {"lstm": 6, "gru": 5, "gru_reset_before": 5, "rnn_tanh": 2, "rnn_relu": 2, "rnn_sigmoid": 2}
+# One gate less where two are one.
+KEPT = {
+    "rnn_tanh": 2,
+    "rnn_relu": 2,
+    "rnn_sigmoid": 2,
+    "lstm": 6,
+    "lstm_coupled": 5,
+    "gru": 5,
+    "gru_reset_before": 5,
+    "mgu": 4,
+    "mgu_reset_after": 4,
+}
 
 
 def used(layer, steps, lengths=None):

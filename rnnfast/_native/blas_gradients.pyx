@@ -30,7 +30,7 @@ cdef Py_ssize_t block_rows(Py_ssize_t rows, double work) noexcept nogil:
 
 cdef int blas_gradients(Run* run, Packed packed, object grads) except -1:
     """Write dx where run.dx says, and add to w_ih and w_hh of `grads`, once all has been computed."""
-    cdef Py_ssize_t size = run.size, H = run.H, X = run.X, slots = run.cell.slots, ld = slots * H
+    cdef Py_ssize_t size = run.size, H = run.H, Q = run.Q, X = run.X, slots = run.cell.slots, ld = slots * H
     cdef Py_ssize_t n, row, r, t = 0, step, inputs, ld_source
     cdef Py_ssize_t most = block_rows(run.R, <double> ld * (2 * X + H))
     cdef char* block = NULL      # (most, slots, H) gradients of the pre-activations
@@ -50,7 +50,7 @@ cdef int blas_gradients(Run* run, Packed packed, object grads) except -1:
     sums[0], sums[1] = address(dw[0]), address(dw[1])
     try:
         block = <char*> alloc(most * ld * size)
-        before = <char*> alloc(most * run.ld * size if run.before != NULL else 0)
+        before = <char*> alloc(most * run.ld_h * size if run.before != NULL else 0)
         xs = <char*> alloc(0 if direct_x else most * X * size)
         dx = <char*> alloc(most * X * size if want_dx and not direct_dx else 0)
         if block == NULL or before == NULL or xs == NULL or dx == NULL:
@@ -61,15 +61,16 @@ cdef int blas_gradients(Run* run, Packed packed, object grads) except -1:
                 by_slots(run, row, n, block)
                 if run.before != NULL:
                     for r in range(n):
-                        memcpy(before + r * run.ld * size, run.h + run.before[row + r] * run.ld * size, run.ld * size)
+                        memcpy(before + r * run.ld_h * size, run.h + run.before[row + r] * run.ld_h * size,
+                               run.ld_h * size)
                 if not direct_x:
                     for r in range(n):
                         memcpy(xs + r * X * size, run.xs + (row + r) * run.ld_x * size, X * size)
             for which in range(1 + packed.cell.phases):
                 if not by_blas(run, which):
                     continue
-                inputs = X if which == 0 else H
-                ld_source = run.ld
+                inputs = X if which == 0 else Q
+                ld_source = run.ld_h
                 if which == 0 and direct_x:
                     source, ld_source = run.xs + row * run.ld_x * size, run.ld_x
                 elif which == 0:
@@ -77,7 +78,7 @@ cdef int blas_gradients(Run* run, Packed packed, object grads) except -1:
                 elif run.cell.phase[which - 1].from_aux:
                     source = run.aux + row * run.ld * size
                 else:
-                    source = run.h + row * run.ld * size if run.before == NULL else before
+                    source = run.h + row * run.ld_h * size if run.before == NULL else before
                 slot = 0
                 while slot < packed.count(which):  # slots side by side whose gates are side by side too
                     slot0, gate, count = slot, gate_of(run, which, slot), 0

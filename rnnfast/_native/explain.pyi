@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 def explain_direction(
-    cell: str,
+    cell: Any,
     weights: Any,
     batch: int,
     steps: int,

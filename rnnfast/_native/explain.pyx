@@ -1,6 +1,7 @@
 """What a call of one direction of one layer would do, from the functions that decide it when it runs."""
 
-from rnnfast._native.pack cimport Packed, packed_weights
+from rnnfast._native.around cimport around_backward_sizes, around_sizes, set_around
+from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport Run, split
 from rnnfast._native.rows cimport Lengths
 from rnnfast._native.unroll cimport forward_sizes, set_forward
@@ -9,11 +10,11 @@ from rnnfast._native.unroll_backward cimport backward_sizes
 
 cdef Py_ssize_t panels_size(Packed packed, int which, bint backward) noexcept:
     """Return the bytes of one packed matrix."""
-    cdef Py_ssize_t k = packed.inputs if which == 0 else packed.hidden
+    cdef Py_ssize_t k = packed.inputs if which == 0 else packed.hidden if which == PROJECTION else packed.outputs
     cdef Py_ssize_t n
     if not backward:
         return packed.columns(which) * k * packed.itemsize
-    n = k if which == 0 else packed.panels * packed.width
+    n = k
     return (n + packed.width - 1) // packed.width * packed.width * packed.columns(which) * packed.itemsize
 
 
@@ -27,12 +28,12 @@ cdef dict chosen(Run* run, double passes):
     return {"threads": threads, "shared": shared, "reason": run.reason.decode()}
 
 
-def explain_direction(str cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths, bint training, bint gather):
+def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths, bint training, bint gather):
     """Return what `rnnfast.layers.explain.Plan` holds of one direction, by name.
 
     Parameters
     ----------
-    cell : str
+    cell : rnnfast.cells.CellSpec
     weights : Weights
     batch, steps : int
     lengths : (N,) int64 or None
@@ -41,26 +42,36 @@ def explain_direction(str cell, weights, Py_ssize_t batch, Py_ssize_t steps, len
     gather : bool
         Whether rows of the input must be collected, because steps do not lie together in memory.
     """
-    cdef Packed packed = packed_weights(cell, weights)
+    cdef Packed packed = packed_weights(cell.kernel, weights)
     cdef Lengths rows = Lengths(batch, steps, lengths)
     cdef Run run
     cdef size_t forward[6]
     cdef size_t backward[6]
-    cdef size_t kept = 0, swept = 0
+    cdef size_t more[3]
+    cdef size_t more_backward[6]
+    cdef size_t kept = 0, swept = 0, passing = 0
     cdef int i
     set_forward(&run, packed, rows, training)
+    set_around(&run, packed, rows, cell.options, (0, 0, 0, 0) if training else None)
     found = chosen(&run, 2 if training else 1)
     run.gather = gather
     forward_sizes(&run, forward)
+    around_sizes(&run, more)
     for i in range(6):
         kept += forward[i]
+    kept += more[0] + more[1]
+    passing = more[2]
     if training:
         swept = backward_sizes(&run, packed, found["threads"], backward)
-    recurrent = sum([panels_size(packed, i, False) for i in range(1, 1 + packed.cell.phases)])
+        around_backward_sizes(&run, more_backward)
+        for i in range(6):
+            swept += (more_backward[i] + 63) // 64 * 64
+    weights_there = [*range(1 + packed.cell.phases), *([PROJECTION] if run.project else [])]
+    recurrent = sum([panels_size(packed, i, False) for i in weights_there[1:]])
     found.update(
         isa=run.ops.isa.decode(), width=run.W, chunk=min(run.chunk, max(run.R, 1)),
         input_bytes=panels_size(packed, 0, False), recurrent_bytes=recurrent,
-        backward_bytes=sum([panels_size(packed, i, True) for i in range(1 + packed.cell.phases)]),
-        workspace_bytes=kept + swept, bytes_per_step=kept / run.R if training and run.R else 0.0,
+        backward_bytes=sum([panels_size(packed, i, True) for i in weights_there]),
+        workspace_bytes=kept + max(swept, passing), bytes_per_step=kept / run.R if training and run.R else 0.0,
     )
     return found

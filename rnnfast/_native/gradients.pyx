@@ -6,7 +6,7 @@ from libc.string cimport memset
 
 from rnnfast._native.blas_gradients cimport by_blas
 from rnnfast._native.kernels cimport barrier, rf_outer, rf_outer_part
-from rnnfast._native.pack cimport Packed
+from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport Run, poll, share, step_of
 from rnnfast._native.rows cimport index_at, row_at, write_row
 
@@ -72,7 +72,7 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
 
 
 cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
-    """Set up the sums of outer products that add to the arrays w_ih and w_hh of `targets`.
+    """Set up the sums of outer products that add to the arrays w_ih, w_hh and w_hr of `targets`.
 
     Where two weights multiply the same gate slots, one sum serves both.
     """
@@ -105,7 +105,7 @@ cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
         part = &outer.part[outer.parts - 1]
         address = targets["w_ih" if i == 0 else "w_hh"].__array_interface__["data"][0]
         part.c = <void*> address
-        part.n = run.X if i == 0 else run.H
+        part.n = run.X if i == 0 else run.Q
         if i == 0 and run.V:
             part.b, part.ldb = run.table, run.X
         elif i == 0:
@@ -113,7 +113,17 @@ cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
         elif packed.cell.phase[i - 1].from_aux:
             part.b, part.ldb = run.aux, run.ld
         else:
-            part.b, part.ldb, part.rows_b = run.h, run.ld, run.before
+            part.b, part.ldb, part.rows_b = run.h, run.ld_h, run.before
+    if run.project:
+        outer = &run.outer[run.outers]
+        run.outers += 1
+        outer.parts = 1
+        outer.k, outer.m = run.R, run.ld_h
+        outer.a, outer.lda, outer.a_run = run.projected_dh, run.ld_h, run.ld_h
+        outer.rows_c = packed.rows(PROJECTION)
+        address = targets["w_hr"].__array_interface__["data"][0]
+        outer.part[0].c, outer.part[0].n = <void*> address, run.H
+        outer.part[0].b, outer.part[0].ldb = run.m, run.ld
     return 0
 
 

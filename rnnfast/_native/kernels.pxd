@@ -47,6 +47,18 @@ cdef extern from "rnnfast.h" nogil:
         int parts
         rf_outer_part part[2]
 
+    ctypedef struct rf_options:
+        int peephole
+        double clip
+        Py_ssize_t units, ld, rows
+        const void* vectors
+
+    ctypedef struct rf_zone:
+        double p
+        int random
+        uint32_t threshold
+        uint64_t seed
+
     ctypedef struct rf_step:
         Py_ssize_t ld_gates, ld_state
         void* gates
@@ -58,6 +70,9 @@ cdef extern from "rnnfast.h" nogil:
         void* dh
         void* dc
         void* daux
+        const rf_options* options
+        void* stats
+        void* dvectors
 
     ctypedef void (*rf_pointwise)(const rf_step* step, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t panel0,
                                   Py_ssize_t panel1) noexcept nogil
@@ -87,6 +102,7 @@ cdef extern from "rnnfast.h" nogil:
         int has_c, has_aux
         int x_first, x_slots
         int x_gates[4]
+        int options, norm, room
         int phases
         rf_phase phase[2]
         int steps_panels
@@ -124,6 +140,8 @@ cdef extern from "rnnfast.h" nogil:
                              double scale, double* losses, void* dx) noexcept nogil
         void (*dropout)(Py_ssize_t n, uint64_t start, const void* x, void* y, double scale, uint32_t threshold,
                         uint64_t seed) noexcept nogil
+        void (*zoneout)(const rf_zone* z, Py_ssize_t n, uint64_t start, const void* before, void* now) noexcept nogil
+        void (*zoneout_back)(const rf_zone* z, Py_ssize_t n, uint64_t start, void* d, void* carried) noexcept nogil
         void (*scatter_add)(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t ld, const int64_t* to, const void* x,
                             void* y) noexcept nogil
         void (*max_steps)(Py_ssize_t steps, Py_ssize_t n, const void* x, void* y, int32_t* at) noexcept nogil

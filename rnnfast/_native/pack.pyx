@@ -1,6 +1,7 @@
 """Weights of one direction of one layer, packed for the instruction set in force and kept until they change.
 
-Which = 0 stands for the input weights, 1 and 2 for the recurrent weights of the cell's first and second phase.
+Which = 0 stands for the input weights, 1 and 2 for the recurrent weights of the cell's first and second phase, 3 for
+those of a projection.
 """
 
 from threading import Lock
@@ -43,37 +44,46 @@ cdef class Packed:
     def __cinit__(self):
         memset(self.forward_data, 0, sizeof(self.forward_data))
         memset(self.backward_data, 0, sizeof(self.backward_data))
-        self.x_rows = NULL
+        self.x_rows = self.p_rows = NULL
         self.h_rows[0] = self.h_rows[1] = NULL
-        self.bias = NULL
+        self.bias = self.vectors = NULL
 
-    def __init__(self, str cell, w_ih, w_hh, b_ih, b_hh):
-        # w_ih (G*H, I), w_hh (G*H, H), b_ih and b_hh (G*H,) or None; all C-contiguous, of one dtype
+    def __init__(self, str cell, weights):
+        # rnnfast.cells.CellSpec.shapes names the weights; all C-contiguous, of one dtype
+        w_ih, w_hh, w_hr = weights["w_ih"], weights["w_hh"], weights.get("w_hr")
         self.ops = ops(w_ih.itemsize)
         self.cell = find_cell(self.ops, cell)
         self.w_ih, self.w_hh = np.ascontiguousarray(w_ih), np.ascontiguousarray(w_hh)
         self.itemsize = w_ih.itemsize
         self.width = self.ops.width
-        self.hidden = w_hh.shape[1]
+        self.hidden, self.outputs = w_hh.shape[0] // self.cell.gates, w_hh.shape[1]
+        self.w_hr = None if w_hr is None else np.ascontiguousarray(w_hr)
         self.inputs = w_ih.shape[1]
         self.slots = self.cell.slots
         self.panels = (self.hidden + self.width - 1) // self.width
-        self.has_bias = b_ih is not None
+        self.ld_h = (self.outputs + self.width - 1) // self.width * self.width
+        # biases that follow a normalisation are vectors
+        self.has_bias = weights["b_ih"] is not None and not self.cell.norm
         self.lock = Lock()
         cdef int which
         for which in range(1 + self.cell.phases):
             self.make_rows(which)
-        self.make_bias(b_ih, b_hh)
+        self.make_bias(weights["b_ih"], weights["b_hh"])
         for which in range(1 + self.cell.phases):
             self.make_forward(which)
+        if self.projects():
+            self.make_projection()
+        self.make_vectors(weights)
 
     def __dealloc__(self):
         cdef int i
         release(self.bias)
+        release(self.vectors)
         release(self.x_rows)
+        release(self.p_rows)
         release(self.h_rows[0])
         release(self.h_rows[1])
-        for i in range(3):
+        for i in range(4):
             release(self.forward_data[i])
             release(self.backward_data[i])
 
@@ -86,9 +96,14 @@ cdef class Packed:
         return self.cell.x_slots if which == 0 else self.cell.phase[which - 1].slots
 
     cdef Py_ssize_t columns(self, int which) noexcept nogil:
-        return self.panels * self.count(which) * self.width
+        return self.ld_h if which == PROJECTION else self.panels * self.count(which) * self.width
+
+    cdef bint projects(self) noexcept nogil:
+        return self.outputs != self.hidden
 
     cdef Py_ssize_t* rows(self, int which) noexcept nogil:
+        if which == PROJECTION:
+            return self.p_rows
         return self.x_rows if which == 0 else self.h_rows[which - 1]
 
     def make_rows(self, int which):
@@ -130,12 +145,43 @@ cdef class Packed:
             target = <unsigned char[:size]> <unsigned char*> self.bias
             np.asarray(target)[:] = table.reshape(-1).view(np.uint8)
 
+    def make_projection(self):
+        cdef Py_ssize_t unit
+        self.p_rows = <Py_ssize_t*> alloc(self.ld_h * sizeof(Py_ssize_t))
+        if self.p_rows == NULL:
+            raise MemoryError
+        for unit in range(self.ld_h):
+            self.p_rows[unit] = unit if unit < self.outputs else -1
+        self.make_forward(PROJECTION)
+
+    def make_vectors(self, weights):
+        """Write the vectors in the order of csrc/cells/norm.inc.c; those that are not there are zeros."""
+        cdef int gates = self.cell.gates, k
+        self.kinds = []
+        if not self.cell.options:
+            return
+        self.kinds += [("w_peephole", k) for k in range(gates - 1)]
+        if self.cell.norm:
+            self.kinds += [(kind, k) for kind in ("gain_ih", "gain_hh", "b_ih", "b_hh") for k in range(gates)]
+            if self.cell.has_c:
+                self.kinds += [("gain_ch", 0), ("b_ch", 0)]
+        table = np.zeros((len(self.kinds), self.panels * self.width), self.w_ih.dtype)
+        for row, (kind, k) in zip(table, self.kinds):
+            if weights.get(kind) is not None:
+                row[:self.hidden] = weights[kind][k * self.hidden:(k + 1) * self.hidden]
+        cdef size_t size = table.nbytes
+        self.vectors = <char*> alloc(size)
+        if self.vectors == NULL:
+            raise MemoryError
+        cdef unsigned char[::1] target = <unsigned char[:size]> <unsigned char*> self.vectors
+        np.asarray(target)[:] = table.reshape(-1).view(np.uint8)
+
     def make_forward(self, int which):
-        cdef Py_ssize_t k = self.inputs if which == 0 else self.hidden
-        cdef int count = self.count(which)
+        cdef Py_ssize_t k = self.inputs if which == 0 else self.hidden if which == PROJECTION else self.outputs
+        cdef int count = 0 if which == PROJECTION else self.count(which)
         cdef rf_product* s = &self.forward[which]
         # a cell of one slot has its units side by side in the gate buffer, so that four vectors make a panel
-        if self.slots == 1:
+        if self.slots == 1 or which == PROJECTION:
             panels_of(s, self.columns(which), self.width, 4, 4 * self.width)
         else:
             panels_of(s, self.columns(which), self.width, count, self.slots * self.width)
@@ -145,15 +191,18 @@ cdef class Packed:
         if self.forward_data[which] == NULL:
             raise MemoryError
         s.b = self.forward_data[which]
-        array = self.w_ih if which == 0 else self.w_hh
+        array = self.weight(which)
         cdef size_t source = array.ctypes.data
         with nogil:
             self.ops.pack_columns(<const void*> source, k, self.rows(which), self.columns(which),
                                   s.vectors * self.width, self.forward_data[which], 0, s.panels)
 
+    def weight(self, int which):
+        return self.w_ih if which == 0 else self.w_hr if which == PROJECTION else self.w_hh
+
     cdef int make_backward(self) except -1:
         """Pack the transposed weights too, if they are not yet."""
-        if self.backward_data[self.cell.phases] == NULL:
+        if self.backward_data[PROJECTION if self.projects() else self.cell.phases] == NULL:
             with self.lock:
                 self.pack_backward()
         return 0
@@ -164,15 +213,17 @@ cdef class Packed:
         cdef rf_product* s
         cdef char* data
         cdef size_t source
-        for which in range(1 + self.cell.phases):
-            if self.backward_data[which] != NULL:
+        for which in range(PROJECTION + 1):
+            if (self.backward_data[which] != NULL or self.cell.phases < which < PROJECTION
+                    or which == PROJECTION and not self.projects()):
                 continue
-            n = self.inputs if which == 0 else self.hidden
-            count = self.count(which)
+            n = self.inputs if which == 0 else self.hidden if which == PROJECTION else self.outputs
+            count = self.slots if which == PROJECTION else self.count(which)
             k = self.columns(which)
             s = &self.backward[which]
             # gradients of states are padded to whole vectors, those of inputs end at the last column
-            panels_of(s, n if which == 0 else self.panels * self.width, self.width, 4, 4 * self.width)
+            panels_of(s, n if which == 0 else (n + self.width - 1) // self.width * self.width, self.width, 4,
+                      4 * self.width)
             if count == self.slots:
                 s.runs, s.run, s.run_stride = 1, k, 0
             else:
@@ -180,7 +231,7 @@ cdef class Packed:
             data = <char*> alloc(((s.panels - 1) * 4 + s.last) * self.width * k * self.itemsize)
             if data == NULL:
                 raise MemoryError
-            array = self.w_ih if which == 0 else self.w_hh
+            array = self.weight(which)
             source = array.ctypes.data
             with nogil:
                 self.ops.pack_rows(<const void*> source, n, self.rows(which), k, data, 0, s.panels)
@@ -196,5 +247,5 @@ cdef Packed packed_weights(str cell, object weights):
     cdef dict cache = weights.cache
     found = cache.get("packed")
     if found is None or (<Packed> found).ops != table:
-        found = cache["packed"] = Packed(cell, w_ih, weights["w_hh"], weights["b_ih"], weights["b_hh"])
+        found = cache["packed"] = Packed(cell, weights)
     return <Packed> found

@@ -1,4 +1,6 @@
-from rnnfast._native.kernels cimport rf_cell, rf_ops, rf_outer, rf_product
+from libc.stdint cimport uint32_t, uint64_t
+
+from rnnfast._native.kernels cimport rf_cell, rf_ops, rf_options, rf_outer, rf_product, rf_zone
 from rnnfast._native.pack cimport Packed
 from rnnfast._native.rows cimport Lengths, Rows
 
@@ -14,6 +16,7 @@ ctypedef struct Run:
     const rf_cell* cell
     Py_ssize_t T, B, R, X, H, P, W, size  # X: inputs (I is taken by complex.h)
     Py_ssize_t groups, ld, ld_gates      # units of a state row, elements of a gates row
+    Py_ssize_t Q, ld_h                   # features of h, and of a row of it: H and ld, but where there is a projection
     Py_ssize_t* n                        # (T,) rows alive
     Py_ssize_t* off                      # (T+1,)
     Py_ssize_t* before                   # (R,) state row that precedes each row; NULL: the row itself
@@ -27,12 +30,12 @@ ctypedef struct Run:
     Py_ssize_t V                         # 0: there is no table, and x holds numbers instead of int64 indices
     char* projected                      # (V, S*ld) pre-activations in forward, sums of their gradients in backward
     char* gates                          # (R or chunk, S*ld)
-    char* h                              # (B+R, ld) when saving, else (2, B, ld)
-    char* c                              # (B+R, ld) when saving, else (B, ld)
+    char* h                              # (B+R, ld_h) when saving, else (2, B, ld_h)
+    char* c                              # (B+R, ld) when saving, else (B, ld), or (2, B, ld) where zoneout mixes two
     char* aux                            # (R, ld) when saving, else (B, ld)
     const char* bias
     Py_ssize_t chunk                     # most rows in a chunk
-    rf_product product[3]
+    rf_product product[4]
     bint zigzag                          # walk the weights forwards and backwards in turn
     Py_ssize_t grain                     # unit panels between two changes from product to pointwise part
     bint by_units
@@ -45,12 +48,31 @@ ctypedef struct Run:
     char* dh
     char* dc
     char* daux
-    rf_outer outer[3]                    # sums of gradients for the weights
+    rf_outer outer[4]                    # sums of gradients for the weights
     int outers
     bint direct                          # they go straight into the caller's arrays
     char* bias_sums
     char* scratch
     Py_ssize_t scratch_size
+    # options: around.pyx
+    rf_options options
+    bint around                          # whether there is a projection, zoneout or variational dropout
+    bint project, dropped
+    bint zoned[2]
+    Py_ssize_t two_c                     # 1: c has two places that take turns; else 0
+    rf_zone zone[2]                      # of h and c
+    double drop_scale                    # variational dropout
+    uint32_t drop_threshold
+    uint64_t drop_seed
+    const Py_ssize_t* order              # the user's row of each sorted row; NULL: the same
+    char* stats                          # (R or B, 4) of cells that normalise
+    char* m                              # (R or B, ld) what a projection reads
+    char* seen                           # (2, B, ld_h) h as the recurrent product sees it, dropped
+    char* dm                             # (B, ld) gradient of m
+    char* projected_dh                   # (R, ld_h) gradient of h as a projection has made it
+    char* carried[2]                     # (B, ld_h), (B, ld) gradients that zoneout carries past a step
+    char* dseen                          # (B, ld_h) gradient of what the recurrent product saw
+    char* dvectors                       # (B, options.rows, ld)
     void* errors                         # a list, borrowed
     bint long_steps                      # one step may take so long that it asks for signals on the way
     Py_ssize_t stop                      # the meeting after which all threads leave early; 0: none

@@ -22,12 +22,15 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
     run.groups = (run.P + GROUP - 1) // GROUP
     run.ld = run.P * run.W
     run.ld_gates = run.ld * packed.slots
+    run.Q, run.ld_h, run.project = packed.outputs, packed.ld_h, packed.projects()
     run.n, run.off = rows.n, rows.off
     run.bias = packed.bias
     run.checked = now()
     # weights larger than the first-level cache: finer turns, and alternating direction
     run.zigzag = run.ld_gates * run.ld * run.size > 32 * 1024
     run.grain = 2 if run.zigzag and packed.slots > 1 else GROUP
+    if packed.cell.norm:
+        run.grain = max(run.P, 1)  # whole rows
     # a chunk's gates take a part of the second-level cache
     run.chunk = max(1, 384 * 1024 // (run.ld_gates * run.size))
     return 0
@@ -50,16 +53,21 @@ cdef double stream_time(double weights) noexcept nogil:
     return min(weights, L2) / 98e9 + max(weights - L2, 0) / 40e9
 
 
+cdef double recurrent_size(const Run* run) noexcept nogil:
+    """Elements of the weights that every step multiplies with."""
+    return <double> run.ld_gates * run.ld_h + (<double> run.ld * run.ld_h if run.project else 0)
+
+
 cdef double sweep_time(const Run* run, int threads, bint by_units, double rate) noexcept nogil:
     """Seconds that the recurrence takes on so many threads."""
-    cdef double weights = <double> run.ld_gates * run.ld * run.size, part = 1, rows = run.R, work
+    cdef double weights = recurrent_size(run), part = 1, rows = run.R, work
     if by_units:
         part = <double> min(run.P, (run.groups + threads - 1) // threads * GROUP) / run.P
     else:  # whole rows: some threads may have one more than others
         rows = rows / run.B * ((run.B + threads - 1) // threads)
-    work = max(2.0 * rows * run.ld_gates * run.ld * part / rate, run.T * stream_time(part * weights))
+    work = max(2.0 * rows * weights * part / rate, run.T * stream_time(part * weights * run.size))
     if by_units:
-        work += run.T * run.cell.phases * (BARRIER + MEETING * threads)
+        work += run.T * (run.cell.phases + run.project) * (BARRIER + MEETING * threads)
     return work
 
 
@@ -71,10 +79,11 @@ cdef int split(Run* run, double passes) except -1:
     """
     # multiply-adds: vectors of 32 bytes and more run at the rate of the tuned kernels
     cdef double rate = (110e9 if run.W * run.size >= 32 else 20e9) * 4 / run.size
-    cdef double apart = 2.0 * run.R * run.ld_gates * (run.X + (passes - 1) * run.ld) / rate
+    cdef double apart = 2.0 * run.R * (run.ld_gates * run.X + (passes - 1) * recurrent_size(run)) / rate
     cdef double alone, best, cost, start
+    cdef Py_ssize_t groups
     cdef int most, threads, chosen = 1
-    run.long_steps = 2.0 * run.B * run.ld_gates * run.ld > 1e8
+    run.long_steps = 2.0 * run.B * recurrent_size(run) > 1e8
     run.by_units = False
     run.sharing = 1
     run.reason = b"too little work for two threads"
@@ -87,6 +96,7 @@ cdef int split(Run* run, double passes) except -1:
     most = get_num_threads()
     if most < 2:
         run.reason = b"one thread is all that is allowed"
+    groups = 1 if run.cell.norm else run.groups  # a normalisation takes whole rows
     threads = 1
     while threads < most:
         threads = min(2 * threads, most)
@@ -100,7 +110,7 @@ cdef int split(Run* run, double passes) except -1:
             best, chosen, run.sharing, run.by_units = cost, threads, threads, False
             run.reason = b"enough rows for every thread to take its own, with no barrier between steps"
         cost = start + sweep_time(run, threads, True, rate) + apart / threads
-        if threads <= run.groups and cost < 0.9 * best:
+        if threads <= groups and cost < 0.9 * best:
             best, chosen, run.sharing, run.by_units = cost, threads, threads, True
             run.reason = b"few rows for such weights: every thread keeps its part of them in its cache"
     return chosen

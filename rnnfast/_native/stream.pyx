@@ -16,6 +16,7 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
+from rnnfast._native.around cimport around_sizes, set_around
 from rnnfast._native.dense cimport Panels, Work, panels_for, worth
 from rnnfast._native.dense cimport task as dense_task
 from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops, rf_product
@@ -54,7 +55,7 @@ ctypedef struct Job:
 
 cdef void recur(const Job* job, Stage* stage, const char* x, char* y) noexcept nogil:
     cdef Run* run = &stage.run
-    cdef Py_ssize_t state = run.B * run.ld * run.size
+    cdef Py_ssize_t state = run.B * run.ld_h * run.size, other = run.B * run.ld * run.size
     run.xs = <char*> x
     run.y.base = y
     if stage.threads == 1:
@@ -62,6 +63,8 @@ cdef void recur(const Job* job, Stage* stage, const char* x, char* y) noexcept n
     else:
         parallel(forward_task, run, stage.threads)
     memcpy(run.h, run.h + state, state)  # the run has written to the other one of its two
+    if run.two_c:
+        memcpy(run.c, run.c + other, other)
 
 
 cdef void activate(const Job* job, const Stage* stage, char* y) noexcept nogil:
@@ -109,7 +112,7 @@ cdef void run_stages(void* context, int thread, int threads) noexcept nogil:
 cdef class Steps:
     """The native half of `rnnfast.stream.Stream`: stages, their states, and the step.
 
-    The other half has ``_layers()``, which describes the stages: ``("embedding", weight)``, ``("recurrent", cell name,
+    The other half has ``_layers()``, which describes the stages: ``("embedding", weight)``, ``("recurrent", cell,
     Weights)`` or ``("dense", weight, bias or None, cache, activation or None)``; and ``_general(x, out)``, the step for
     arguments that need more than a glance.
 
@@ -164,6 +167,8 @@ cdef class Steps:
                 release(stage.run.h)
                 release(stage.run.c)
                 release(stage.run.aux)
+                release(stage.run.stats)
+                release(stage.run.m)
         release(self.stages)
         release(self.x)
         self.stages, self.x, self.count, self.ops = NULL, NULL, 0, NULL
@@ -253,25 +258,30 @@ cdef class Steps:
         self.work += 2.0 * self.batch * stage.inputs * stage.outputs
         return 0
 
-    cdef int add_recurrent(self, Stage* stage, str cell, weights) except -1:
-        cdef Packed packed = packed_weights(cell, weights)
+    cdef int add_recurrent(self, Stage* stage, cell, weights) except -1:
+        cdef Packed packed = packed_weights(cell.kernel, weights)
         cdef Run* run = &stage.run
         cdef size_t sizes[6]
+        cdef size_t more[3]
         cdef Py_ssize_t j
         self.owners.append(packed)
         stage.kind = RECURRENT
-        stage.inputs, stage.outputs = packed.inputs, packed.hidden
+        stage.inputs, stage.outputs = packed.inputs, packed.outputs
         set_forward(run, packed, self.rows, False)
+        set_around(run, packed, self.rows, cell.options, None)
         run.checked = INFINITY  # a step is too short to look for signals within it
         forward_sizes(run, sizes)
+        around_sizes(run, more)
         run.gates = self.room(sizes[1])
         run.h = self.room(sizes[2])
         run.c = self.room(sizes[3])
         run.aux = self.room(sizes[4])
-        run.y.stride, run.y.count = run.size, run.H
+        run.stats = self.room(more[0])
+        run.m = self.room(more[1])
+        run.y.stride, run.y.count = run.size, run.Q
         run.y.start = <Py_ssize_t*> self.room(self.batch * sizeof(Py_ssize_t))
         for j in range(self.batch):
-            run.y.start[j] = j * run.H * run.size
+            run.y.start[j] = j * run.Q * run.size
         self.work += 2.0 * run.B * run.ld_gates * (run.X + run.ld)
         return 0
 
@@ -399,7 +409,7 @@ cdef class Steps:
             if self.stages[i].kind != RECURRENT:
                 continue
             run = &self.stages[i].run
-            h = store_state(self.rows, run.h, run.ld, run.H, run.size)
+            h = store_state(self.rows, run.h, run.ld_h, run.Q, run.size)
             if run.cell.has_c:
                 found.append((h, store_state(self.rows, run.c, run.ld, run.H, run.size)))
             else:
@@ -417,7 +427,7 @@ cdef class Steps:
                 continue
             run = &self.stages[i].run
             own = next(given)
-            load_state(self.rows, own[0], run.h, run.ld)
+            load_state(self.rows, own[0], run.h, run.ld_h)
             if run.cell.has_c:
                 load_state(self.rows, own[1], run.c, run.ld)
 
@@ -425,15 +435,15 @@ cdef class Steps:
         """Set the states of those rows to zero; all are within the batch."""
         cdef Run* run
         cdef int i
-        cdef Py_ssize_t k, line
+        cdef Py_ssize_t k, line, line_h
         self.refuse_if_busy()
         for i in range(self.count):
             if self.stages[i].kind != RECURRENT:
                 continue
             run = &self.stages[i].run
-            line = run.ld * run.size
+            line, line_h = run.ld * run.size, run.ld_h * run.size
             for k in range(rows.shape[0]):
-                memset(run.h + rows[k] * line, 0, line)
+                memset(run.h + rows[k] * line_h, 0, line_h)
                 if run.cell.has_c:
                     memset(run.c + rows[k] * line, 0, line)
 
@@ -446,5 +456,6 @@ cdef class Steps:
             stage = &self.stages[i]
             found.append(<size_t> stage.kept)
             if stage.kind == RECURRENT:
-                found += [<size_t> stage.run.gates, <size_t> stage.run.h, <size_t> stage.run.c, <size_t> stage.run.aux]
+                found += [<size_t> stage.run.gates, <size_t> stage.run.h, <size_t> stage.run.c, <size_t> stage.run.aux,
+                          <size_t> stage.run.stats, <size_t> stage.run.m]
         return found

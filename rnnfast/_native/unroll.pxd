@@ -19,6 +19,9 @@ cdef class Saved:
     cdef char* h
     cdef char* c
     cdef char* aux
+    cdef char* stats
+    cdef char* m
+    cdef object options, noise   # of the cell, and the seeds of its random ones
 
 
     cdef void free(self) noexcept

@@ -15,4 +15,5 @@ def direction_forward(
     reverse: bool,
     out: NDArray[Any],
     save: bool,
+    noise: tuple[int, int, int, int] | None = None,
 ) -> tuple[tuple[NDArray[Any], ...], Saved | None]: ...

@@ -12,8 +12,9 @@ import numpy as np
 cimport numpy as cnp
 from libc.string cimport memcpy
 
+from rnnfast._native.around cimport after_step, around_sizes, h_share, see, set_around, set_around_step
 from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_phase, rf_product, rf_step, rf_steps
-from rnnfast._native.pack cimport Packed, packed_weights
+from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport GROUP, Run, meet, poll, row_share, set_run, share, split, step_of
 from rnnfast._native.rows cimport Lengths, index_at, load_state, read_row, row_at, store_state, write_row
 
@@ -25,24 +26,26 @@ cnp.import_array()
 
 cdef void set_step(const Run* run, Py_ssize_t t, Py_ssize_t row, rf_step* s) noexcept nogil:
     """Point s at step t, whose gates begin at `row` of the gate buffer."""
-    cdef Py_ssize_t line = run.ld * run.size
+    cdef Py_ssize_t line = run.ld * run.size, line_h = run.ld_h * run.size
     cdef Py_ssize_t previous
     s.ld_gates = run.ld_gates
     s.ld_state = run.ld
     s.gates = run.gates + row * run.ld_gates * run.size
     if run.save:
         previous = 0 if t == 0 else run.B + run.off[t - 1]
-        s.h_prev = run.h + previous * line
-        s.h = run.h + (run.B + run.off[t]) * line
+        s.h_prev = run.h + previous * line_h
+        s.h = run.h + (run.B + run.off[t]) * line_h
         s.c_prev = run.c + previous * line
         s.c = run.c + (run.B + run.off[t]) * line
         s.aux = run.aux + run.off[t] * line
     else:
-        s.h_prev = run.h + (t & 1) * run.B * line
-        s.h = run.h + ((t + 1) & 1) * run.B * line
-        s.c_prev = run.c
-        s.c = run.c
+        s.h_prev = run.h + (t & 1) * run.B * line_h
+        s.h = run.h + ((t + 1) & 1) * run.B * line_h
+        s.c_prev = run.c + (t & run.two_c) * run.B * line
+        s.c = run.c + ((t + 1) & run.two_c) * run.B * line
         s.aux = run.aux
+    if run.cell.options or run.around:
+        set_around_step(run, t, s)
 
 
 cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0, Py_ssize_t row1,
@@ -50,7 +53,9 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
     cdef const rf_phase* phase
     cdef const rf_product* product
     cdef Py_ssize_t count, k, panel0, panel1, r0, r1, j, unit
-    cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
+    cdef Py_ssize_t line = run.ld * run.size, line_h = run.ld_h * run.size, gates_line = run.ld_gates * run.size
+    cdef Py_ssize_t source_line, part0 = group0, part1 = group1
+    cdef char* h = run.h + (run.B + run.off[t] if run.save else ((t + 1) & 1) * run.B) * line_h
     cdef char* gates
     cdef const char* source
     cdef int i
@@ -58,9 +63,11 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
         phase = &run.cell.phase[i]
         product = &run.product[i + 1]
         if phase.from_aux:
-            source = <const char*> s.aux
+            source, source_line = <const char*> s.aux, line
+        elif run.dropped:
+            source, source_line = run.seen + (t & 1) * run.B * line_h, line_h
         else:
-            source = <const char*> s.h_prev
+            source, source_line = <const char*> s.h_prev, line_h
         count = (min(group1 * GROUP, run.P) - group0 * GROUP + run.grain - 1) // run.grain
         for k in range(count):
             # every other step walks the weights backwards, so that it begins with what is still in cache
@@ -74,23 +81,31 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
                 r1 = min(r0 + 24, row1)
                 gates = <char*> s.gates + r0 * gates_line + phase.first * run.W * run.size
                 if run.cell.slots == 1:
-                    run.ops.product(product, r1 - r0, source + r0 * line, gates, gates, panel0 // GROUP,
+                    run.ops.product(product, r1 - r0, source + r0 * source_line, gates, gates, panel0 // GROUP,
                                     (panel1 + GROUP - 1) // GROUP)
                 else:
-                    run.ops.product(product, r1 - r0, source + r0 * line, gates, gates, panel0, panel1)
+                    run.ops.product(product, r1 - r0, source + r0 * source_line, gates, gates, panel0, panel1)
                 if run.save:
                     phase.forward(s, r0, r1, panel0, panel1)
                 else:
                     phase.infer(s, r0, r1, panel0, panel1)
+        if run.dropped and i < run.cell.phases - 1:  # what the next product reads is dropped too
+            unit = group0 * GROUP * run.W
+            see(run, <const char*> s.aux, <char*> s.aux, row0, row1, unit, min(group1 * GROUP * run.W, run.H) - unit)
         if run.by_units:
             if i == run.cell.phases - 1:
                 break
             barrier(thread, threads)
     unit = group0 * GROUP * run.W
     cdef Py_ssize_t units = min(group1 * GROUP * run.W, run.H) - unit
+    if run.around:
+        h_share(run, group0, group1, thread, threads, &part0, &part1)
+        after_step(run, t, s, h, <const char*> s.h_prev, row0, row1, unit, units, part0, part1, thread, threads)
+        unit = part0 * GROUP * run.W
+        units = min(part1 * GROUP * run.W, run.Q) - unit
     if units > 0:
         for j in range(row0, row1):
-            write_row(row_at(&run.y, t, j) + unit * run.y.stride, <char*> s.h + j * line + unit * run.size, units,
+            write_row(row_at(&run.y, t, j) + unit * run.y.stride, h + j * line_h + unit * run.size, units,
                       run.y.stride, run.size)
     if run.by_units:
         barrier(thread, threads)
@@ -184,7 +199,8 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
             else:
                 project_inputs(run, row0, row1, base, t, gates, thread)
         barrier(thread, threads)
-        if takes_part and run.B == 1 and run.P <= run.cell.steps_panels and run.y.stride == run.size:
+        if (takes_part and run.B == 1 and run.P <= run.cell.steps_panels and run.y.stride == run.size
+                and not run.around):
             sweep_alone(run, t, end, first - base)
         elif takes_part:
             while t < end:
@@ -213,7 +229,7 @@ cdef class Saved:
     """What forward keeps for backward: 4 to 6 numbers for each unit, step and row. Used up by one backward pass."""
 
     def __cinit__(self):
-        self.xs = self.gates = self.h = self.c = self.aux = NULL
+        self.xs = self.gates = self.h = self.c = self.aux = self.stats = self.m = NULL
 
     def __dealloc__(self):
         self.free()
@@ -225,7 +241,9 @@ cdef class Saved:
         release(self.h)
         release(self.c)
         release(self.aux)
-        self.xs = self.gates = self.h = self.c = self.aux = NULL
+        release(self.stats)
+        release(self.m)
+        self.xs = self.gates = self.h = self.c = self.aux = self.stats = self.m = NULL
 
 
 cdef int set_forward(Run* run, Packed packed, Lengths rows, bint save) except -1:
@@ -235,8 +253,11 @@ cdef int set_forward(Run* run, Packed packed, Lengths rows, bint save) except -1
     run.save = save
     for i in range(1 + packed.cell.phases):
         run.product[i] = packed.forward[i]
-        run.product[i].lda = run.ld
+        run.product[i].lda = run.ld_h
         run.product[i].ldc = run.product[i].ld_init = run.ld_gates
+    if run.project:
+        run.product[PROJECTION] = packed.forward[PROJECTION]
+        run.product[PROJECTION].lda, run.product[PROJECTION].ldc = run.ld, run.ld_h
     run.product[0].lda = run.ld_x = run.X
     run.product[0].ld_init = 0
     return 0
@@ -249,22 +270,24 @@ cdef void forward_sizes(const Run* run, size_t* sizes) noexcept:
     cdef Py_ssize_t state_rows = run.B + run.R if run.save else run.B
     sizes[0] = gate_rows * run.X * run.size if run.gather else 0
     sizes[1] = gate_rows * run.ld_gates * run.size
-    sizes[2] = (state_rows if run.save else 2 * run.B) * line
-    sizes[3] = state_rows * line if run.cell.has_c else 0
+    sizes[2] = (state_rows if run.save else 2 * run.B) * run.ld_h * run.size
+    sizes[3] = state_rows * (1 + run.two_c) * line if run.cell.has_c else 0
     sizes[4] = (run.R if run.save else run.B) * line if run.cell.has_aux else 0
     sizes[5] = run.V * run.ld_gates * run.size
 
 
-def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save):
+def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save, noise=None):
     """Run one direction of one layer over a batch; see rnnfast.reference.recurrent for what everything is."""
-    cdef Packed packed = packed_weights(cell.name, weights)
+    cdef Packed packed = packed_weights(cell.kernel, weights)
     cdef Lengths rows = Lengths(cnp.PyArray_DIM(out, 0), cnp.PyArray_DIM(out, 1), lengths)
     cdef cnp.ndarray table = None
     cdef Run run
     cdef Saved saved = None
     cdef int threads
     cdef size_t sizes[6]
+    cdef size_t more[3]
     set_forward(&run, packed, rows, save)
+    set_around(&run, packed, rows, cell.options, noise)
     errors = []
     run.errors = <void*> errors
     if isinstance(x, tuple):
@@ -274,12 +297,14 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
     threads = split(&run, 1)
     saved = Saved()
     saved.packed, saved.rows, saved.reverse = packed, rows, reverse
+    saved.options, saved.noise = cell.options, noise
     try:
         rows.set_rows(&run.x, x, reverse)
         rows.set_rows(&run.y, out, reverse)
         run.ld_x = run.X if run.V else rows.linear(&run.x, run.size)
         run.gather = run.ld_x == 0
         forward_sizes(&run, sizes)
+        around_sizes(&run, more)
         if run.V:
             saved.x, saved.table = x, table
             run.projected = <char*> alloc(sizes[5])
@@ -299,12 +324,23 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
             saved.c = <char*> alloc(sizes[3])
         if packed.cell.has_aux:
             saved.aux = <char*> alloc(sizes[4])
+        if run.cell.norm:
+            saved.stats = <char*> alloc(more[0])
+        if run.project:
+            saved.m = <char*> alloc(more[1])
+        if run.dropped:
+            run.seen = <char*> alloc(more[2])
         if (saved.gather and saved.xs == NULL or saved.gates == NULL or saved.h == NULL
-                or packed.cell.has_c and saved.c == NULL or packed.cell.has_aux and saved.aux == NULL):
+                or packed.cell.has_c and saved.c == NULL or packed.cell.has_aux and saved.aux == NULL
+                or run.cell.norm and saved.stats == NULL or run.project and saved.m == NULL
+                or run.dropped and run.seen == NULL):
             raise MemoryError
         run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
         run.product[0].lda = run.ld_x
-        load_state(rows, state[0], run.h, run.ld)
+        run.stats, run.m = saved.stats, saved.m
+        load_state(rows, state[0], run.h, run.ld_h)
+        if run.dropped:
+            see(&run, run.h, run.seen, 0, run.B, 0, run.Q)
         if packed.cell.has_c:
             load_state(rows, state[1], run.c, run.ld)
         with nogil:
@@ -317,16 +353,18 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
         release(run.x.start)
         release(run.y.start)
         release(run.projected)
+        release(run.seen)
     return final, (saved if save else None)
 
 
 cdef tuple final_states(Run* run, Lengths rows):
     """Collect each row's last state from where its last step has left it."""
-    cdef Py_ssize_t j, t = run.T, line = run.ld * run.size
-    cdef char* last = <char*> alloc(2 * run.B * line)
+    cdef Py_ssize_t j, t = run.T, line = run.ld * run.size, line_h = run.ld_h * run.size
+    cdef char* last = <char*> alloc(run.B * (line_h + line))
     cdef Py_ssize_t at
     if last == NULL:
         raise MemoryError
+    cdef char* last_c = last + run.B * line_h
     try:
         for j in range(run.B):
             while t > 0 and run.n[t - 1] <= j:
@@ -334,16 +372,16 @@ cdef tuple final_states(Run* run, Lengths rows):
             # t steps were made by row j
             if run.save:
                 at = j if t == 0 else run.B + run.off[t - 1] + j
-                memcpy(last + j * line, run.h + at * line, line)
+                memcpy(last + j * line_h, run.h + at * line_h, line_h)
                 if run.cell.has_c:
-                    memcpy(last + (run.B + j) * line, run.c + at * line, line)
+                    memcpy(last_c + j * line, run.c + at * line, line)
             else:
-                memcpy(last + j * line, run.h + ((t & 1) * run.B + j) * line, line)
+                memcpy(last + j * line_h, run.h + ((t & 1) * run.B + j) * line_h, line_h)
                 if run.cell.has_c:
-                    memcpy(last + (run.B + j) * line, run.c + j * line, line)
-        h = store_state(rows, last, run.ld, run.H, run.size)
+                    memcpy(last_c + j * line, run.c + ((t & run.two_c) * run.B + j) * line, line)
+        h = store_state(rows, last, run.ld_h, run.Q, run.size)
         if run.cell.has_c:
-            return h, store_state(rows, last + run.B * line, run.ld, run.H, run.size)
+            return h, store_state(rows, last_c, run.ld, run.H, run.size)
         return (h,)
     finally:
         release(last)

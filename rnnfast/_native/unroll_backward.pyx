@@ -12,12 +12,15 @@ from rnnfast._native.provider import get_gemm
 cimport numpy as cnp
 from libc.string cimport memset
 
-from rnnfast._native.blas_gradients cimport blas_gradients, by_blas
+from rnnfast._native.around cimport (
+    add_vectors, after_backward, around_backward_sizes, before_backward, drop_saved, h_share, see, set_around,
+)
+from rnnfast._native.blas_gradients cimport blas_gradients
 from rnnfast._native.gradients cimport (
     add_biases, input_gradient, set_outers, sum_by_index, table_gradient, weight_gradients
 )
 from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_phase, rf_step
-from rnnfast._native.pack cimport Packed
+from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport GROUP, Run, meet, poll, row_share, set_run, share, split
 from rnnfast._native.rows cimport Lengths, load_state, row_at, store_state
 from rnnfast._native.unroll cimport Saved, set_step
@@ -31,18 +34,22 @@ cnp.import_array()
 cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t group0,
                         Py_ssize_t group1, int thread, int threads) noexcept nogil:
     cdef const rf_phase* phase
-    cdef Py_ssize_t line = run.ld * run.size, gates_line = run.ld_gates * run.size
+    cdef Py_ssize_t line_h = run.ld_h * run.size, gates_line = run.ld_gates * run.size
     cdef Py_ssize_t panel0 = group0 * GROUP, panel1 = min(group1 * GROUP, run.P)
-    cdef Py_ssize_t unit = panel0 * run.W, units = min(panel1 * run.W, run.H) - panel0 * run.W, j, u, r, n
-    cdef Py_ssize_t group
+    cdef Py_ssize_t part0 = group0, part1 = group1  # of the products that give gradients of h
+    cdef Py_ssize_t unit, units, j, u, r, n, group
     cdef char* to
     cdef char* init
     cdef char* gates
     cdef const char* dy
     cdef int i
+    if run.around:
+        h_share(run, group0, group1, thread, threads, &part0, &part1)
+    unit = part0 * GROUP * run.W
+    units = min(part1 * GROUP * run.W, run.Q) - unit
     if run.y.base != NULL and units > 0:
         for j in range(row0, row1):
-            to = run.dh + j * line + unit * run.size
+            to = run.dh + j * line_h + unit * run.size
             dy = row_at(&run.y, t, j) + unit * run.y.stride
             if run.y.stride == run.size:
                 run.ops.add_rows(units, dy, to)
@@ -52,8 +59,14 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
             else:
                 for u in range(units):
                     (<double*> to)[u] += (<const double*> (dy + u * run.y.stride))[0]
+    unit = panel0 * run.W
+    units = min(panel1 * run.W, run.H) - unit
+    if run.around:
+        before_backward(run, t, row0, row1, unit, units, part0, part1, group0, group1, thread, threads)
     for i in range(run.cell.phases - 1, -1, -1):
         phase = &run.cell.phase[i]
+        if run.dropped and i < run.cell.phases - 1:
+            see(run, run.daux, run.daux, row0, row1, unit, units)
         phase.backward(s, row0, row1, panel0, panel1)
         if run.by_units:
             barrier(thread, threads)
@@ -63,16 +76,18 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
                 if run.stop:
                     break
             n = min(96, row1 - r)
-            to = (run.daux if phase.from_aux else run.dh) + r * line
+            to = (run.daux if phase.from_aux else run.dseen if run.dropped else run.dh) + r * line_h
             gates = <char*> s.gates + r * gates_line + phase.first * run.W * run.size
-            init = NULL if phase.from_aux else to
+            init = NULL if phase.from_aux or run.dropped else to
             if run.zigzag and t & 1:
-                group = group1
-                while group > group0:
-                    run.ops.product(&run.product[i + 1], n, gates, init, to, max(group - 2, group0), group)
+                group = part1
+                while group > part0:
+                    run.ops.product(&run.product[i + 1], n, gates, init, to, max(group - 2, part0), group)
                     group -= 2
             else:
-                run.ops.product(&run.product[i + 1], n, gates, init, to, group0, group1)
+                run.ops.product(&run.product[i + 1], n, gates, init, to, part0, part1)
+    if run.around:
+        after_backward(run, row0, row1, unit, units, part0, part1)
 
 
 cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
@@ -85,7 +100,7 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
         share(run.groups, thread, sharing, &group0, &group1)
     else:
         row_share(run, thread, sharing, &row0, &row1)
-    s.dh, s.dc, s.daux = run.dh, run.dc, run.daux
+    s.dh, s.dc, s.daux = run.dm if run.project else run.dh, run.dc, run.daux
     for t in range(run.T - 1, -1, -1):
         if thread < sharing:
             set_step(run, t, run.off[t], &s)
@@ -100,6 +115,8 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     if run.V:
         sum_by_index(run, thread, threads)
     input_gradient(run, thread, threads)
+    if run.dropped:
+        drop_saved(run, thread, threads)
     if meet(run, thread, threads, &meetings):
         return
     weight_gradients(run, thread, threads)
@@ -120,7 +137,7 @@ cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) 
     cdef int i
     run.scratch_size = max(run.ops.outer_scratch(run.ld_gates, max(run.X, run.H)), 96 * run.X) * run.size
     run.scratch_size = (run.scratch_size + 63) // 64 * 64
-    sizes[0] = run.B * line
+    sizes[0] = run.B * run.ld_h * run.size
     sizes[1] = run.B * line if packed.cell.has_c else 0
     sizes[2] = run.B * line if packed.cell.has_aux else 0
     sizes[3] = run.ld_gates * run.size if packed.has_bias else 0
@@ -140,7 +157,8 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     cdef int threads, i
     cdef char* work = NULL
     cdef size_t sizes[6]
-    cdef size_t total
+    cdef size_t more[6]
+    cdef size_t total, all_more = 0
     if saved.used:
         raise RuntimeError("a pullback may be called once: it has consumed what forward saved")
     saved.used = True
@@ -148,11 +166,13 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     rows.make_before()
     set_run(&run, packed, rows)
     run.save = True
+    set_around(&run, packed, rows, saved.options, saved.noise)
     errors = []
     run.errors = <void*> errors
     run.before = rows.before
     run.blas = get_gemm() == "blas"
     run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
+    run.stats, run.m = saved.stats, saved.m
     run.ld_x = saved.ld_x
     if saved.table is not None:
         run.table, run.V = cnp.PyArray_BYTES(saved.table), cnp.PyArray_DIM(saved.table, 0)
@@ -160,10 +180,17 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     for i in range(1 + packed.cell.phases):
         run.product[i] = packed.backward[i]
         run.product[i].lda = run.ld_gates
-        run.product[i].ldc = run.product[i].ld_init = run.ld
+        run.product[i].ldc = run.product[i].ld_init = run.ld_h
+    if run.project:
+        run.product[PROJECTION] = packed.backward[PROJECTION]
+        run.product[PROJECTION].lda, run.product[PROJECTION].ldc = run.ld_h, run.ld
     total = backward_sizes(&run, packed, threads, sizes)
+    around_backward_sizes(&run, more)
+    for i in range(6):
+        more[i] = (more[i] + 63) // 64 * 64
+        all_more += more[i]
     try:
-        work = <char*> alloc(total)
+        work = <char*> alloc(total + all_more)
         if work == NULL:
             raise MemoryError
         run.dh = work
@@ -172,11 +199,18 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         run.bias_sums = run.daux + sizes[2]
         run.scratch = run.bias_sums + sizes[3]
         run.projected = run.scratch + sizes[4]
+        run.dm = work + total
+        run.projected_dh = run.dm + more[0]
+        run.carried[0] = run.projected_dh + more[1]
+        run.carried[1] = run.carried[0] + more[2]
+        run.dseen = run.carried[1] + more[3]
+        run.dvectors = run.dseen + more[4]
+        memset(run.dvectors, 0, more[5])
         if packed.has_bias:
             memset(run.bias_sums, 0, sizes[3])
         else:
             run.bias_sums = NULL
-        load_gradient(rows, dstate[0], run.dh, run.ld, run.size)
+        load_gradient(rows, dstate[0], run.dh, run.ld_h, run.size)
         if packed.cell.has_c:
             load_gradient(rows, dstate[1], run.dc, run.ld, run.size)
         if dy is not None:
@@ -193,9 +227,10 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             if not run.direct_dx:
                 run.product[0].ldc = run.X
         # sums that take long may be interrupted, and then the caller's arrays are to be as they were
+        names = ["w_ih", "w_hh", "w_hr"] if run.project else ["w_ih", "w_hh"]
         run.direct = (2.0 * max(run.R, run.V) * run.ld_gates * (run.X + run.H) < 1e9
-                      and grads["w_ih"].flags.c_contiguous and grads["w_hh"].flags.c_contiguous)
-        targets = {name: grads[name] if run.direct else np.zeros_like(grads[name], order="C") for name in ("w_ih", "w_hh")}
+                      and all([grads[name].flags.c_contiguous for name in names]))
+        targets = {name: grads[name] if run.direct else np.zeros_like(grads[name], order="C") for name in names}
         set_outers(&run, packed, targets)
         with nogil:
             parallel(backward_task, &run, threads)
@@ -209,7 +244,8 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             for name in targets:
                 grads[name] += targets[name]
         add_biases(&run, packed, grads)
-        dh = store_state(rows, run.dh, run.ld, run.H, run.size)
+        add_vectors(&run, packed, grads)
+        dh = store_state(rows, run.dh, run.ld_h, run.Q, run.size)
         if packed.cell.has_c:
             return dh, store_state(rows, run.dc, run.ld, run.H, run.size)
         return (dh,)

@@ -28,7 +28,7 @@ from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.feedback import Jordan, OutputFeedback
 from rnnfast.layers.normalization import LayerNorm
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
-from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.recurrent import GRU, LSTM, MGU, RNN
 from rnnfast.layers.sequential import Sequential
 from rnnfast.models.tagger import Tagger
 
@@ -53,8 +53,10 @@ def _recurrent(gates: int) -> Callable[[Config], int]:
     def least(config: Config) -> int:
         hidden, above = _size(config, "hidden_size"), _size(config, "num_layers", 1) - 1
         directions = 2 if config.get("bidirectional") else 1
-        columns = _size(config, "input_size") + hidden + above * (directions + 1) * hidden
-        return gates * hidden * directions * columns
+        width = _size(config, "proj_size", hidden)
+        blocks = gates - 1 if config.get("coupled") else gates
+        columns = _size(config, "input_size") + width + above * (directions + 1) * width
+        return blocks * hidden * directions * columns
 
     return least
 
@@ -105,6 +107,7 @@ LAYERS: dict[str, Entry] = {
     "RNN": Entry(RNN, _recurrent(1)),
     "LSTM": Entry(LSTM, _recurrent(4)),
     "GRU": Entry(GRU, _recurrent(3)),
+    "MGU": Entry(MGU, _recurrent(2)),
     "CRF": Entry(CRF, _product("num_tags", "num_tags")),
     "Dense": Entry(Dense, _product("in_features", "out_features")),
     "Embedding": Entry(Embedding, _product("num_embeddings", "embedding_dim")),

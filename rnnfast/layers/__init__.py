@@ -17,13 +17,14 @@ from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.feedback import Jordan, OutputFeedback
 from rnnfast.layers.normalization import LayerNorm
 from rnnfast.layers.pooling import Ends, Last, MaxPool, MeanPool
-from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.recurrent import GRU, LSTM, MGU, RNN
 from rnnfast.layers.sequential import Sequential
 
 __all__ = [
     "CRF",
     "GRU",
     "LSTM",
+    "MGU",
     "RNN",
     "Activation",
     "Cell",

@@ -127,7 +127,7 @@ def explain(layer: Any, weights: Any, batch: int, steps: int, lengths: Any, trai
             apart = k == 0 and layer.batch_first and batch > 1 and steps > 1
             for own, suffix in zip(directions, ("", "_reverse"), strict=False):
                 found = native.explain_direction(
-                    layer.cell.name, own, batch, steps, lengths, training, apart or lengths is not None
+                    layer.cell, own, batch, steps, lengths, training, apart or lengths is not None
                 )
                 least = limits.estimate(
                     limits.get_limits(layer.dtype.itemsize),

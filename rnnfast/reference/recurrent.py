@@ -4,7 +4,8 @@ Memory is time-major inside: all rows of a step lie together. The products that 
 taken out of the loop: one for the inputs of all steps before it, one for each weight gradient after it. With
 ``lengths`` those products take the valid steps only, so that what lies beyond a row's length is never read.
 
-Shapes: N rows, T steps, I inputs, H hidden units, G gates, R = N*T rows over all steps (valid ones with lengths).
+Shapes: N rows, T steps, I inputs, H hidden units, P features of h (H but for projections), G gates, R = N*T rows over
+all steps (valid ones with lengths).
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.reference.options import Noise, Steps
+
 Array = NDArray[Any]
 States = tuple[Array, ...]
 
@@ -22,7 +25,7 @@ States = tuple[Array, ...]
 class Saved:
     """What the forward pass of one direction leaves for its backward pass."""
 
-    __slots__ = ("cell", "indices", "reverse", "rows", "shape", "steps", "valid", "weights")
+    __slots__ = ("cell", "indices", "reverse", "rows", "shape", "stepper", "steps", "valid", "weights")
 
     def __init__(
         self,
@@ -33,7 +36,8 @@ class Saved:
         rows: Array,
         indices: Array | None,
         valid: Array | None,
-        steps: list[States],
+        stepper: Steps | None,
+        steps: list[Any],
     ) -> None:
         self.cell = cell
         self.weights = weights
@@ -42,6 +46,7 @@ class Saved:
         self.rows = rows  # (R, I) inputs, time-major
         self.indices = indices  # (R,) where they stand in the table they come from, or None
         self.valid = valid  # (T, N) bool, or None where all steps are
+        self.stepper = stepper  # None for plain cells
         self.steps = steps  # what the cell saved, in the order of the sweep
 
 
@@ -54,6 +59,7 @@ def direction_forward(
     reverse: bool,
     out: Array,
     save: bool,
+    noise: Noise | None = None,
 ) -> tuple[States, Saved | None]:
     """Run one direction of one layer.
 
@@ -63,21 +69,23 @@ def direction_forward(
     x : (N, T, I), or a pair of a table (V, I) and indices (N, T)
         Any strides. Steps past a row's length are not read. A pair stands for ``table[indices]``.
     weights : mapping
-        w_ih (G*H, I), w_hh (G*H, H), b_ih and b_hh (G*H,) or both None.
-    state : tuple of (N, H)
+        w_ih (G*H, I), w_hh (G*H, P), b_ih and b_hh (G*H,) or both None, and what the cell's options ask for.
+    state : tuple of (N, P) and, where there are more, (N, H)
         The initial state, one array for each of the cell's states.
     lengths : (N,) int64 or None
         Valid steps of each row; None: all.
     reverse : bool
         Run each row from its own last valid step to its first.
-    out : (N, T, H)
+    out : (N, T, P)
         Any strides. Filled with h, and with zeros past a row's length.
     save : bool
         Whether a backward pass will follow.
+    noise : Noise or None
+        What the cell's random options draw from in training; None: inference.
 
     Returns
     -------
-    final state, tuple of new (N, H) arrays, and what `direction_backward` needs (None unless ``save``)
+    final state, tuple of new arrays, and what `direction_backward` needs (None unless ``save``)
     """
     indices = None
     if isinstance(x, tuple):
@@ -91,13 +99,20 @@ def direction_forward(
     rows = _rows(x.transpose(1, 0, 2), valid)
     where = None if indices is None else _rows(indices.T[:, :, None], valid)[:, 0]
     a_rows = rows @ w_ih.T
-    if b_ih is not None:
+    if b_ih is not None and not cell.options.layer_norm:  # else it comes after the normalisation
         a_rows += b_ih
     a = _unrows(a_rows, valid, (steps, batch))
     state = tuple(s.copy() for s in state)
     kept = []
-    for t in reversed(range(steps)) if reverse else range(steps):
-        new, saved = cell.forward(a[t], state, w_hh, b_hh)
+    stepper = None
+    if cell.forward is None or cell.options.needed:
+        behind = np.zeros(batch, np.int64) if lengths is None or not reverse else steps - lengths
+        stepper = Steps(cell, weights, state, noise, behind, steps)
+    for k, t in enumerate(reversed(range(steps)) if reverse else range(steps)):
+        if stepper is None:
+            new, saved = cell.forward(a[t], state, w_hh, b_hh)
+        else:
+            new, saved = stepper.forward(k, a[t], state)
         if valid is None:
             out[:, t] = new[0]
         else:
@@ -107,7 +122,8 @@ def direction_forward(
         state = new
         if save:
             kept.append(saved)
-    return state, Saved(cell, weights, (batch, steps, inputs), reverse, rows, where, valid, kept) if save else None
+    shape = batch, steps, inputs
+    return state, Saved(cell, weights, shape, reverse, rows, where, valid, stepper, kept) if save else None
 
 
 def direction_backward(
@@ -119,32 +135,40 @@ def direction_backward(
     ----------
     saved : Saved
         What the forward pass returned.
-    dy : (N, T, H) or None
+    dy : (N, T, P) or None
         Gradient of the output, any strides; None means zero. Values past a row's length are not used.
-    dstate : tuple of (N, H) or None
+    dstate : tuple of arrays like the state, or None
         Gradient of the final state; None means zero.
     dx : (N, T, I), (V, I) or None
         Any strides. Filled with the gradient of x, zeros past a row's length; None: not wanted. Where x was a pair,
         the gradient of its table, added into what is there.
     grads : mapping
-        w_ih, w_hh and, where the cell has biases, b_ih, b_hh: the gradients are added into these arrays.
+        w_ih, w_hh and all other weights that are not None: the gradients are added into these arrays.
 
     Returns
     -------
-    gradient of the initial state, tuple of (N, H)
+    gradient of the initial state, a tuple of arrays
     """
     cell, weights, valid = saved.cell, saved.weights, saved.valid
     w_ih, w_hh = weights["w_ih"], weights["w_hh"]
     batch, steps, _ = saved.shape
-    hidden = w_hh.shape[1]
+    hidden = w_hh.shape[0] // cell.gates
+    stepper = saved.stepper
     da = np.empty((steps, batch, w_hh.shape[0]), w_hh.dtype)  # of the inputs to the gates
     du = np.empty_like(da)  # of the recurrent products
-    dcarry: States = tuple(np.zeros((batch, hidden), w_hh.dtype) if d is None else d.copy() for d in dstate)
-    for kept, t in zip(reversed(saved.steps), range(steps) if saved.reverse else reversed(range(steps)), strict=True):
+    widths = [w_hh.shape[1], hidden]
+    dcarry: States = tuple(
+        np.zeros((batch, n), w_hh.dtype) if d is None else d.copy() for n, d in zip(widths, dstate, strict=False)
+    )
+    for k, t in enumerate(range(steps) if saved.reverse else reversed(range(steps))):
+        kept = saved.steps[steps - 1 - k]
         dnew = dcarry if dy is None else (dcarry[0] + dy[:, t], *dcarry[1:])
-        da[t], du[t], dold = cell.backward(dnew, kept, w_hh)
-        if valid is not None:
-            live = valid[t][:, None]
+        live = None if valid is None else valid[t][:, None]
+        if stepper is None:
+            da[t], du[t], dold = cell.backward(dnew, kept, w_hh)
+        else:
+            da[t], du[t], dold = stepper.backward(steps - 1 - k, dnew, kept, live)
+        if live is not None:
             dold = tuple(np.where(live, d, through) for d, through in zip(dold, dcarry, strict=True))
         dcarry = dold
 
@@ -158,7 +182,10 @@ def direction_backward(
             operand = _rows(np.stack([kept[k] for kept in order]), valid)
             grads["w_hh"][block] += du_rows[:, block].T @ operand
             first = block.stop
-    if weights["b_ih"] is not None:
+    for kind, gradient in (stepper.extra if stepper else {}).items():
+        if weights.get(kind) is not None:
+            grads[kind][...] += gradient
+    if weights["b_ih"] is not None and not cell.options.layer_norm:
         grads["b_ih"][...] += da_rows.sum(0)
         grads["b_hh"][...] += du_rows.sum(0)
     if dx is not None and saved.indices is not None:

@@ -5,8 +5,8 @@ the parameters, the checks and the pullbacks: what all share in `base` and `pull
 """
 
 from rnnfast.layers.recurrent.base import Recurrent
-from rnnfast.layers.recurrent.gru import GRU
+from rnnfast.layers.recurrent.gru import GRU, MGU
 from rnnfast.layers.recurrent.lstm import LSTM
 from rnnfast.layers.recurrent.rnn import RNN
 
-__all__ = ["GRU", "LSTM", "RNN", "Recurrent"]
+__all__ = ["GRU", "LSTM", "MGU", "RNN", "Recurrent"]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from rnnfast import engine
-from rnnfast.cells import CellSpec
+from rnnfast.cells import PLAIN, CellSpec
 from rnnfast.checks import (
     FloatArray,
     check_choice,
@@ -21,14 +22,27 @@ from rnnfast.checks import (
     check_seed,
     check_size,
 )
-from rnnfast.initializers import orthogonal, uniform, xavier_uniform
+from rnnfast.initializers import chrono, orthogonal, uniform, xavier_uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.explain import Explanation, explain
 from rnnfast.layers.recurrent.pullback import RecurrentPullback
+from rnnfast.reference.options import Noise
 from rnnfast.rows import Lookup
 from rnnfast.threads import get_num_threads, limit_threads
 
-KINDS = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
+# What a kind of weight is called in the names of parameters.
+KINDS = {
+    "w_ih": "weight_ih",
+    "w_hh": "weight_hh",
+    "b_ih": "bias_ih",
+    "b_hh": "bias_hh",
+    "w_hr": "weight_hr",
+    "w_peephole": "weight_peephole",
+    "gain_ih": "gain_ih",
+    "gain_hh": "gain_hh",
+    "gain_ch": "gain_ch",
+    "b_ch": "bias_ch",
+}
 
 Class = TypeVar("Class", bound=type)
 
@@ -70,6 +84,8 @@ class Recurrent(Layer):
         The entry of ``rnnfast.cells.CELLS``.
     dtype : numpy.dtype
         float32 or float64.
+    state_sizes : tuple of int
+        The width of each state; the first is that of a direction's output.
     """
 
     stateful: ClassVar[bool] = True
@@ -88,6 +104,7 @@ class Recurrent(Layer):
         dtype: Any,
         seed: Any,
         init: str,
+        chrono_steps: int | None = None,
     ) -> None:
         self.cell = cell
         self.input_size = check_size("input_size", input_size)
@@ -101,9 +118,14 @@ class Recurrent(Layer):
         self.bidirectional = check_flag("bidirectional", bidirectional)
         self.dtype = check_dtype(dtype)
         self.init = check_choice("init", init, ("default", "torch"))
+        self.chrono = None if chrono_steps is None else check_size("chrono", chrono_steps, 3)
+        if self.chrono is not None and not self.bias:
+            raise ValueError(f"chrono draws biases and needs bias=True; got chrono={self.chrono} with bias=False")
+        self.state_sizes = (cell.width(self.hidden_size), self.hidden_size)[: len(cell.states)]
         self._directions = 2 if bidirectional else 1
+        kinds = cell.shapes(self.input_size, self.hidden_size, self.bias)
         self._names = [  # by layer and direction
-            {kind: f"{name}_l{layer}{suffix}" for kind, name in KINDS.items() if bias or kind.startswith("w")}
+            {kind: f"{KINDS[kind]}_l{layer}{suffix}" for kind in kinds}
             for layer in range(self.num_layers)
             for suffix in ("", "_reverse")[: self._directions]
         ]
@@ -112,26 +134,37 @@ class Recurrent(Layer):
 
     def _initial(self, rng: np.random.Generator) -> Gradients:
         """Return new parameters by torch's names, in torch's order."""
-        hidden, gates = self.hidden_size, self.cell.gates
-        bound = 1.0 / math.sqrt(hidden)
+        bound = 1.0 / math.sqrt(self.hidden_size)
         arrays: Gradients = {}
         for k, names in enumerate(self._names):
-            inputs = self.input_size if k < self._directions else self._directions * hidden
+            inputs = self.input_size if k < self._directions else self._directions * self.state_sizes[0]
+            shapes = self.cell.shapes(inputs, self.hidden_size, self.bias)
             for kind, name in names.items():
-                columns = {"w_ih": (inputs,), "w_hh": (hidden,)}.get(kind, ())
-                shape = (gates * hidden, *columns)
-                if self.init == "torch":
+                shape = shapes[kind]
+                if kind.startswith("gain"):
+                    arrays[name] = np.ones(shape, self.dtype)
+                elif self.init == "torch":
                     arrays[name] = uniform(shape, rng, self.dtype, -bound, bound)
-                elif kind == "w_ih":
+                elif kind in ("w_ih", "w_hr"):
+                    gates = self.cell.gates if kind == "w_ih" else 1
                     arrays[name] = xavier_uniform(shape, rng, self.dtype, gates=gates)
                 elif kind == "w_hh":
-                    arrays[name] = orthogonal(shape, rng, self.dtype, gates=gates)
+                    arrays[name] = orthogonal(shape, rng, self.dtype, gates=self.cell.gates)
                 else:
                     arrays[name] = np.zeros(shape, self.dtype)
                     if kind == "b_ih" and self.cell.forget:
-                        forget = self.cell.order.index(self.cell.forget) * hidden
-                        arrays[name][forget : forget + hidden] = 1.0
+                        arrays[name][self._rows_of(self.cell.forget)] = 1.0
+            if self.chrono is not None:
+                drawn = chrono((self.hidden_size,), rng, self.dtype, t_max=self.chrono)
+                for gate, sign in self.cell.memory:
+                    arrays[names["b_ih"]][self._rows_of(gate)] = sign * drawn
+                    arrays[names["b_hh"]][self._rows_of(gate)] = 0.0
         return arrays
+
+    def _rows_of(self, gate: str) -> slice:
+        """Return the rows of a gate in weights and biases."""
+        first = self.cell.order.index(gate) * self.hidden_size
+        return slice(first, first + self.hidden_size)
 
     def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
@@ -153,16 +186,17 @@ class Recurrent(Layer):
         x : array_like (N, T, input_size), or (T, N, input_size) unless ``batch_first``
             N sequences of T steps. Must not be changed before the pullback is called.
         state : array_like (layers * directions, N, hidden_size), a pair of them for LSTM, or None
-            The initial state; None: zeros.
+            The initial state; None: zeros. With a projection h is (layers * directions, N, proj_size).
         lengths : array_like (N,) of int, optional
             Valid steps of each sequence, 0..T in any order; None: all T.
         rng : numpy.random.Generator, optional
-            Source of the seeds for dropout between layers; fresh entropy if None.
+            Source of the seeds for dropout and all else that is random; fresh entropy if None.
 
         Returns
         -------
         y : ndarray (N, T, directions * hidden_size), or (T, N, directions * hidden_size)
-            Output of the last layer, forward direction first, zeros past a sequence's length.
+            Output of the last layer, forward direction first, zeros past a sequence's length. With a projection it
+            has proj_size features for each direction.
         state : as the argument
             The state after each sequence's last valid step (for the reverse direction, after its first).
         pullback : callable
@@ -177,15 +211,18 @@ class Recurrent(Layer):
             If a shape or a length does not fit.
         """
         x, initial, valid = self._checked(x, state, lengths)
-        seeds: list[int] = []
         check_generator(rng)
-        if self.dropout:
+        seeds: list[int] = []
+        noise: list[Noise] = []
+        if self.dropout or self.cell.options.random:
             rng = np.random.default_rng() if rng is None else rng
-            seeds = [int(rng.integers(2**64, dtype=np.uint64)) for _ in range(self.num_layers - 1)]
+            seeds = _seeds(rng, self.num_layers - 1 if self.dropout else 0)
+            if self.cell.options.random:
+                noise = [Noise(*_seeds(rng, len(Noise._fields))) for _ in self._names]
         weights = self._packed()
         version = self.params.version
         y, final, saved = engine.forward(
-            self.cell, weights, x, initial, valid, True, not self.batch_first, self.dropout, seeds
+            self.cell, weights, x, initial, valid, True, not self.batch_first, self.dropout, seeds, noise
         )
         pullback = RecurrentPullback(self, saved, y.shape, version)
         return ((y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])), pullback
@@ -262,18 +299,23 @@ class Recurrent(Layer):
         """Return the initial state as a tuple and the lengths, or raise."""
         if lengths is not None:
             lengths = check_lengths(lengths, batch, steps)
-        shape = (len(self._names), batch, self.hidden_size)
+        shapes = self._state_shapes(batch)
         if state is None:
-            return (np.zeros(shape, self.dtype),) * len(self.cell.states), lengths
+            return tuple([np.zeros(shape, self.dtype) for shape in shapes]), lengths
         count = len(self.cell.states)
         parts = state if count > 1 else (state,)
         if type(parts) is tuple and len(parts) == count:  # arrays that fit as they are need no more
-            for part in parts:
+            for part, shape in zip(parts, shapes, strict=True):
                 if type(part) is not np.ndarray or part.dtype != self.dtype or part.shape != shape:
                     break
             else:
                 return parts, lengths
-        return tuple(check_real(n, s, self.dtype, shape) for n, s in self._parts("state", state)), lengths
+        given = zip(self._parts("state", state), shapes, strict=True)
+        return tuple(check_real(name, part, self.dtype, shape) for (name, part), shape in given), lengths
+
+    def _state_shapes(self, batch: int) -> list[tuple[int, int, int]]:
+        """Return the shape of each state of a batch."""
+        return [(len(self._names), batch, size) for size in self.state_sizes]
 
     def _parts(self, argument: str, state: Any) -> list[tuple[str, Any]]:
         """Return each array of ``state`` with what to call it, or raise."""
@@ -292,8 +334,9 @@ class Recurrent(Layer):
         version, weights = self._weights
         if version != self.params.version:
             version = self.params.version
+            none = dict.fromkeys(("b_ih", "b_hh"))
             flat = [
-                engine.Weights(**{kind: self.params[names[kind]] if kind in names else None for kind in KINDS})
+                engine.Weights(**none | {kind: self.params[name] for kind, name in names.items()})
                 for names in self._names
             ]
             weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]
@@ -312,7 +355,19 @@ class Recurrent(Layer):
             "bidirectional": self.bidirectional,
             "dtype": self.dtype.name,
             "init": self.init,
+            **self._options_in_use(),
         }
+
+    def _options_in_use(self) -> dict[str, Any]:
+        """Return the options that differ from none, as JSON values."""
+        found: dict[str, Any] = {
+            name: value for name, value in self.cell.options._asdict().items() if value != getattr(PLAIN, name)
+        }
+        if "zoneout" in found:
+            found["zoneout"] = list(found["zoneout"]) if len(self.cell.states) > 1 else found["zoneout"][0]
+        if self.chrono is not None:
+            found["chrono"] = self.chrono
+        return found
 
     def __getattr__(self, name: str) -> FloatArray:
         params = self.__dict__.get("params", {})
@@ -332,3 +387,28 @@ class Recurrent(Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_weights": (-1, [])}
+
+
+def _seeds(rng: np.random.Generator, count: int) -> list[int]:
+    """Return that many seeds."""
+    return [int(rng.integers(2**64, dtype=np.uint64)) for _ in range(count)]
+
+
+def check_rates(name: str, value: Any, states: Sequence[str]) -> tuple[float, ...]:
+    """Return a rate for each state, all at least 0 and less than 1, or () where all are 0; one number is for all.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a number nor as many numbers as there are states.
+    ValueError
+        If a rate is out of range.
+    """
+    if isinstance(value, (tuple, list)) and len(states) > 1:
+        if len(value) != len(states):
+            raise TypeError(f"{name} must be a number or {len(states)} of them ({', '.join(states)}); got {value!r}")
+        parts = [(f"{name}[{k}] ({states[k]})", part) for k, part in enumerate(value)]
+    else:
+        parts = [(name, value)] * len(states)
+    rates = tuple(check_number(what, part, 0.0, 1.0, below=True) for what, part in parts)
+    return rates if any(rates) else ()

@@ -54,9 +54,12 @@ class RecurrentPullback:
             dy = check_real("dy", dy, layer.dtype, self._shape if layer.batch_first else (steps, batch, width))
             dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
         check_gradients(grads, layer.params)
-        shape = (len(layer._names), self._shape[0], layer.hidden_size)
+        shapes = layer._state_shapes(self._shape[0])
         parts = [None] * len(layer.cell.states) if dstate is None else layer._parts("dstate", dstate)
-        dfinal = tuple(None if p is None or p[1] is None else check_real(*p, layer.dtype, shape) for p in parts)
+        dfinal = tuple(
+            None if part is None or part[1] is None else check_real(*part, layer.dtype, shape)
+            for part, shape in zip(parts, shapes, strict=True)
+        )
 
         self._saved = None
         grads.update({name: np.zeros_like(p) for name, p in layer.params.items() if grads.get(name) is None})
