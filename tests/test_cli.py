@@ -113,6 +113,18 @@ def test_series_of_other_files(run, name):
     assert code == 0 and json.loads(out)["step"] == 1
 
 
+def test_the_only_column_needs_no_name(run):
+    load, day, _ = series()
+    np.save("one.npy", load)
+    np.save("two.npy", np.stack([load, day], axis=1))
+    write_csv("one.csv", ["load"], [[value] for value in load])
+    for name in ("one.npy", "one.csv"):
+        assert run("train", "forecast", "--data", name, "--window", 8, *FEW, "--output", "m.npz")[0] == 0
+        assert run("predict", "m.npz", name)[1].startswith("step,load" if name == "one.csv" else "step,0")
+    code, _, err = run("train", "forecast", "--data", "two.npy", *FEW, "--output", "m.npz")
+    assert code == 1 and "--target must say which column of two.npy to forecast: 0, 1" in err
+
+
 @pytest.mark.parametrize("tokens", ["word", "char"])
 def test_classify_texts(run, tokens):
     write_csv("t.csv", ["text", "mood"], MOODS)
@@ -450,7 +462,7 @@ def test_an_error_can_be_traced(run, monkeypatch):
 USAGE = [
     ["train"],
     ["train", "nonsense"],
-    ["train", "forecast", "--data", "s.csv"],
+    ["train", "forecast", "--target", "x"],
     ["train", "forecast", "--data", "s.csv", "--target", "x", "--epochs", "0"],
     ["train", "forecast", "--data", "s.csv", "--target", "x", "--cell", "lstn"],
     ["train", "language", "--data", "t", "--validation", "1"],

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rnnfast import GRU, LSTM, Dense, Dropout, Embedding, Last, MaxPool, MeanPool, Sequential
+from rnnfast.io import export_onnx, import_onnx
 from rnnfast.layers.base import Layer
 from rnnfast.layers.summary import rows, spell_bytes, table
 
@@ -56,6 +57,12 @@ def test_outputs_are_those_of_a_call(model):
 def test_a_layer_alone_stays_a_call():
     assert repr(Dense(2, 3)).startswith("Dense(in_features=2, out_features=3")
     assert "\n" not in repr(LSTM(2, 3)) and table(LSTM(2, 3)).count("\n") == 2
+
+
+def test_a_graph_tells_how_long_its_tables_are():
+    pytest.importorskip("onnx", reason="onnx comes with the test extra")
+    lines = table(import_onnx(export_onnx(Sequential(Dense(2, 3), Dense(3, 4))))).splitlines()
+    assert "Graph(inputs: 1, outputs: 1, nodes: 5, weights: 4" in lines[2] and max(map(len, lines)) < 120
 
 
 def test_other_compositions_and_unknown_layers():

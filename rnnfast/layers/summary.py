@@ -100,7 +100,7 @@ def spell(layer: Layer) -> str:
     for key, value in layer.config().items():
         default = defaults[key].default if key in defaults else inspect.Parameter.empty
         if isinstance(value, dict) or (isinstance(value, list) and value and isinstance(value[0], dict)):
-            words.append(f"{len(value)} {key}")
+            words.append(f"{key}: {len(value)}")
         elif default is inspect.Parameter.empty:
             words.append(repr(value))
         elif key == "dtype" and value == "float32":

@@ -31,12 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser, name: str) -> None:
     """Add this task's options."""
     data = parser.add_argument_group("data")
     data.add_argument("--data", type=Path, required=True, metavar="FILE", help="CSV with a header, JSONL or .npy")
-    data.add_argument(
-        "--target",
-        default="",
-        metavar="NAMES",
-        help="the column, or columns with commas between; not needed if there is one",
-    )
+    data.add_argument("--target", default="", metavar="NAMES", help="columns with commas between (the only one)")
     data.add_argument("--exogenous", default="", metavar="NAMES", help="further columns to read")
     data.add_argument("--known", default="", metavar="NAMES", help="further columns whose future is known")
     data.add_argument("--decimal", choices=(".", ","), default=".", help="what separates a fraction (%(default)s)")
