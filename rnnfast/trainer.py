@@ -26,7 +26,7 @@ from rnnfast.training.history import History
 from rnnfast.training.loop import Loop
 from rnnfast.training.passes import Manner
 from rnnfast.training.place import Place, Resumed
-from rnnfast.training.state import set_state, state_of
+from rnnfast.training.state import resume_from, set_state, state_of
 from rnnfast.training.step import Step
 from rnnfast.training.streams import ChunkFeed, StreamFeed, check_forwards, is_chunks
 from rnnfast.training.windows import LookBack
@@ -448,19 +448,7 @@ class Trainer:
         KeyError, TypeError, ValueError
             If what is in it does not fit the model or the trainer, which are then as they were.
         """
-        from rnnfast.io import load_checkpoint
-
-        found = load_checkpoint(path)
-        if not isinstance(found.state, dict):
-            raise ValueError(f"{os.fspath(path)}: it has no state of a trainer; got {type(found.state).__name__}")
-        before, place, resumed = self.state_dict(), self.place, self.resumed
-        try:
-            self.load_state_dict(found.state)
-            self.model.load_state_dict(found.model.state_dict())
-        except (KeyError, TypeError, ValueError):
-            self.load_state_dict(before)
-            self.place, self.resumed = place, resumed
-            raise
+        resume_from(self, path)
 
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str], weight: Any = None) -> Samples:
         x, y, lengths, mask = data

@@ -298,6 +298,11 @@ HOSTILE = {
         "at most 60000 keys",
     ),
     "values": (json.dumps(GOOD).replace("{}}", '{"a":[' + "1," * 200_000 + "1]}}"), ARRAYS, "at most 150000 values"),
+    "fractions": (
+        json.dumps(GOOD).replace("{}}", '{"a":[' + "1.5," * 20_000 + "1.5]}}"),
+        ARRAYS,
+        "at most 20000 fractions",
+    ),
     "infinity inside": (json.dumps(GOOD).replace("{}}", '{"a":[{"b":-1e999}]}}'), ARRAYS, "too large"),
     "long number": (json.dumps(GOOD).replace("true", "1" * 5000), ARRAYS, "not valid"),
     "other format": ({**GOOD, "format": "pickle"}, ARRAYS, "not a model of rnnfast"),
@@ -618,3 +623,13 @@ def test_a_header_with_any_value_changed_is_refused_or_harmless(data, tmp_path):
         return
     for name, array in model.parameters().items():
         np.testing.assert_array_equal(found.parameters()[name], array)
+
+
+def test_limits_of_the_writer_and_of_a_document_in_an_archive(tmp_path):
+    with pytest.raises(ValueError, match="document must have at most 20000 fractions"):
+        save_model(Dense(1, 1), tmp_path / "m.npz", extra={"a": [0.5] * 20_001})
+    path = save_model(Dense(1, 1), tmp_path / "m.npz", extra={"a": [0.5] * 20_000})
+    load_model(path)
+    np.savez(tmp_path / "long.npz", **{"rnnfast.json": np.zeros((4 << 20) + 1000, np.uint8)})
+    with pytest.raises(ModelFileError, match="description must have at most 4194304 bytes"):
+        load_model(tmp_path / "long.npz")

@@ -215,3 +215,15 @@ def test_places_are_checked(change, match, tmp_path):
     with pytest.raises((ValueError, TypeError), match=match):
         second.load_state_dict(state)
     assert second.resumed is None and second.step == 0
+
+
+def test_a_file_that_does_not_fit_leaves_an_interrupted_trainer_as_it_was(tmp_path):
+    other = Trainer(Sequential(Dense(2, 3), Last()), SoftmaxCrossEntropy(), Adam(0.02))
+    save_checkpoint(other.model, tmp_path / "other.npz", state=other.state_dict())
+    trainer = trainer_of(SCHEDULES["cosine"], False)
+    fit(trainer, False, 2, [Stop(tmp_path / "c.npz", 1, 2)])
+    counts, place = (trainer.step, trainer.epoch, trainer.unfinished), trainer.place
+    assert place is not None and counts[:2] == (BATCHES + 3, 2)
+    with pytest.raises((KeyError, ValueError)):
+        trainer.resume(tmp_path / "other.npz")
+    assert (trainer.step, trainer.epoch, trainer.unfinished) == counts and trainer.place is place

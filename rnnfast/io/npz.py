@@ -28,6 +28,7 @@ _HEADER = re.compile(
     rb"\{'descr': '([<|][biuf][1248])', 'fortran_order': False, 'shape': \(((?:\d{1,18}, )*\d{1,18},?|)\), \} *\n"
 )
 DOCUMENT = "rnnfast.json"
+_HEAD = 256  # more than NumPy writes before the bytes of a document
 
 
 def write(path: Path, text: str, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -80,6 +81,8 @@ def _members(archive: zipfile.ZipFile, size: int) -> dict[str, NDArray[Any]]:
         name = member.filename.removesuffix(".npy")
         if name == member.filename or name in arrays:
             raise ModelFileError(f"its member {member.filename!r} is no array, or comes twice")
+        if name == DOCUMENT and member.file_size > strict_json.MAX_BYTES + _HEAD:
+            raise ModelFileError(f"its description must have at most {strict_json.MAX_BYTES} bytes")
         with archive.open(member) as file:
             arrays[name] = _array(file, name, member.file_size)
     return arrays

@@ -1,7 +1,8 @@
 """JSON without its loose ends: no NaN, no key twice, no surprise in depth or size, and nothing lost on the way.
 
 The limits are such that any text, however made, is read or refused in less than 100 ms: the time goes by the number of
-values, keys and containers, which is bounded before parsing by that of commas, colons and opening brackets.
+values, keys and containers, which is bounded before parsing by that of commas, colons and opening brackets, and by that
+of fractions, each of which takes as long as ten other values.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MAX_ARRAYS = 2048  # beside a text, in either format
 MAX_VALUES = 150_000
 MAX_KEYS = 60_000
 MAX_CONTAINERS = 15_000
-_INFINITE = (math.inf, -math.inf)
+MAX_FRACTIONS = 20_000
 
 
 def dumps(value: Any, name: str) -> str:
@@ -35,9 +36,10 @@ def dumps(value: Any, name: str) -> str:
         If a value is of another type, such as a tuple or an array, or a key is not a string.
     ValueError
         If a number is NaN or infinite, or the whole is too deep or too large: more than 4 MiB, 150,000 values,
-        60,000 keys or 15,000 lists and dicts, with commas, colons and brackets in strings counted in.
+        60,000 keys or 15,000 lists and dicts, with commas, colons and brackets in strings counted in, or 20,000 floats.
     """
-    _check(value, name, 0)
+    if _check(value, name, 0) > MAX_FRACTIONS:
+        raise ValueError(f"{name} must have at most {MAX_FRACTIONS} fractions as JSON")
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     wrong = _too_large(text, MAX_BYTES)
     if wrong:
@@ -59,22 +61,26 @@ def _too_large(text: str | bytes, limit: int) -> str:
     return ""
 
 
-def _check(value: Any, name: str, depth: int) -> None:
+def _check(value: Any, name: str, depth: int) -> int:
+    """Return how many floats a value holds, or raise what is wrong with it."""
+    count = 0
     if depth > MAX_DEPTH:
         raise ValueError(f"{name} must not be nested more than {MAX_DEPTH} deep")
     if type(value) is dict:
         for key, item in value.items():
             if type(key) is not str:
                 raise TypeError(f"{name} must have strings for keys; got {key!r}")
-            _check(item, f"{name}[{key!r}]", depth + 1)
+            count += _check(item, f"{name}[{key!r}]", depth + 1)
     elif type(value) is list:
         for k, item in enumerate(value):
-            _check(item, f"{name}[{k}]", depth + 1)
+            count += _check(item, f"{name}[{k}]", depth + 1)
     elif type(value) is float:
+        count = 1
         if not math.isfinite(value):
             raise ValueError(f"{name} must be finite; got {value}")
     elif value is not None and type(value) not in (str, int, bool):
         raise TypeError(f"{name} must be a JSON value (dict, list, str, int, float, bool, None); got {type(value)}")
+    return count
 
 
 def loads(text: str | bytes, name: str, limit: int = MAX_BYTES) -> Any:
@@ -89,12 +95,12 @@ def loads(text: str | bytes, name: str, limit: int = MAX_BYTES) -> Any:
     if wrong:
         raise ModelFileError(f"{name} must have at most {wrong}")
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant)
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_Fractions())
     except RecursionError:
         raise ModelFileError(f"{name} is nested too deep") from None
     except ValueError as error:
         raise ModelFileError(f"{name} is not valid: {error}") from None
-    _check_values(value, name)
+    _check_depth(value, name)
     return value
 
 
@@ -105,18 +111,32 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+class _Fractions:
+    """Reads numbers with a fraction or an exponent, not too many of them."""
+
+    def __init__(self) -> None:
+        self._left = MAX_FRACTIONS
+
+    def __call__(self, text: str) -> float:
+        self._left -= 1
+        if self._left < 0:
+            raise ValueError(f"it must have at most {MAX_FRACTIONS} fractions")
+        value = float(text)
+        if math.isinf(value):
+            raise ValueError("a number is too large")
+        return value
+
+
 def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
-def _check_values(value: Any, name: str) -> None:
-    """Raise if the value is too deep, or a number too large for a float has become infinite."""
+def _check_depth(value: Any, name: str) -> None:
+    """Raise if the value is too deep."""
     layer, depth = [value], 0
     while layer:
         if depth > MAX_DEPTH:
             raise ModelFileError(f"{name} is nested more than {MAX_DEPTH} deep")
-        if any(type(item) is float and item in _INFINITE for item in layer):
-            raise ModelFileError(f"{name} is not valid: a number is too large")
         below = [item for item in layer if type(item) in (dict, list)]
         layer = [part for item in below for part in (item.values() if type(item) is dict else item)]
         depth += 1

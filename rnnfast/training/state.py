@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,3 +64,20 @@ def set_state(trainer: Trainer, state_dict: dict[str, Any]) -> None:
     trainer.base_lr = float(own["base_lr"])
     trainer.place, trainer.resumed = None, resumed
     trainer.unfinished = int(own["done_updates"]), float(own["done_seconds"])
+
+
+def resume_from(trainer: Trainer, path: str | os.PathLike[str]) -> None:
+    """Let a trainer and its model go on from a file; see `Trainer.resume`."""
+    from rnnfast.io import load_checkpoint
+
+    found = load_checkpoint(path)
+    if not isinstance(found.state, dict):
+        raise ValueError(f"{os.fspath(path)}: it has no state of a trainer; got {type(found.state).__name__}")
+    before, kept = state_of(trainer), (trainer.epoch, trainer.place, trainer.resumed)
+    try:
+        set_state(trainer, found.state)
+        trainer.model.load_state_dict(found.model.state_dict())
+    except (KeyError, TypeError, ValueError):
+        set_state(trainer, before)
+        trainer.epoch, trainer.place, trainer.resumed = kept
+        raise
