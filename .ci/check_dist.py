@@ -6,9 +6,10 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCE_FOLDERS = ("csrc", "rnnfast", "bench", "examples", "tests")
+SOURCE_FOLDERS = ("csrc", "rnnfast", "bench", "docs", "examples", "tests")
 SOURCE_FILES = {"setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"}
-SOURCE_SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".md", ".typed"}
+SOURCE_SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".md", ".rst", ".css", ".toml", ".typed"}
+MADE = {ROOT / "docs" / name for name in ("_build", "api", "pictures")}  # when the pages were built
 BUILT = {p.with_suffix(".c") for p in (ROOT / "rnnfast" / "_native").glob("*.pyx")}
 
 
@@ -16,6 +17,8 @@ def wanted_in_source() -> set[str]:
     found = set(SOURCE_FILES)
     for folder in SOURCE_FOLDERS:
         for path in (ROOT / folder).rglob("*"):
+            if any(made in path.parents for made in MADE):
+                continue
             if (path.suffix in SOURCE_SUFFIXES or path.name == "py.typed") and path not in BUILT:
                 found.add(path.relative_to(ROOT).as_posix())
     return found

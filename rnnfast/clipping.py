@@ -75,7 +75,7 @@ def clip_by_global_norm(grads: Mapping[str, FloatArray], max_norm: float) -> flo
 
 
 def clip_by_value(grads: Mapping[str, FloatArray], limit: float) -> None:
-    """Cut every element of the gradients to ``-limit .. limit``, in place. NaN stays NaN.
+    """Cut every element of the gradients to between ``-limit`` and ``limit``, in place. NaN stays NaN.
 
     Parameters
     ----------

@@ -329,7 +329,7 @@ class SigmoidCrossEntropy(Loss):
 
 
 class MeanSquared(Loss):
-    """Mean of (pred - target)^2 over rows or steps, weighted, and over their elements."""
+    """Mean of ``(pred - target)^2`` over rows or steps, weighted, and over their elements."""
 
     def _value(self, diff: FloatArray) -> FloatArray:
         return diff * diff
@@ -339,7 +339,7 @@ class MeanSquared(Loss):
 
 
 class MeanAbsolute(Loss):
-    """Mean of |pred - target| over rows or steps, weighted, and over their elements; its slope at 0 is 0."""
+    """Mean of ``|pred - target|`` over rows or steps, weighted, and over their elements; its slope at 0 is 0."""
 
     def _value(self, diff: FloatArray) -> FloatArray:
         return np.abs(diff)
@@ -349,7 +349,7 @@ class MeanAbsolute(Loss):
 
 
 class Huber(Loss):
-    """Mean of d^2 / 2 where |d| <= delta and delta (|d| - delta / 2) elsewhere, with d = pred - target.
+    """Mean of ``d^2 / 2`` where ``|d| <= delta`` and ``delta (|d| - delta / 2)`` elsewhere, with d = pred - target.
 
     Huber 1964, "Robust estimation of a location parameter". The mean is over rows or steps, weighted, and over their
     elements.

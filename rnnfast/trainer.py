@@ -186,7 +186,7 @@ class Trainer:
             Weights of whole sequences, also where targets are one for each step; with a mask they are multiplied.
             They weigh losses and metrics. Weights of classes belong to the loss.
         validation_data : tuple, optional
-            (x, y), (x, y, lengths) or (x, y, lengths, mask), measured after each epoch under names that begin "val_".
+            (x, y), (x, y, lengths) or (x, y, lengths, mask), measured after each epoch under names that begin ``val_``.
         validation_split : float, default 0
             In [0, 1): the share of the samples held out for validation, the last ones as they come. Not together
             with ``validation_data``.

@@ -61,6 +61,11 @@ def stream_tokens(
     temperature, top_k, top_p, rng, forbidden
         As for `draw`.
 
+    Yields
+    ------
+    Picked
+        Of the rows that have not ended yet.
+
     Raises
     ------
     TypeError, ValueError

@@ -18,7 +18,7 @@ class Dropout(Layer):
     """Each element becomes 0 with chance p in ``forward`` and is divided by 1 - p otherwise; calling changes nothing.
 
     Srivastava et al. 2014, "Dropout: a simple way to prevent neural networks from overfitting". No mask is kept:
-    which elements go follows from a seed and their places (see `rnnfast.reference.ops.keep`), so the pullback asks
+    which elements go follows from a seed and their places (see ``rnnfast.reference.ops.keep``), so the pullback asks
     again.
 
     Parameters

@@ -121,7 +121,7 @@ class Embedding(Layer):
         return y, Once(self, y.shape, self.dtype, backward)
 
     def lookup(self, x: Any) -> FloatArray | Lookup:
-        """Return what the layer returns for ``x``, as a `Lookup` where that saves a recurrent layer work."""
+        """Return what the layer returns for ``x``, as a ``Lookup`` where that saves a recurrent layer work."""
         x = self._checked(x)
         if x.ndim == 2 and 2 * self.num_embeddings <= x.size:
             return Lookup(self.params["weight"], x)
@@ -129,7 +129,7 @@ class Embedding(Layer):
         return y
 
     def forward_lookup(self, x: Any) -> tuple[FloatArray | Lookup, Pullback]:
-        """Return `lookup` and its pullback, which takes the gradient of the table where it was a `Lookup`."""
+        """Return `lookup` and its pullback, which takes the gradient of the table where it was a ``Lookup``."""
         found = self.lookup(x)
         if not isinstance(found, Lookup):
             return self.forward(x)
