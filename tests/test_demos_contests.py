@@ -15,7 +15,12 @@ from rnnfast.__main__ import main
 from rnnfast.data import WordVocabulary, scaler_from_state_dict
 from rnnfast.demos import adding, air, contest, memory, polarity, pollution
 from rnnfast.io import load_model
-from rnnfast.layers.recurrent import GRU, LSTM, RNN
+from rnnfast.layers.recurrent import LSTM, RNN
+from rnnfast.layers.scan import IndRNN
+from rnnfast.layers.sequential import Sequential
+from rnnfast.losses import MeanSquared
+from rnnfast.optimizers import Adam
+from rnnfast.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = Path(os.environ.get("RNNFAST_DATA", ROOT.parent / "shared" / "data"))
@@ -77,18 +82,39 @@ def test_the_problems_of_memory(rng):
 
 def test_biases_that_remember():
     """A unit's forget gate of sigmoid(b) forgets after 1 / (1 - sigmoid(b)) steps: between 1 and the longest."""
-    for kind, gate in ((LSTM, 1), (GRU, 1)):
-        layer = kind(3, 400, seed=0)
-        memory.remember(layer, 70, np.random.default_rng(0))
-        bias = layer.bias_ih_l0[gate * 400 : (gate + 1) * 400].astype(float)
+    for name in ("lstm", "gru"):
+        layer = contest.make_layer(name, 3, 400, 70, 0, chrono=True)
+        bias = layer.bias_ih_l0[400:800].astype(float)
         times = 1 + np.exp(bias)
         assert 2 <= times.min() < 3 and 60 < times.max() <= 70
-        if kind is LSTM:
-            assert np.array_equal(layer.bias_ih_l0[:400], -layer.bias_ih_l0[400:800])
-    plain = RNN(3, 4, seed=0)
-    before = plain.state_dict()
-    memory.remember(plain, 70, np.random.default_rng(0))
-    assert all(np.array_equal(before[name], array) for name, array in plain.parameters().items())
+        assert not np.array_equal(contest.make_layer(name, 3, 400, 70, 0).bias_ih_l0[400:800], bias)
+    assert contest.make_layer("rnn", 3, 4, 70, 0, chrono=True).config() == RNN(3, 4).config()
+
+
+def test_weights_of_the_state_stay_within_bounds():
+    """Beyond its bound a weight is cut to it, in every layer and with either sign; others stay as they are."""
+    model = Sequential(IndRNN(2, 3, 2, seed=0), LSTM(3, 3, seed=0))
+    before = {name: array.copy() for name, array in model[1].parameters().items()}
+    with model[0].update() as params:
+        params["weight_hh_l0"][:] = [0.5, 1.2, -1.5]
+        params["weight_hh_l1"][:] = [-0.5, 2.0, 1.0]
+    inputs = model[0].weight_ih_l0.copy()
+    trainer = Trainer(model, MeanSquared(), Adam())
+    bounded = contest.Bounded(model, 40)
+    bounded.on_batch_end(trainer, 0, 0.0)
+    assert bounded.bound**40 == pytest.approx(contest.MOST)
+    np.testing.assert_allclose(model[0].weight_hh_l0, [0.5, bounded.bound, -bounded.bound], rtol=1e-6)
+    np.testing.assert_allclose(model[0].weight_hh_l1, [-0.5, bounded.bound, 1.0], rtol=1e-6)
+    assert np.array_equal(model[0].weight_ih_l0, inputs)
+    assert all(np.array_equal(before[name], array) for name, array in model[1].parameters().items())
+
+
+def test_independent_units_of_memory():
+    first, _, second, _, third, _ = memory.independent(200, 40, 0)
+    assert second.weight_hh_l0.min() ** 40 >= 0.5 and second.weight_hh_l0.max() ** 40 <= 2.0001
+    for layer in (first, third):
+        assert 0 <= layer.weight_hh_l0.min() < 0.1 and layer.weight_hh_l0.max() > 0.9
+    assert not np.array_equal(first.weight_hh_l0, third.weight_hh_l0)
 
 
 def test_independent_units_begin_with_a_long_memory():

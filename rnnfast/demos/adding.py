@@ -31,6 +31,7 @@ examples:
 EPOCHS = 8
 BATCH = 50
 TEST = 1000
+RATES = {"rnn": 1e-3, "indrnn": 2e-3, "others": 4e-3}
 GUESS = 1 / 6  # the variance of the sum of two numbers spread evenly over 0..1
 
 
@@ -62,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         layer = make_layer(name, 2, args.hidden, args.length, seeds[0])
         return Sequential(layer, Last(), Dense(args.hidden, 1, seed=seeds[1]))
 
-    outcomes = compete(Task(x, y, test_x, test_y, MeanSquared(), BATCH, 4e-3), make, args, EPOCHS)
+    outcomes = compete(Task(x, y, test_x, test_y, MeanSquared(), BATCH, RATES), make, args, EPOCHS)
     best = min(outcomes, key=lambda outcome: outcome.curve[-1])
     print()
     model = save_and_reload(best.model, path, {"task": "adding", "length": args.length}, test_x[:100])

@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 
 from rnnfast.demos.common import add_options, check_save, positive, save_and_reload
 from rnnfast.demos.contest import Outcome, Task, add_cells, compete, make_layer, shorten, sparkline
+from rnnfast.initializers import recurrent_bounds
+from rnnfast.layers.base import Layer
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.embedding import Embedding
-from rnnfast.layers.recurrent import GRU, LSTM
+from rnnfast.layers.normalization import LayerNorm
+from rnnfast.layers.scan import IndRNN
 from rnnfast.layers.sequential import Sequential
 from rnnfast.losses import SoftmaxCrossEntropy
 
@@ -34,6 +37,7 @@ examples:
 EPOCHS = 10
 BATCH = 20
 TEST = 500
+RATES = {"rnn": 1e-3, "indrnn": 2e-2, "others": 1e-2}
 SYMBOLS = 10  # to remember
 KINDS = 8  # of symbols; 0 is the blank, KINDS + 1 the sign
 
@@ -66,13 +70,15 @@ def run(args: argparse.Namespace) -> int:
     print(f"copy memory: {SYMBOLS} symbols of {KINDS} kinds, {args.pause} steps of pause; {len(x):,} made-up sequences")
 
     def make(name: str, seeds: Sequence[int]) -> Sequential:
-        layer = make_layer(name, KINDS + 2, args.hidden, x.shape[1], seeds[0])
-        if args.chrono:
-            remember(layer, x.shape[1], np.random.default_rng(seeds[3]))
+        steps = x.shape[1]
+        if name == "indrnn":
+            layers = independent(args.hidden, steps, seeds[0])
+        else:
+            layers = [make_layer(name, KINDS + 2, args.hidden, steps, seeds[0], args.chrono)]
         table = Embedding(KINDS + 2, KINDS + 2, seed=seeds[2])
-        return Sequential(table, layer, Dense(args.hidden, KINDS + 1, seed=seeds[1]))
+        return Sequential(table, *layers, Dense(args.hidden, KINDS + 1, seed=seeds[1]))
 
-    task = Task(x, y, test_x, test_y, SoftmaxCrossEntropy(), BATCH, 1e-2)
+    task = Task(x, y, test_x, test_y, SoftmaxCrossEntropy(), BATCH, RATES)
     outcomes = compete(task, make, args, EPOCHS)
     right = {outcome.name: recalled(outcome.model, test_x, test_y) for outcome in outcomes}
     best = max(outcomes, key=lambda outcome: right[outcome.name])
@@ -93,17 +99,21 @@ def problems(count: int, pause: int, rng: np.random.Generator) -> tuple[NDArray[
     return x, y
 
 
-def remember(layer: Any, longest: int, rng: np.random.Generator) -> None:
-    """Set the biases of gates so that units remember for 1 to ``longest`` steps."""
-    hidden = layer.hidden_size
-    bias = np.log(rng.uniform(1, max(2, longest - 1), hidden))
-    if isinstance(layer, LSTM):
-        with layer.update() as params:
-            params["bias_ih_l0"][:hidden] = -bias
-            params["bias_ih_l0"][hidden : 2 * hidden] = bias
-    elif isinstance(layer, GRU):
-        with layer.update() as params:
-            params["bias_ih_l0"][hidden : 2 * hidden] = bias
+def independent(hidden: int, steps: int, seed: int) -> list[Layer]:
+    """Return three layers of independent units that can bring symbols back in their order.
+
+    What a unit has gathered does not tell the seventh symbol from the eighth. Three layers can: one whose units tell
+    the time, one that holds what came at a time, one that lets it out when it is asked for. So only the second begins
+    with weights of the state near 1, the others with any from 0; each layer is normalised, for sums over a sequence
+    grow with it.
+    """
+    near = recurrent_bounds(steps)
+    any_memory = (0.0, near[1])
+    layers: list[Layer] = []
+    for k, bounds in enumerate((any_memory, near, any_memory)):
+        layers.append(IndRNN(hidden if k else KINDS + 2, hidden, recurrent_bounds=bounds, seed=seed + k))
+        layers.append(LayerNorm(hidden))
+    return layers
 
 
 def recalled(model: Any, x: NDArray[np.int64], y: NDArray[np.int64]) -> float:
