@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCE_FOLDERS = ("csrc", "rnnfast", "bench", "docs", "tests")
+SOURCE_FOLDERS = ("csrc", "rnnfast", "bench", "docs", "examples", "tests")
 SOURCE_FILES = {"setup.py", "pyproject.toml", "README.md", "LICENSE", "MANIFEST.in"}
 SOURCE_SUFFIXES = {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".md", ".rst", ".css", ".toml", ".typed"}
 MADE = {ROOT / "docs" / name for name in ("_build", "api", "pictures")}  # when the pages were built

@@ -33,6 +33,9 @@ KNOWN = {
     "reset_after",
     "dtype",
     "init",
+    "recurrent_dropout",
+    "weight_drop",
+    "chrono",
 }
 NONLINEARITIES: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "tanh": np.tanh,

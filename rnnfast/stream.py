@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rnnfast._native.stream import Steps
 from rnnfast.backend import get_backend
@@ -23,7 +24,8 @@ class Stream(Steps):
     """N streams of time steps through one model, for serving and for generating.
 
     A step gives the bits that a call over the whole sequence would give, costs little besides its arithmetic, and
-    with ``out`` given allocates nothing.
+    with ``out`` given allocates nothing. Not every row need take part: a server gives each of its sessions a row, and
+    whichever have something to say take their step together, ``stream.step(x, rows=[...])``.
 
     Parameters
     ----------
@@ -72,6 +74,9 @@ class Stream(Steps):
     >>> stream.reset(rows=[1])
     >>> bool(stream.state[0][0, 1].any())
     False
+    >>> alone = stream.step(x[:1, 0], rows=[1])  # row 0 stays as it is
+    >>> bool((alone[0] == y[1, 0]).all()), bool((stream.get_state([0])[0] == state[0][:, :1]).all())
+    (True, True)
     """
 
     def __init__(self, model: Layer, batch: int = 1) -> None:
@@ -106,29 +111,81 @@ class Stream(Steps):
         IndexError
             If a row is not within 0..N-1.
         """
-        if rows is None:
-            chosen = np.arange(self.batch)
-        else:
-            chosen = np.atleast_1d(as_array("rows", rows))
-            if chosen.dtype == np.bool_:
-                if chosen.shape != (self.batch,):
-                    raise ValueError(f"rows must have shape ({self.batch},) where it is bool; got {chosen.shape}")
-                chosen = np.flatnonzero(chosen)
-            chosen = check_indices("rows", chosen, self.batch, 1)
-        self._clear(np.ascontiguousarray(chosen, np.intp))
+        self._clear(self._chosen(rows))
+
+    def get_state(self, rows: Any = None) -> Any:
+        """Return the state of some rows, copied.
+
+        Parameters
+        ----------
+        rows : int, array_like of int or array_like (N,) of bool, optional
+            Which; None: all.
+
+        Returns
+        -------
+        state
+            As the model's own calls return it for a batch of these rows, in their order.
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            As `reset`.
+        """
+        chosen = self._chosen(rows)
+        self._refresh()
+        return _gather(self.model, iter(self._states(chosen)))
+
+    def set_state(self, state: Any, rows: Any = None) -> None:
+        """Set the state of some rows; that of the others stays.
+
+        Parameters
+        ----------
+        state
+            What `get_state` or a call of the model has returned for a batch of as many rows; None: zeros.
+        rows : int, array_like of int or array_like (N,) of bool, optional
+            Which, in the order of the state; None: all.
+
+        Raises
+        ------
+        TypeError
+            If it has another form than the model's state, or the rows are neither integers nor truth values.
+        ValueError
+            If a shape does not fit, or a row is given twice.
+        IndexError
+            If a row is not within 0..N-1.
+        """
+        chosen = self._distinct(rows)
+        parts = list(_scatter(self.model, "state", state, len(chosen)))
+        self._refresh()
+        self._set_states(parts, chosen)
 
     @property
     def state(self) -> Any:
         """The state as the model takes and returns it, copied."""
-        self._refresh()
-        found = iter(self._states())
-        return _gather(self.model, found)
+        return self.get_state()
 
     @state.setter
     def state(self, value: Any) -> None:
-        parts = list(_scatter(self.model, "state", value, self.batch))
-        self._refresh()
-        self._set_states(parts)
+        self.set_state(value)
+
+    def _chosen(self, rows: Any) -> NDArray[np.intp]:
+        """Return the numbers of the rows meant, in the order given."""
+        if rows is None:
+            return self.everyone
+        chosen = np.atleast_1d(as_array("rows", rows))
+        if chosen.dtype == np.bool_:
+            if chosen.shape != (self.batch,):
+                raise ValueError(f"rows must have shape ({self.batch},) where it is bool; got {chosen.shape}")
+            chosen = np.flatnonzero(chosen)
+        return np.ascontiguousarray(check_indices("rows", chosen, self.batch, 1), np.intp)
+
+    def _distinct(self, rows: Any) -> NDArray[np.intp]:
+        """Return the same, or raise if a row is given twice."""
+        chosen = self._chosen(rows)
+        found, times = np.unique(chosen, return_counts=True)
+        if (times > 1).any():
+            raise ValueError(f"rows must be different ones; got {found[times > 1][0]} more than once")
+        return chosen
 
     def _layers(self) -> list[tuple[Any, ...]]:
         """Return what `Steps` makes its stages of; layers that share a store of parameters share packed weights."""
@@ -146,20 +203,22 @@ class Stream(Steps):
                 stages += [("recurrent", layer.cell, weights) for (weights,) in layer._packed()]
         return stages
 
-    def _general(self, x: Any, out: Any) -> FloatArray:
+    def _general(self, x: Any, out: Any, rows: Any) -> FloatArray:
         """Do a step for any arguments, or raise."""
+        chosen = self._distinct(rows)
+        batch = len(chosen)
         if self._indices:
             x = np.ascontiguousarray(check_indices("x", x, self._sizes_of_table(), 1))
-            if x.shape != (self.batch,):
-                raise ValueError(f"x must have shape ({self.batch},), an index for each stream; got {x.shape}")
+            if x.shape != (batch,):
+                raise ValueError(f"x must have shape ({batch},), an index for each stream; got {x.shape}")
         else:
-            x = np.asarray(check_real("x", x, self.dtype, (self.batch, self._inputs)))
+            x = np.asarray(check_real("x", x, self.dtype, (batch, self._inputs)))
         if out is not None:
-            self._check_out(out)
+            self._check_out(out, (batch, self._outputs))
         self._refresh()
         if get_backend() == "native":
-            return self._take(x, out)
-        y = self._by_layers(x)
+            return self._take(x, out, None if rows is None else chosen.astype(np.int64, copy=False))
+        y = self._by_layers(x, chosen)
         if out is None:
             return y
         out[...] = y
@@ -168,8 +227,7 @@ class Stream(Steps):
     def _sizes_of_table(self) -> int:
         return _sizes(self._flat[0])[0]
 
-    def _check_out(self, out: Any) -> None:
-        shape = (self.batch, self._outputs)
+    def _check_out(self, out: Any, shape: tuple[int, int]) -> None:
         if type(out) is not np.ndarray or out.dtype != self.dtype:
             got = f"{type(out).__name__} of {out.dtype}" if isinstance(out, np.ndarray) else type(out).__name__
             raise TypeError(f"out must be an ndarray of {self.dtype}; got {got}")
@@ -178,18 +236,18 @@ class Stream(Steps):
         if not out.flags.writeable:
             raise TypeError("out must be writeable; got an array that is not")
 
-    def _by_layers(self, x: Any) -> FloatArray:
-        """Return y (N, C) of x by calls of the layers, on any backend."""
-        found = iter(self._states())
+    def _by_layers(self, x: Any, rows: NDArray[np.intp]) -> FloatArray:
+        """Return y (rows, C) of x by calls of the layers, on any backend."""
+        found = iter(self._states(rows))
         new: list[tuple[FloatArray, ...]] = []
         for layer in self._flat:
             if isinstance(layer, Recurrent):
                 x, state = layer(x[:, None] if layer.batch_first else x[None], _gather(layer, found))
                 x = x[:, 0] if layer.batch_first else x[0]
-                new += _scatter(layer, "state", state, self.batch)
+                new += _scatter(layer, "state", state, len(rows))
             else:
                 x = layer(x)
-        self._set_states(new)
+        self._set_states(new, rows)
         return x  # type: ignore[no-any-return]
 
 

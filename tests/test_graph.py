@@ -261,10 +261,20 @@ RECURRENT = {
     "LSTM clipped": ("LSTM", {"clip": 0.4}),
     "LSTM peepholes": ("LSTM", {}),
     "LSTM coupled": ("LSTM", {"input_forget": 1}),
+    "LSTM coupled peepholes": ("LSTM", {"input_forget": 1}),
     "LSTM coupled peepholes, clipped": ("LSTM", {"input_forget": 1, "clip": 0.6}),
     "LSTM relu": ("LSTM", {"activations": ["Sigmoid", "Relu", "Softsign"]}),
 }
-NATIVE = {"RNN plain", "RNN relu", "GRU plain", "GRU after", "LSTM plain"}
+NATIVE = {
+    "RNN plain",
+    "RNN relu",
+    "GRU plain",
+    "GRU after",
+    "LSTM plain",
+    "LSTM peepholes",
+    "LSTM coupled",
+    "LSTM coupled peepholes",
+}
 
 
 def recurrent(name, direction, lengths, layout, rng, dtype=np.float64):

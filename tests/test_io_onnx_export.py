@@ -57,6 +57,10 @@ MODELS = {
     "LSTM stacked both ways": lambda: torch_like(LSTM, I, 7, num_layers=3, bidirectional=True),
     "LSTM time first": lambda: torch_like(LSTM, I, 7, num_layers=2, batch_first=False),
     "LSTM peepholes": lambda: torch_like(LSTM, I, 7, num_layers=2, bidirectional=True, peephole=True, weight_drop=0.2),
+    "LSTM coupled": lambda: torch_like(LSTM, I, 7, bidirectional=True, coupled=True),
+    "LSTM coupled with peepholes": lambda: torch_like(
+        LSTM, I, 7, num_layers=2, coupled=True, peephole=True, bias=False
+    ),
     "GRU": lambda: torch_like(GRU, I, 7, bidirectional=True),
     "GRU reset before": lambda: torch_like(GRU, I, 7, reset_after=False, num_layers=2),
     "tagger": lambda: Sequential(
@@ -191,6 +195,16 @@ class Tilted(Dense):
 
     def config(self):
         return {**super().config(), "tilt": self.tilt}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"proj_size": 2}, {"layer_norm": True}, {"cell_clip": 1.0}, {"zoneout": 0.1}],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_that_onnx_has_not_are_named(options):
+    with pytest.raises(ConversionError, match=f"cannot say {next(iter(options))}="):
+        export_onnx(LSTM(I, 3, **options))
 
 
 def test_what_cannot_be_said_is_named(monkeypatch):

@@ -93,6 +93,29 @@ def test_modules_become_layers():
         from_torch(recurrent("RNN", RNN(3, 4), nonlinearity="gelu"))
 
 
+def test_projections():
+    lstm = LSTM(3, 6, num_layers=2, bidirectional=True, proj_size=2, seed=0)
+    found = from_torch(recurrent("LSTM", lstm, proj_size=2), batch_first=True)
+    x = np.random.default_rng(0).standard_normal((2, 4, 3))
+    np.testing.assert_array_equal(found(x)[0], lstm(x)[0])
+    guessed = from_torch_state_dict(to_torch_state_dict(lstm))
+    np.testing.assert_array_equal(guessed(x)[0], lstm(x)[0])
+    assert guessed.config() == lstm.config() and to_torch_state_dict(lstm).keys() == lstm.state_dict().keys()
+    gru = {**GRU(3, 6, seed=0).state_dict(), "weight_hh_l0": np.zeros((18, 2)), "weight_hr_l0": np.zeros((2, 6))}
+    with pytest.raises(ConversionError, match="there is no GRU with a projection"):
+        from_torch_state_dict(gru)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"peephole": True}, {"coupled": True}, {"layer_norm": True}, {"cell_clip": 1.0}, {"zoneout": 0.1}],
+    ids=lambda options: next(iter(options)),
+)
+def test_options_that_torch_has_not_are_named(options):
+    with pytest.raises(ConversionError, match=f"torch cannot say {next(iter(options))}="):
+        to_torch_state_dict(LSTM(2, 3, **options))
+
+
 def test_float16_and_bfloat16_become_float32():
     layer = Dense(3, 2, seed=0)
     for kind in ("float16", "bfloat16"):

@@ -43,12 +43,13 @@ BOUNDS = {torch.float32: 2e-5, torch.float64: 1e-12, torch.bfloat16: 2e-5, torch
     [
         lambda: nn.RNN(6, 5, num_layers=2, nonlinearity="relu", bidirectional=True, batch_first=True),
         lambda: nn.LSTM(6, 5, bias=False, batch_first=True),
+        lambda: nn.LSTM(6, 5, num_layers=2, proj_size=3, bidirectional=True, batch_first=True),
         lambda: nn.GRU(6, 5, num_layers=3),
         lambda: nn.Linear(6, 4, bias=False),
         lambda: nn.LayerNorm(6, eps=1e-3, bias=False),
         lambda: nn.LayerNorm(6, elementwise_affine=False),
     ],
-    ids=["RNN", "LSTM", "GRU", "Linear", "LayerNorm", "plain LayerNorm"],
+    ids=["RNN", "LSTM", "LSTM with a projection", "GRU", "Linear", "LayerNorm", "plain LayerNorm"],
 )
 def test_modules(make, dtype):
     twin = perturbed(make(), dtype)

@@ -1,3 +1,5 @@
+from libc.stdint cimport int64_t
+
 cimport numpy as cnp
 
 
@@ -36,3 +38,8 @@ cdef class Lengths:
 
 cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld) except -1
 cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden, Py_ssize_t size)
+cdef void collect(char* to, const char* source, const int64_t* rows, Py_ssize_t n, Py_ssize_t line) noexcept nogil
+cdef void distribute(char* to, const char* source, const int64_t* rows, Py_ssize_t n, Py_ssize_t line) noexcept nogil
+cdef object store_rows(const Py_ssize_t[::1] rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden,
+                       Py_ssize_t size)
+cdef int load_rows(const Py_ssize_t[::1] rows, cnp.ndarray state, char* to, Py_ssize_t ld) except -1

@@ -8,6 +8,7 @@ reverse one, step s of row j is time length_j - 1 - s, so that an address is alw
 import numpy as np
 
 cimport numpy as cnp
+from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from rnnfast._native.kernels cimport alloc, release
@@ -180,3 +181,45 @@ cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssiz
         user = j if rows.uniform else order[j]
         memcpy(address + user * hidden * size, source + j * ld * size, hidden * size)
     return state
+
+
+# Some rows of a buffer, by their numbers
+
+
+cdef void collect(char* to, const char* source, const int64_t* rows, Py_ssize_t n, Py_ssize_t line) noexcept nogil:
+    """Copy n rows of `line` bytes, wherever they stand, side by side."""
+    cdef Py_ssize_t k
+    for k in range(n):
+        memcpy(to + k * line, source + rows[k] * line, line)
+
+
+cdef void distribute(char* to, const char* source, const int64_t* rows, Py_ssize_t n, Py_ssize_t line) noexcept nogil:
+    """Copy them back."""
+    cdef Py_ssize_t k
+    for k in range(n):
+        memcpy(to + rows[k] * line, source + k * line, line)
+
+
+cdef object store_rows(const Py_ssize_t[::1] rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden,
+                       Py_ssize_t size):
+    """Return some padded rows as a new state (rows, H)."""
+    cdef cnp.npy_intp shape[2]
+    cdef Py_ssize_t k
+    shape[0], shape[1] = rows.shape[0], hidden
+    state = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT32 if size == 4 else cnp.NPY_FLOAT64, 0)
+    cdef char* to = cnp.PyArray_BYTES(<cnp.ndarray> state)
+    for k in range(rows.shape[0]):
+        memcpy(to + k * hidden * size, source + rows[k] * ld * size, hidden * size)
+    return state
+
+
+cdef int load_rows(const Py_ssize_t[::1] rows, cnp.ndarray state, char* to, Py_ssize_t ld) except -1:
+    """Copy a state (rows, H) of any strides into some padded rows."""
+    cdef Py_ssize_t hidden = cnp.PyArray_DIM(state, 1), size = cnp.PyArray_ITEMSIZE(state), k
+    cdef char* line
+    for k in range(rows.shape[0]):
+        line = to + rows[k] * ld * size
+        read_row(line, cnp.PyArray_BYTES(state) + k * cnp.PyArray_STRIDE(state, 0), hidden,
+                 cnp.PyArray_STRIDE(state, 1), size)
+        memset(line + hidden * size, 0, (ld - hidden) * size)
+    return 0

@@ -6,6 +6,14 @@ from rnnfast._native.kernels cimport rf_ops, rf_outer, rf_product, rf_scan, rf_s
 from rnnfast._native.scan_pack cimport ScanPacked
 
 cdef enum:
+    # what a round is for
+    FORWARD
+    BACKWARD
+    PROJECT
+    SUM_BY_INDEX
+    GRADIENTS
+
+cdef enum:
     GROUP = 4     # unit panels that are swept together: SCAN_PANELS of csrc/scan.inc.c
     PIECE = 96    # rows of an input product, whose pre-activations are swept while they are in cache: BLOCK of gemm.inc.c
 
@@ -56,17 +64,18 @@ cdef class Memory:
     cdef char* take(self, Py_ssize_t size) except NULL
 
 
-cdef class ScanStep:
+cdef class Saved:
     cdef Job job
     cdef ScanPacked packed
     cdef Memory memory
-    cdef cnp.ndarray first, states, window
-    cdef readonly Py_ssize_t inputs   # features of a step; the product reads those of the whole window
-    cdef readonly double work
-    cdef int most
-    cdef tuple past                   # shape of the inputs before a step, or None
+    cdef list keep                 # arrays that the job points into
+    cdef object valid              # (N, T) bool, or None where all steps are
+    cdef cnp.ndarray table, index  # where the input was rows of a table
+    cdef object past               # shape of the inputs before the first, or None
+    cdef object window
+    cdef bint reverse, used
 
-    cdef int threads(self) except -1
 
-
-cdef void scan_step(Job* job, Py_ssize_t inputs, int threads, const char* x, char* y) noexcept nogil
+cdef int set_job(Job* job, ScanPacked packed, Py_ssize_t batch, Py_ssize_t steps, object lengths, Saved saved) except -1
+cdef int worth(double work) except -1
+cdef void task(void* context, int thread, int threads) noexcept nogil

@@ -12,7 +12,7 @@ import numpy as np
 
 cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memcpy, memset
 
 from rnnfast._native.kernels cimport alloc, parallel, release
 from rnnfast._native.scan_pack cimport ScanPacked, scan_packed
@@ -20,13 +20,6 @@ from rnnfast.threads import get_num_threads
 from rnnfast.window import fold, unfold
 
 cnp.import_array()
-
-cdef enum:
-    FORWARD
-    BACKWARD
-    PROJECT
-    SUM_BY_INDEX
-    GRADIENTS
 
 
 cdef inline void share(Py_ssize_t n, Py_ssize_t part, Py_ssize_t parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil:
@@ -259,16 +252,6 @@ cdef class Memory:
 
 cdef class Saved:
     """What forward keeps for backward: the slots and the state of each unit, step and row. Used up by one pass."""
-
-    cdef Job job
-    cdef ScanPacked packed
-    cdef Memory memory
-    cdef list keep            # arrays that the job points into
-    cdef object valid         # (N, T) bool, or None where all steps are
-    cdef cnp.ndarray table, index  # where the input was rows of a table
-    cdef object past          # shape of the inputs before the first, or None
-    cdef object window
-    cdef bint reverse, used
 
 
 cdef char* data_of(cnp.ndarray array) noexcept:
@@ -566,93 +549,3 @@ def explain_direction(str cell, weights, Py_ssize_t batch, Py_ssize_t steps, len
         "workspace_bytes": scratch + (kept if training else 0),
         "bytes_per_step": <double> kept / job.R if training and job.R else 0.0,
     }
-
-
-# One step at a time
-
-
-cdef class ScanStep:
-    """One layer fed a step at a time, its state and all buffers kept between calls.
-
-    Parameters
-    ----------
-    weights : Weights
-    batch : int
-    past : tuple of int or None
-        Shape of the inputs before a step, (N, K-1, F), where the gates see K of them.
-    """
-
-    def __cinit__(self):
-        memset(&self.job, 0, sizeof(Job))
-
-    def __init__(self, weights, Py_ssize_t batch, tuple past):
-        cdef ScanPacked packed = scan_packed(weights)
-        cdef Job* job = &self.job
-        cdef Py_ssize_t own
-        saved = Saved()
-        saved.keep = []
-        set_job(job, packed, batch, 1, None, saved)
-        self.packed, self.memory, self.past, self.first = packed, Memory(), past, saved.keep[0]
-        self.inputs = packed.inputs // (1 if past is None else past[1] + 1)
-        dtype = packed.w_ih.dtype
-        self.states, self.window = np.zeros((batch, job.ld), dtype), np.zeros((batch, packed.inputs), dtype)
-        job.state = data_of(self.states)
-        job.xs, job.ld_x = data_of(self.window), packed.inputs
-        job.bias, job.v = packed.bias, packed.vectors
-        noise = weights["noise"]
-        job.scale = weights["cell"].scale if noise is None else 1 - noise[0]
-        job.product = packed.product[0]
-        job.product.lda, job.product.ld_init = job.ld_x, 0
-        job.y_row = job.y_step = job.H * job.size
-        job.phase, job.rounds = FORWARD, 1
-        self.work = 2.0 * batch * job.ld_gates * job.X
-        self.most = worth(self.work)
-        own = GROUP * job.cell.slots * job.W * job.size
-        job.scratch_size = (PIECE * own + 63) // 64 * 64
-        job.scratch = self.memory.take(self.most * job.scratch_size)
-
-    cdef int threads(self) except -1:
-        return min(self.most, worth(self.work))
-
-    def get(self) -> tuple:
-        """Return copies of the states."""
-        h = np.ascontiguousarray(self.states[:, :self.job.H])
-        if self.past is None:
-            return (h,)
-        past = np.zeros(self.past, self.states.dtype)
-        past[:, :, :self.inputs] = self.window[:, self.inputs:].reshape(len(h), -1, self.inputs)
-        return h, past
-
-    def put(self, tuple states) -> None:
-        """Copy states in."""
-        self.states[:, :self.job.H] = states[0]
-        if self.past is not None:
-            self.window[:, self.inputs:] = states[1][:, :, :self.inputs].reshape(len(self.window), -1)
-
-    def clear(self, rows) -> None:
-        """Set the states of those rows to zero."""
-        self.states[rows] = 0
-        self.window[rows] = 0
-
-    def buffers(self) -> list:
-        """Return the addresses of all that a step works in."""
-        return [<size_t> self.job.state, <size_t> data_of(self.window), <size_t> self.job.scratch]
-
-
-cdef void scan_step(Job* job, Py_ssize_t inputs, int threads, const char* x, char* y) noexcept nogil:
-    """Take a step from x (N, inputs) to y (N, H), both contiguous."""
-    cdef Py_ssize_t j, line = inputs * job.size, wide = job.X * job.size
-    cdef char* window = <char*> job.xs
-    job.y = y
-    if wide > line:
-        for j in range(job.B):
-            memmove(window, window + line, wide - line)
-            memcpy(window + wide - line, x, line)
-            window += wide
-            x += line
-    else:
-        job.xs = x
-    if threads == 1:
-        task(job, 0, 1)
-    else:
-        parallel(task, job, threads)

@@ -14,105 +14,22 @@ import numpy as np
 cimport numpy as cnp
 from libc.math cimport INFINITY
 from libc.stdint cimport int64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
 from rnnfast._native.around cimport around_sizes, set_around
-from rnnfast._native.dense cimport Panels, Work, panels_for, worth
-from rnnfast._native.dense cimport task as dense_task
-from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops, rf_product
+from rnnfast._native.dense cimport Panels, panels_for, worth
+from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport RELEASE, Run, split
-from rnnfast._native.rows cimport Lengths, load_state, read_row, store_state, write_row
-from rnnfast._native.scan cimport Job as ScanJob
-from rnnfast._native.scan cimport ScanStep, scan_step
-from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
+from rnnfast._native.rows cimport Lengths, load_rows, read_row, store_rows, write_row
+from rnnfast._native.scan_step cimport ScanStep
+from rnnfast._native.stages cimport (
+    DENSE, EMBEDDING, RECURRENT, SCAN, Job, Stage, part_of_run, run_stages, take_rows
+)
+from rnnfast._native.unroll cimport forward_sizes, set_forward
 from rnnfast.backend import get_backend
 
 cnp.import_array()
-
-cdef enum:
-    EMBEDDING
-    RECURRENT
-    DENSE
-    SCAN
-
-
-ctypedef struct Stage:
-    int kind, threads
-    Py_ssize_t inputs, outputs
-    char* kept               # (B, outputs) what the next stage reads
-    Run run                  # RECURRENT
-    const char* table        # EMBEDDING (inputs, outputs)
-    Work work                # DENSE
-    rf_product product
-    int activation           # 0, or a letter: r t s
-    ScanJob* scan            # SCAN
-
-
-ctypedef struct Job:
-    Stage* stages
-    int count, size
-    Py_ssize_t batch
-    const char* x            # (B, I) or (B,) int64
-    char* y                  # (B, C)
-
-
-cdef void recur(const Job* job, Stage* stage, const char* x, char* y) noexcept nogil:
-    cdef Run* run = &stage.run
-    cdef Py_ssize_t state = run.B * run.ld_h * run.size, other = run.B * run.ld * run.size
-    run.xs = <char*> x
-    run.y.base = y
-    if stage.threads == 1:
-        forward_task(run, 0, 1)
-    else:
-        parallel(forward_task, run, stage.threads)
-    memcpy(run.h, run.h + state, state)  # the run has written to the other one of its two
-    if run.two_c:
-        memcpy(run.c, run.c + other, other)
-
-
-cdef void activate(const Job* job, const Stage* stage, char* y) noexcept nogil:
-    cdef Py_ssize_t n = job.batch * stage.outputs, i
-    if stage.activation == c"t":
-        stage.work.ops.tanh(n, y, y)
-    elif stage.activation == c"s":
-        stage.work.ops.sigmoid(n, y, y)
-    elif stage.activation == c"r" and job.size == 4:
-        for i in range(n):
-            if (<float*> y)[i] < 0:
-                (<float*> y)[i] = 0
-    elif stage.activation == c"r":
-        for i in range(n):
-            if (<double*> y)[i] < 0:
-                (<double*> y)[i] = 0
-
-
-cdef void run_stages(void* context, int thread, int threads) noexcept nogil:
-    cdef Job* job = <Job*> context
-    cdef Stage* stage
-    cdef const char* x = job.x
-    cdef char* y
-    cdef int i
-    cdef Py_ssize_t j, line
-    for i in range(job.count):
-        stage = &job.stages[i]
-        y = job.y if i == job.count - 1 else stage.kept
-        if stage.kind == RECURRENT:
-            recur(job, stage, x, y)
-        elif stage.kind == SCAN:
-            scan_step(stage.scan, stage.inputs, stage.threads, x, y)
-        elif stage.kind == DENSE:
-            stage.work.a, stage.work.c = x, y
-            if stage.threads == 1:
-                dense_task(&stage.work, 0, 1)
-            else:
-                parallel(dense_task, &stage.work, stage.threads)
-            activate(job, stage, y)
-        else:
-            line = stage.outputs * job.size
-            for j in range(job.batch):
-                memcpy(y + j * line, stage.table + (<const int64_t*> x)[j] * line, line)
-        x = y
 
 
 cdef class Steps:
@@ -120,8 +37,7 @@ cdef class Steps:
 
     The other half has ``_layers()``, which describes the stages: ``("embedding", weight)``, ``("recurrent", cell,
     Weights)``, ``("scan", Weights, shape of the inputs before a step or None)`` or ``("dense", weight, bias or None, cache,
-    activation or None)``; and ``_general(x, out)``, the step for
-    arguments that need more than a glance.
+    activation or None)``; and ``_general(x, out, rows)``, the step for arguments that need more than a glance.
 
     Parameters
     ----------
@@ -140,28 +56,34 @@ cdef class Steps:
     cdef list scans                 # of each stage the `ScanStep`, or None
     cdef list before                # the states while the stages are made anew
     cdef Lengths rows               # one step of every row
+    cdef readonly object everyone   # (B,) intp, the number of each row
     cdef const rf_ops* ops
     cdef Stage* stages
     cdef int count, typenum
     cdef Py_ssize_t inputs, outputs
     cdef char* x                    # (B, I) for rows that must be collected, when not NULL
-    cdef double work                # operations of a step
+    cdef double work                # operations of a step of all rows
+    cdef Py_ssize_t taking          # rows that the stages are set to
+    cdef char* marks                # (B,) zeros, to find a row that is given twice
     cdef bint busy
 
     def __cinit__(self):
-        self.stages, self.x, self.versions = NULL, NULL, NULL
+        self.stages, self.x, self.versions, self.marks = NULL, NULL, NULL, NULL
 
     def __init__(self, Py_ssize_t batch, dtype, list stores):
         self.batch, self.dtype, self.stores = batch, dtype, stores
         self.typenum = cnp.NPY_FLOAT32 if dtype == np.float32 else cnp.NPY_FLOAT64
         self.rows = Lengths(batch, 1, None)
+        self.everyone = np.arange(batch, dtype=np.intp)
         self.versions = <Py_ssize_t*> alloc(len(stores) * sizeof(Py_ssize_t))
         if self.versions == NULL:
             raise MemoryError
+        self.marks = self.room(batch)
 
     def __dealloc__(self):
         self.free()
         release(self.versions)
+        release(self.marks)
 
     cdef void free(self) noexcept:
         cdef Stage* stage
@@ -169,6 +91,7 @@ cdef class Steps:
         for i in range(self.count):
             stage = &self.stages[i]
             release(stage.kept)
+            release(stage.part)
             if stage.kind == RECURRENT:
                 release(stage.run.y.start)
                 release(stage.run.gates)
@@ -199,12 +122,13 @@ cdef class Steps:
             return
         self.refuse_if_busy()
         if self.stages != NULL:
-            self.before = self._states()
+            self.before = self._states(self.everyone)
         versions = [store.version for store in self.stores]  # before the weights are read
         layers = self._layers()
         self.free()
         self.owners, self.scans = [], [None] * len(layers)
         self.work = 0
+        self.take_rows(self.batch)
         self.stages = <Stage*> alloc(len(layers) * sizeof(Stage))
         if self.stages == NULL:
             raise MemoryError
@@ -229,11 +153,30 @@ cdef class Steps:
             self.free()
             raise
         if self.before is not None:
-            self._set_states(self.before)
+            self._set_states(self.before, self.everyone)
             self.before = None
         for i in range(len(versions)):
             self.versions[i] = versions[i]
         self.ops = ops(self.dtype.itemsize)
+
+    cdef void take_rows(self, Py_ssize_t batch) noexcept:
+        """Set the stages to so many rows; the buffers have room for all."""
+        cdef int i
+        self.taking = self.rows.n[0] = self.rows.off[1] = batch
+        for i in range(self.count):
+            take_rows(&self.stages[i], batch)
+
+    cdef int make_parts(self) except -1:
+        """Make room for the states of some rows, at most all."""
+        cdef Stage* stage
+        cdef int i
+        for i in range(self.count):
+            stage = &self.stages[i]
+            if stage.part == NULL and stage.kind == RECURRENT:
+                stage.part = self.room(self.batch * part_of_run(&stage.run))
+            elif stage.part == NULL and stage.kind == SCAN:
+                stage.part = self.room((<ScanStep> self.scans[i]).part_size())
+        return 0
 
     cdef char* room(self, size_t size) except NULL:
         """Return a new block of zeros."""
@@ -309,35 +252,48 @@ cdef class Steps:
 
     # The step
 
-    cdef bint fits(self, object array, Py_ssize_t columns, bint written):
-        """Return whether ``array`` is (B, columns) of the stream's own dtype."""
+    cdef bint fits(self, object array, Py_ssize_t batch, Py_ssize_t columns, bint written):
+        """Return whether ``array`` is (batch, columns) of the stream's own dtype."""
         if not cnp.PyArray_CheckExact(array):
             return False
         cdef cnp.ndarray a = <cnp.ndarray> array
         if cnp.PyArray_NDIM(a) != 2 or cnp.PyArray_TYPE(a) != self.typenum or not cnp.PyArray_ISNOTSWAPPED(a):
             return False
-        if cnp.PyArray_DIM(a, 0) != self.batch or cnp.PyArray_DIM(a, 1) != columns:
+        if cnp.PyArray_DIM(a, 0) != batch or cnp.PyArray_DIM(a, 1) != columns:
             return False
         return not written or cnp.PyArray_ISWRITEABLE(a)
 
-    cdef bint fits_indices(self, object array):
-        """Return whether ``array`` is (B,) int64 and holds rows of the table."""
+    cdef bint fits_indices(self, object array, Py_ssize_t batch, Py_ssize_t size):
+        """Return whether ``array`` is (batch,) int64, or of any length where batch is -1, and all in 0..size-1."""
         if not cnp.PyArray_CheckExact(array):
             return False
         cdef cnp.ndarray a = <cnp.ndarray> array
         cdef Py_ssize_t j
         cdef int64_t index
-        if (cnp.PyArray_NDIM(a) != 1 or cnp.PyArray_TYPE(a) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(a)
-                or cnp.PyArray_DIM(a, 0) != self.batch):
+        if cnp.PyArray_NDIM(a) != 1 or cnp.PyArray_TYPE(a) != cnp.NPY_INT64 or not cnp.PyArray_ISCARRAY_RO(a):
             return False
-        for j in range(self.batch):
+        if batch >= 0 and cnp.PyArray_DIM(a, 0) != batch:
+            return False
+        for j in range(cnp.PyArray_DIM(a, 0)):
             index = (<const int64_t*> cnp.PyArray_DATA(a))[j]
-            if index < 0 or index >= self.stages[0].inputs:
+            if index < 0 or index >= size:
                 return False
         return True
 
-    def step(self, x, out=None):
-        """Take one time step of every row and return its output.
+    cdef bint are_distinct(self, cnp.ndarray rows):
+        """Return whether no row of the stream is given twice."""
+        cdef const int64_t* row = <const int64_t*> cnp.PyArray_DATA(rows)
+        cdef Py_ssize_t k, n = cnp.PyArray_DIM(rows, 0)
+        cdef bint twice = False
+        for k in range(n):
+            twice = twice or self.marks[row[k]]
+            self.marks[row[k]] = 1
+        for k in range(n):
+            self.marks[row[k]] = 0
+        return not twice
+
+    def step(self, x, out=None, rows=None):
+        """Take one time step of every row, or of some, and return its output.
 
         Parameters
         ----------
@@ -345,6 +301,10 @@ cdef class Steps:
             Arrays of the model's dtype (int64 for indices) are taken as they are, others converted.
         out : ndarray (N, C), optional
             Of the model's dtype, writeable, any strides: receives the output, and nothing is allocated. It may be x.
+        rows : int, array_like of int or array_like (N,) of bool, optional
+            Which rows take the step, each at most once; the others stay as they are and cost nothing. ``x`` and
+            ``out`` then have a row for each of these, in their order. What a row answers does not depend on which
+            others take part. None: all.
 
         Returns
         -------
@@ -354,41 +314,57 @@ cdef class Steps:
         Raises
         ------
         TypeError
-            If x is not real (integer for an Embedding), or ``out`` not a writeable array of the model's dtype.
+            If x is not real (integer for an Embedding), ``out`` not a writeable array of the model's dtype, or the
+            rows neither integers nor truth values.
         ValueError
-            If a shape does not fit.
+            If a shape does not fit, or a row is given twice.
         IndexError
-            If an index lies outside the table of the Embedding.
+            If an index lies outside the table of the Embedding, or a row outside 0..N-1.
         RuntimeError
             If another thread is within a step of the same stream.
         """
-        if not (self.is_current() and (self.fits(x, self.inputs, False) if self.inputs else self.fits_indices(x))
-                and (out is None or self.fits(out, self.outputs, True)) and get_backend() == "native"):
-            return self._general(x, out)
-        return self._take(<cnp.ndarray> x, out)
+        cdef Py_ssize_t batch = self.batch
+        if rows is not None:
+            if not (self.fits_indices(rows, -1, self.batch) and self.are_distinct(<cnp.ndarray> rows)):
+                return self._general(x, out, rows)
+            batch = cnp.PyArray_DIM(<cnp.ndarray> rows, 0)
+        if not (self.is_current()
+                and (self.fits(x, batch, self.inputs, False) if self.inputs
+                     else self.fits_indices(x, batch, self.stages[0].inputs))
+                and (out is None or self.fits(out, batch, self.outputs, True)) and get_backend() == "native"):
+            return self._general(x, out, rows)
+        return self._take(<cnp.ndarray> x, out, rows)
 
-    cpdef object _take(self, cnp.ndarray x, out):
+    cpdef object _take(self, cnp.ndarray x, out, rows):
         """Do the step on arguments that are known to fit, with stages that are up to date."""
         cdef Job job
         cdef cnp.npy_intp shape[2]
         cdef cnp.ndarray y
         cdef Stage* stage
-        cdef Py_ssize_t j, size = cnp.PyArray_ITEMSIZE(x)
+        cdef Py_ssize_t j, size = cnp.PyArray_ITEMSIZE(x), batch = cnp.PyArray_DIM(x, 0)
         cdef bint direct
         cdef int i
         self.refuse_if_busy()
         if out is None:
-            shape[0], shape[1] = self.batch, self.outputs
+            shape[0], shape[1] = batch, self.outputs
             y = <cnp.ndarray> cnp.PyArray_EMPTY(2, shape, self.typenum, 0)
         else:
             y = <cnp.ndarray> out
-        job.stages, job.count, job.batch = self.stages, self.count, self.batch
+        if batch == 0:
+            return y
+        job.rows = NULL
+        if rows is not None:
+            self.make_parts()
+            job.rows = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> rows)
+        if batch != self.taking:
+            self.take_rows(batch)
+        job.stages, job.count, job.batch = self.stages, self.count, batch
         job.size = self.dtype_size()
         direct = cnp.PyArray_ISCARRAY(y)
         job.y = cnp.PyArray_BYTES(y) if direct else self.stages[self.count - 1].kept
         job.x = cnp.PyArray_BYTES(x)
         if not cnp.PyArray_ISCARRAY_RO(x):
-            for j in range(self.batch):
+            for j in range(batch):
                 read_row(self.x + j * self.inputs * size, job.x + j * cnp.PyArray_STRIDE(x, 0), self.inputs,
                          cnp.PyArray_STRIDE(x, 1), size)
             job.x = self.x
@@ -399,8 +375,8 @@ cdef class Steps:
             elif stage.kind == SCAN:
                 stage.threads = (<ScanStep> self.scans[i]).threads()
             elif stage.kind == DENSE:
-                stage.threads = worth(2.0 * self.batch * stage.inputs * stage.outputs)
-        if self.work < RELEASE:
+                stage.threads = worth(2.0 * batch * stage.inputs * stage.outputs)
+        if self.work * batch < RELEASE * <double> self.batch:
             parallel(run_stages, &job, 1)  # on this thread; for what it does about subnormals
         else:
             self.busy = True
@@ -408,7 +384,7 @@ cdef class Steps:
                 parallel(run_stages, &job, 1)
             self.busy = False
         if not direct:
-            for j in range(self.batch):
+            for j in range(batch):
                 write_row(cnp.PyArray_BYTES(y) + j * cnp.PyArray_STRIDE(y, 0), job.y + j * self.outputs * job.size,
                           self.outputs, cnp.PyArray_STRIDE(y, 1), job.size)
         return y
@@ -418,41 +394,41 @@ cdef class Steps:
 
     # States
 
-    def _states(self):
-        """Return copies of the states: for each recurrent stage a tuple of (N, H), h first."""
+    def _states(self, const Py_ssize_t[::1] rows):
+        """Return copies of the states of these rows: for each recurrent stage a tuple of (rows, ...), h first."""
         cdef Run* run
         cdef int i
         self.refuse_if_busy()
         found = []
         for i in range(self.count):
             if self.stages[i].kind == SCAN:
-                found.append(self.scans[i].get())
+                found.append(self.scans[i].get(np.asarray(rows)))
             if self.stages[i].kind != RECURRENT:
                 continue
             run = &self.stages[i].run
-            h = store_state(self.rows, run.h, run.ld_h, run.Q, run.size)
+            h = store_rows(rows, run.h, run.ld_h, run.Q, run.size)
             if run.cell.has_c:
-                found.append((h, store_state(self.rows, run.c, run.ld, run.H, run.size)))
+                found.append((h, store_rows(rows, run.c, run.ld, run.H, run.size)))
             else:
                 found.append((h,))
         return found
 
-    def _set_states(self, list states):
-        """Copy states in; they have the form that `_states` returns and any strides."""
+    def _set_states(self, list states, const Py_ssize_t[::1] rows):
+        """Copy states of these rows in; they have the form that `_states` returns and any strides."""
         cdef Run* run
         cdef int i
         self.refuse_if_busy()
         given = iter(states)
         for i in range(self.count):
             if self.stages[i].kind == SCAN:
-                self.scans[i].put(next(given))
+                self.scans[i].put(next(given), np.asarray(rows))
             if self.stages[i].kind != RECURRENT:
                 continue
             run = &self.stages[i].run
             own = next(given)
-            load_state(self.rows, own[0], run.h, run.ld_h)
+            load_rows(rows, own[0], run.h, run.ld_h)
             if run.cell.has_c:
-                load_state(self.rows, own[1], run.c, run.ld)
+                load_rows(rows, own[1], run.c, run.ld)
 
     def _clear(self, const Py_ssize_t[::1] rows):
         """Set the states of those rows to zero; all are within the batch."""
@@ -479,7 +455,7 @@ cdef class Steps:
         found = [<size_t> self.x]
         for i in range(self.count):
             stage = &self.stages[i]
-            found.append(<size_t> stage.kept)
+            found += [<size_t> stage.kept, <size_t> stage.part]
             if stage.kind == SCAN:
                 found += self.scans[i].buffers()
             if stage.kind == RECURRENT:

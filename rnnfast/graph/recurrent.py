@@ -1,7 +1,8 @@
 """The operators RNN, GRU and LSTM: by the kernels where they have what is asked for, else by the equations.
 
-A direction whose activations are the usual ones, without clip, peepholes or coupled gates, runs through the engine's
-cells, in the backend in force. Everything else is computed by `rnnfast.reference.operators`, exactly and slowly.
+A direction whose activations are the usual ones runs through the engine's cells, with peepholes and coupled gates where
+it has them, in the backend in force. Everything else (other activations, and clip, which bounds what goes into every
+activation and so is not our cell_clip) is computed by `rnnfast.reference.operators`, exactly and slowly.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ import numpy as np
 
 from rnnfast import engine
 from rnnfast.backend import get_backend
-from rnnfast.cells import CELLS, CellSpec
+from rnnfast.cells import CELLS, CellSpec, Options, find
+from rnnfast.graph.gates import ONNX, PEEPHOLES, from_onnx, to_onnx
 from rnnfast.graph.table import Array, Attributes, Result, operator
 from rnnfast.reference import operators as reference
 
 COUNTS = {"RNN": 1, "GRU": 2, "LSTM": 3}  # activations a direction
 DEFAULTS = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
-BLOCKS = {"RNN": (0,), "GRU": (1, 0, 2), "LSTM": (0, 2, 3, 1)}  # where our gates stand among ONNX's
 _SHARED = ("activations", "activation_alpha", "activation_beta", "clip", "direction", "hidden_size", "layout")
 ATTRIBUTES = {
     "RNN": _SHARED,
@@ -73,14 +74,14 @@ def options_of(op: str, attributes: Attributes) -> list[reference.Options]:
 def cell_of(options: reference.Options, peepholes: bool) -> CellSpec | None:
     """Return the cell that computes this, or None if there is none."""
     names = tuple(f.name for f in options.activations)
-    if peepholes or options.input_forget or options.clip != np.inf:
+    if options.clip != np.inf:
         return None
     if options.op == "RNN":
         return CELLS.get(f"rnn_{names[0].lower()}")
     if names != DEFAULTS[options.op]:
         return None
     if options.op == "LSTM":
-        return CELLS["lstm"]
+        return find("lstm_coupled" if options.input_forget else "lstm", Options(peephole=peepholes))
     return CELLS["gru" if options.linear_before_reset else "gru_reset_before"]
 
 
@@ -92,17 +93,11 @@ class _Native:
         w, r = weights["W"], weights["R"]
         assert w is not None and r is not None
         b = np.zeros(2 * len(w), w.dtype) if weights["B"] is None else weights["B"]
-        self.own = engine.Weights(
-            w_ih=self._ours(w), w_hh=self._ours(r), b_ih=self._ours(b[: len(w)]), b_hh=self._ours(b[len(w) :])
-        )
-
-    def _ours(self, array: Array) -> Array:
-        blocks = np.split(array, len(BLOCKS[self.op]))
-        return np.concatenate([blocks[k] for k in BLOCKS[self.op]])
-
-    def _theirs(self, array: Array) -> Array:
-        blocks = np.split(array, len(BLOCKS[self.op]))
-        return np.concatenate([blocks[k] for k in np.argsort(BLOCKS[self.op])])
+        parts = {"w_ih": w, "w_hh": r, "b_ih": b[: len(w)], "b_hh": b[len(w) :]}
+        own = {name: from_onnx(array, ONNX[op], cell.order) for name, array in parts.items()}
+        if weights["P"] is not None:
+            own["w_peephole"] = from_onnx(weights["P"], PEEPHOLES, cell.peepholes)
+        self.own = engine.Weights(**own)
 
     def forward(self, x: Array, state: Any, lengths: Any, out: Array, save: bool) -> tuple[tuple[Array, ...], Any]:
         """Fill out (T, N, H); return the final state and what `backward` needs."""
@@ -126,8 +121,11 @@ class _Native:
         dstate = module.direction_backward(
             record, None if dy is None else dy.transpose(1, 0, 2), dfinal, dx.transpose(1, 0, 2), grads
         )
-        ours = {name: self._theirs(array) for name, array in grads.items()}
-        found = {"W": ours["w_ih"], "R": ours["w_hh"], "B": np.concatenate([ours["b_ih"], ours["b_hh"]])}
+        peepholes = grads.pop("w_peephole", None)
+        theirs = {name: to_onnx(array, self.cell.order, ONNX[self.op]) for name, array in grads.items()}
+        found = {"W": theirs["w_ih"], "R": theirs["w_hh"], "B": np.concatenate([theirs["b_ih"], theirs["b_hh"]])}
+        if peepholes is not None:
+            found["P"] = to_onnx(peepholes, self.cell.peepholes, PEEPHOLES)
         return found, dstate
 
 

@@ -6,12 +6,12 @@ option added to a layer later cannot get lost here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnfast.checks import FloatArray
+from rnnfast.graph.gates import ONNX, PEEPHOLES, to_onnx
 from rnnfast.io.foreign import check_said, refuse
 from rnnfast.io.onnx_export import Builder, Flow
 from rnnfast.layers import (
@@ -30,8 +30,6 @@ from rnnfast.layers import (
     MeanPool,
     Sequential,
 )
-
-GATES = {"h": "h", "ifgo": "iofg", "rzn": "zrn"}  # by the order of ours: ONNX's, in our letters
 
 
 class Exporter(NamedTuple):
@@ -70,10 +68,11 @@ def _recurrent(b: Builder, layer: Any, flow: Flow, prefix: str) -> Flow:
             parts = b.node_of("Split", [whole, split], layer.num_layers, axis=0) if layer.num_layers > 1 else [whole]
             initial.append([b.node("Transpose", [p], perm=[1, 0, 2]) if batch_major else p for p in parts])
     finals: list[list[str]] = [[] for _ in states]
+    op, attributes = _operator(layer, directions)
     for k in range(layer.num_layers):
         suffixes = [f"_l{k}", f"_l{k}_reverse"][:directions]
         blocks = {
-            kind: np.stack([_reordered(params[kind + s], cell.order) for s in suffixes])
+            kind: np.stack([to_onnx(params[kind + s], cell.order, ONNX[op]) for s in suffixes])
             for kind in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if layer.bias else ()))
         }
         inputs = [
@@ -86,11 +85,11 @@ def _recurrent(b: Builder, layer: Any, flow: Flow, prefix: str) -> Flow:
             b.lengths,
             *(part[k] for part in initial or [[""] * layer.num_layers] * len(states)),
         ]
-        if layer.config().get("peephole"):
-            inputs.append(b.weight(f"{prefix}P_l{k}", np.stack([_peepholes(params, s) for s in suffixes])))
+        if cell.options.peephole:
+            found = [to_onnx(params[f"weight_peephole{s}"], cell.peepholes, PEEPHOLES) for s in suffixes]
+            inputs.append(b.weight(f"{prefix}P_l{k}", np.stack(found)))
         while not inputs[-1]:
             inputs.pop()
-        op, attributes = _operator(layer, directions)
         y, *ends = b.node_of(
             op,
             inputs,
@@ -116,21 +115,9 @@ def _recurrent(b: Builder, layer: Any, flow: Flow, prefix: str) -> Flow:
     return flow
 
 
-def _reordered(array: FloatArray, order: str) -> FloatArray:
-    """Return the blocks of gates in ONNX's order."""
-    blocks = np.split(array, len(order))
-    return np.concatenate([blocks[order.index(letter)] for letter in GATES[order]])
-
-
-def _peepholes(params: Mapping[str, FloatArray], suffix: str) -> FloatArray:
-    """Return the peepholes of i o f from ours, i f o."""
-    i, f, o = np.split(params[f"weight_peephole{suffix}"], 3)
-    return np.concatenate([i, o, f])
-
-
 def _operator(layer: Any, directions: int) -> tuple[str, dict[str, Any]]:
     if isinstance(layer, LSTM):
-        return "LSTM", {}
+        return "LSTM", {"input_forget": 1} if layer.coupled else {}
     if isinstance(layer, GRU):
         return "GRU", {"linear_before_reset": int(layer.reset_after)}
     return "RNN", {"activations": [layer.cell.nonlinearity.capitalize()] * directions}
@@ -257,7 +244,7 @@ _RECURRENT = (
 )
 EXPORTERS: dict[type[Layer], Exporter] = {
     RNN: Exporter((*_RECURRENT, "nonlinearity"), _recurrent),
-    LSTM: Exporter((*_RECURRENT, "peephole"), _recurrent),
+    LSTM: Exporter((*_RECURRENT, "peephole", "coupled"), _recurrent),
     GRU: Exporter((*_RECURRENT, "reset_after"), _recurrent),
     Dense: Exporter(("in_features", "out_features", "bias", "activation"), _dense),
     Embedding: Exporter(("num_embeddings", "embedding_dim", "padding_idx"), _embedding),

@@ -377,8 +377,6 @@ def _guessed_recurrent(place: str, shapes: Mapping[str, tuple[int, ...]], dtype:
     options: dict[str, Any] = {}
     hidden = columns
     if "weight_hr_l0" in shapes:
-        if "proj_size" not in inspect.signature(LSTM).parameters:
-            raise ConversionError(f"{place}: there is no counterpart of a projection (weight_hr_l0)")
         options["proj_size"], hidden = (*shapes["weight_hr_l0"], 0)[:2]
     gates = rows // max(1, hidden)
     if gates == 1:
@@ -387,6 +385,8 @@ def _guessed_recurrent(place: str, shapes: Mapping[str, tuple[int, ...]], dtype:
         raise ConversionError(f"{place}: weight_hh_l0 of shape {shapes['weight_hh_l0']} is of no known cell")
     layers = sum(name.startswith("weight_hh_l") and not name.endswith("_reverse") for name in shapes)
     cls: Callable[..., Recurrent] = LSTM if gates == 4 else GRU
+    if options and cls is GRU:
+        raise ConversionError(f"{place}: there is no GRU with a projection (weight_hr_l0)")
     return cls(
         inputs,
         hidden,

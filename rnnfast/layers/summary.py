@@ -164,6 +164,6 @@ def _output(layer: Any, shape: Shape | None) -> Shape | None:
     if hasattr(layer, "out_features"):
         return (*(shape[:-1] if shape else ("...",)), layer.out_features)
     if hasattr(layer, "hidden_size") and hasattr(layer, "bidirectional"):
-        width = (getattr(layer, "proj_size", 0) or layer.hidden_size) * (2 if layer.bidirectional else 1)
+        width = getattr(layer, "state_sizes", (layer.hidden_size,))[0] * (2 if layer.bidirectional else 1)
         return ("N", "T", width) if getattr(layer, "batch_first", True) else ("T", "N", width)
     return shape if "Dropout" in kind or "Norm" in kind else None
