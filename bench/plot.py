@@ -84,7 +84,7 @@ def draw(book: Book, path: Path) -> None:
         ),
         Line2D([], [], color="#c53030", marker="|", markersize=13, markeredgewidth=1.5, linestyle="", label="aim"),
     ]
-    figure.legend(handles=marks, loc="outside lower center", ncols=len(marks), frameon=False)
+    figure.legend(handles=marks, loc="outside lower center", ncols=(len(marks) + 1) // 2, frameon=False)
     figure.suptitle(_title(book), fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=130)

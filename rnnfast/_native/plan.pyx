@@ -42,7 +42,7 @@ cdef double L1 = 24e3          # bytes of weights that stay in the first-level c
 cdef double L2 = 0.8 * 2**20   # and in the second-level cache, beside the rest
 cdef double BARRIER = 0.6e-6   # seconds that a meeting costs, with the states that change hands at it
 cdef double MEETING = 0.05e-6  # and more for every thread
-cdef double START = 6e-6       # to have other threads begin and end
+cdef double START = 16e-6      # to have other threads begin and end, which sleep now and then
 cdef double WAKE = 1e-6        # and more for every thread
 
 
