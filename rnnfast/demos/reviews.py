@@ -120,7 +120,7 @@ def learn(
     trainer = Trainer(
         model,
         loss,
-        Adam(lr=5e-3),
+        Adam(lr=1e-2),
         clip_norm=1.0,
         schedule=Cosine(warmup=0.05),
         metrics=[Accuracy()],
