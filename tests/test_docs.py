@@ -34,7 +34,7 @@ def test_pictures_are_drawn():
         for page in PAGES
         for name in re.findall(r"\]\((?:\.\./)*pictures/(\w+)\.svg\)", page.read_text(encoding="utf-8"))
     }
-    assert shown == drawn | {"speed"}
+    assert shown == drawn
 
 
 PAGE = """
