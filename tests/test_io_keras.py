@@ -7,7 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from test_io_model import MAKERS
+from model_table import MAKERS
 
 from rnnfast import GRU, LSTM, RNN, Dense, Dropout, Embedding, Ends, Last, LayerNorm, Sequential
 from rnnfast.io import (

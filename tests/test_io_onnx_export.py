@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_io_model import MAKERS
+from model_table import MAKERS
 
 from rnnfast import (
     GRU,

@@ -7,7 +7,7 @@ import struct
 
 import numpy as np
 import pytest
-from test_io_model import MAKERS
+from model_table import MAKERS
 
 from rnnfast import (
     GRU,
