@@ -166,7 +166,7 @@ def forward(
         x = y
     if not save:
         return y, finals, None
-    y.flags.writeable = False  # backward reads it
+    y.flags.writeable = False  # backward reads it, for most cells
     return y, finals, Saved(module, cell, (batch, steps, inputs), table, directions, dropout, seeds, noise, records)
 
 
