@@ -80,7 +80,12 @@ HOSTILE = {
         "at most 20000 fractions",
     ),
     "infinity inside": (json.dumps(GOOD).replace("{}}", '{"a":[{"b":-1e999}]}}'), ARRAYS, "too large"),
-    "long number": (json.dumps(GOOD).replace("true", "1" * 5000), ARRAYS, "not valid"),
+    "long number": (json.dumps(GOOD).replace("true", "1" * 5000), ARRAYS, "more than 400 digits"),
+    "long numbers": (
+        json.dumps(GOOD).replace("{}}", '{"a":[' + ",".join(["-" + "7" * 401] * 10_000) + "]}}"),
+        ARRAYS,
+        "more than 400 digits",
+    ),
     "other format": ({**GOOD, "format": "pickle"}, ARRAYS, "not a model of rnnfast"),
     "checkpoint": ({**GOOD, "format": "rnnfast checkpoint"}, ARRAYS, "fields"),
     "later version": ({**GOOD, "version": 3}, ARRAYS, "reads up to 2"),
@@ -335,6 +340,16 @@ def test_a_header_with_any_value_changed_is_refused_or_harmless(data, tmp_path):
         return
     for name, array in model.parameters().items():
         np.testing.assert_array_equal(found.parameters()[name], array)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_integers_of_many_digits_and_texts_of_more(suffix, tmp_path):
+    for extra in ({"a": [10**400 - 1, 1 - 10**400]}, {"number": 7, "7" * 500: "-" + "0" * 5000}):
+        path = save_model(Dense(1, 1), tmp_path / f"m{suffix}", extra=extra)
+        assert load_model(path, with_extra=True)[1] == extra
+    for value in (10**400, -(10**400)):
+        with pytest.raises(ValueError, match=r"\['a'\] must have at most 400 digits"):
+            save_model(Dense(1, 1), tmp_path / f"m{suffix}", extra={"a": value})
 
 
 def test_limits_of_the_writer_and_of_a_document_in_an_archive(tmp_path):

@@ -1,8 +1,8 @@
 """JSON without its loose ends: no NaN, no key twice, no surprise in depth or size, and nothing lost on the way.
 
 The limits are such that any text, however made, is read or refused in less than 100 ms: the time goes by the number of
-values, keys and containers, which is bounded before parsing by that of commas, colons and opening brackets, and by that
-of fractions, each of which takes as long as ten other values.
+values, keys and containers, which is bounded before parsing by that of commas, colons and opening brackets, by that of
+fractions, each of which takes as long as ten other values, and by the square of an integer's digits.
 """
 
 from __future__ import annotations
@@ -20,6 +20,11 @@ MAX_VALUES = 150_000
 MAX_KEYS = 60_000
 MAX_CONTAINERS = 15_000
 MAX_FRACTIONS = 20_000
+MAX_DIGITS = 400  # of an integer
+
+_TO_ZERO = bytes.maketrans(b"123456789", b"000000000")
+_TOO_LONG = b"0" * (MAX_DIGITS + 1)
+_BEYOND = 10**MAX_DIGITS
 
 
 def dumps(value: Any, name: str) -> str:
@@ -36,7 +41,8 @@ def dumps(value: Any, name: str) -> str:
         If a value is of another type, such as a tuple or an array, or a key is not a string.
     ValueError
         If a number is NaN or infinite, or the whole is too deep or too large: more than 4 MiB, 150,000 values,
-        60,000 keys or 15,000 lists and dicts, with commas, colons and brackets in strings counted in, or 20,000 floats.
+        60,000 keys or 15,000 lists and dicts, with commas, colons and brackets in strings counted in, 20,000 floats, or
+        an integer of more than 400 digits.
     """
     if _check(value, name, 0) > MAX_FRACTIONS:
         raise ValueError(f"{name} must have at most {MAX_FRACTIONS} fractions as JSON")
@@ -78,7 +84,10 @@ def _check(value: Any, name: str, depth: int) -> int:
         count = 1
         if not math.isfinite(value):
             raise ValueError(f"{name} must be finite; got {value}")
-    elif value is not None and type(value) not in (str, int, bool):
+    elif type(value) is int:
+        if abs(value) >= _BEYOND:
+            raise ValueError(f"{name} must have at most {MAX_DIGITS} digits")
+    elif value is not None and type(value) not in (str, bool):
         raise TypeError(f"{name} must be a JSON value (dict, list, str, int, float, bool, None); got {type(value)}")
     return count
 
@@ -94,8 +103,16 @@ def loads(text: str | bytes, name: str, limit: int = MAX_BYTES) -> Any:
     wrong = _too_large(text, limit)
     if wrong:
         raise ModelFileError(f"{name} must have at most {wrong}")
+    data = text if isinstance(text, bytes) else text.encode("utf-8", "replace")
+    long = _TOO_LONG in data.translate(_TO_ZERO)  # perhaps within a string: then each integer is looked at
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_float=_Fractions())
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_float=_Fractions(),
+            parse_int=_integer if long else None,
+        )
     except RecursionError:
         raise ModelFileError(f"{name} is nested too deep") from None
     except ValueError as error:
@@ -125,6 +142,12 @@ class _Fractions:
         if math.isinf(value):
             raise ValueError("a number is too large")
         return value
+
+
+def _integer(text: str) -> int:
+    if len(text.lstrip("-")) > MAX_DIGITS:
+        raise ValueError(f"an integer has more than {MAX_DIGITS} digits")
+    return int(text)
 
 
 def _no_constant(text: str) -> Any:
