@@ -222,6 +222,18 @@ def test_gates():
         plotting.plot_gates(found["f"])
 
 
+@pytest.mark.parametrize(("units", "step"), [(1, 1), (16, 1), (17, 2), (24, 2), (32, 2), (33, 5), (512, 50)])
+def test_units_are_numbered_in_round_steps(units, step):
+    ax = plotting.plot_gates(np.full((3, units), 0.5))
+    assert [int(tick.get_text()) for tick in ax.get_yticklabels()] == list(range(0, units, step))
+
+
+def test_only_long_words_are_turned():
+    for words, turned in ((["a", "is"], False), (["a", "house"], True)):
+        ax = plotting.plot_attention(np.full((2, 2), 0.5), source=words, target=words)
+        assert [bool(tick.get_rotation()) for tick in ax.get_xticklabels()] == [turned] * 2
+
+
 def test_attention():
     weights = np.array([[0.9, 0.1, 0.0], [0.2, 0.3, 0.5]])
     ax = plotting.plot_attention(weights, ["the", "$", "cat"], ["le", "chat"])

@@ -13,6 +13,7 @@ from rnnfast.plotting import style
 
 MOST_NUMBERS = 16  # rows and columns above which numbers in cells would be too small
 MOST_TOKENS = 60
+_TURNED = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"}
 
 
 def plot_confusion(
@@ -134,8 +135,7 @@ def plot_gates(
     )
     _bar(ax, image, name)
     _steps(ax, tokens, steps)
-    few = len(numbers) <= 16
-    places = np.arange(len(numbers)) if few else np.linspace(0, len(numbers) - 1, 8).round().astype(int)
+    places = np.arange(0, len(numbers), _stride(len(numbers)))
     ax.set_yticks(places, [str(numbers[k]) for k in places])
     ax.set_ylabel("unit")
     ax.spines[:].set_visible(False)
@@ -175,7 +175,7 @@ def plot_attention(
         if tokens is not None:
             words = _words(name, tokens, size)
             shown = range(0, size, -(-size // MOST_TOKENS))
-            turn = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if axis == "x" else {}
+            turn = _TURNED if axis == "x" and max(map(len, words)) > 2 else {}
             getattr(ax, f"set_{axis}ticks")(list(shown), [words[k] for k in shown], **turn)
         getattr(ax, f"set_{axis}label")(name if tokens is not None else f"{name} step")
     ax.tick_params(length=0)
@@ -194,11 +194,18 @@ def _steps(ax: Any, tokens: Sequence[str] | None, steps: int) -> None:
         shown: Sequence[int] = range(0, steps, -(-steps // MOST_TOKENS))
     else:
         shown = range(steps)
-    turn = {"rotation": 60, "ha": "right", "rotation_mode": "anchor"} if long else {}
+    turn = _TURNED if long else {}
     size = None if long or steps <= 50 else max(4.5, 450 / steps)
     ax.set_xticks(list(shown), [words[k] for k in shown], fontsize=size, **turn)
     ax.tick_params(axis="x", length=0)
     ax.set_xlabel("input")
+
+
+def _stride(count: int) -> int:
+    """Return the round step at which at most 16 of the numbers 0..count-1 are written."""
+    return next(
+        factor * 10**power for power in range(20) for factor in (1, 2, 5) if count <= 16 * factor * 10**power
+    )
 
 
 def _words(name: str, tokens: Sequence[str], size: int) -> list[str]:
