@@ -8,6 +8,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+import rnnfast
+
 DEMOS = {
     "text": "a character LSTM learns a text and writes its like (the default)",
     "forecast": "an LSTM forecasts a time series, against persistence",
@@ -84,7 +86,7 @@ def _is_option_of_text(argument: str) -> bool:
 
 
 def _run(args: argparse.Namespace) -> int:
-    from rnnfast.cli.common import UserError, plain_errors
+    from rnnfast.cli.common import UserError, plain_errors, standard_input
 
     code = 0
     try:
@@ -93,7 +95,7 @@ def _run(args: argparse.Namespace) -> int:
         elif args.command == "demo":
             code = importlib.import_module(f"rnnfast.demos.{args.demo}").run(args)
         else:
-            with plain_errors():
+            with plain_errors(), standard_input(args):
                 code = importlib.import_module(f"rnnfast.cli.{args.command}").run(args)
         sys.stdout.flush()
     except UserError as error:
@@ -117,6 +119,7 @@ def _parser(arguments: Sequence[str]) -> argparse.ArgumentParser:
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"rnnfast {rnnfast.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary in COMMANDS.items():
         sub = commands.add_parser(

@@ -1,6 +1,7 @@
 """The commands of ``python -m rnnfast`` on tiny data, from training to answers, and errors told in one line."""
 
 import csv
+import io
 import json
 import os
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import rnnfast
 from rnnfast import Dense, load_model, plotting, save_model
 from rnnfast.__main__ import COMMANDS, main
 from rnnfast.cli import bench
@@ -221,6 +223,8 @@ def test_language(run, level):
     assert written == {"char": "that is the que\n", "word": "that is the question . to\n"}[level]
     drawn = [run("generate", "m.npz", "--length", 30, "--temperature", 2, "--seed", seed)[1] for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
+    plain, empty = (run("generate", "m.npz", *more, "--length", 9, "--seed", 1) for more in ([], ["--prime", ""]))
+    assert plain[0] == 0 and empty == plain
     found = json.loads(run("evaluate", "m.npz", "t.txt", "--json")[1])
     assert found["unknown"] == 0 and np.isclose(found["perplexity"], np.exp(found["nats"])) and found["perplexity"] < 3
     code, _, err = run("predict", "m.npz", "t.txt")
@@ -368,6 +372,7 @@ def test_bench_of_the_repository(run, monkeypatch):
 def bad_files():
     write_series()
     write_csv("bad.csv", ["load"], [[1], [2], ["oops"], [4], ["?x"]])
+    Path("comma.csv").write_text("day;load\n1;2,5\n2;3,5\n")
     write_csv("short.csv", ["load"], [[1], [2]])
     write_csv("label.csv", ["text", "mood"], [["a", "+"], ["b", ""]])
     write_csv("one.csv", ["text", "mood"], [["a", "+"], ["b", "+"]])
@@ -397,6 +402,7 @@ BAD = [
     ([*FORECAST, "empty.csv"], "empty.csv is empty"),
     ([*FORECAST, "label.csv"], "label.csv has no column 'load'; it has text, mood"),
     ([*FORECAST, "bad.csv"], "bad.csv, line 4, column 'load': 'oops' is not a number (2 such cells in all)"),
+    ([*FORECAST, "comma.csv"], "column 'load' of comma.csv has no number in it; line 2 has '2,5' (--decimal ,"),
     ([*FORECAST, "short.csv"], "at least window + horizon = 5 steps; got 2"),
     ([*FORECAST, "numbers.jsonl"], "numbers.jsonl, line 2: 'load' must be a finite number or null; got 'two'"),
     ([*FORECAST, "broken.jsonl"], "broken.jsonl, line 2: not JSON"),
@@ -423,7 +429,7 @@ BAD = [
     (["train", "tag", "--data", "tags.jsonl"], "tags.jsonl, line 2: 1 tokens, but 2 tags"),
     (["train", "tag", "--data", "conll.txt"], "conll.txt, line 2: there is no column 2; it has 1"),
     (["train", "tag", "--data", "conll.txt", "--tags", "name"], "--tags must be the number of a column"),
-    (["train", "language", "--data", "latin.txt"], "latin.txt is not UTF-8 text: byte 3"),
+    (["train", "language", "--data", "latin.txt"], "latin.txt is not UTF-8 text: byte 3 is 0xe9 (iconv"),
     (["predict", "absent.npz", "s.csv"], "absent.npz: No such file"),
     (["predict", "corrupt.npz", "s.csv"], "corrupt.npz"),
     (["predict", "plain.npz", "s.csv"], "plain.npz holds a model without a task"),
@@ -443,6 +449,54 @@ def test_errors_take_one_line(run, arguments, message):
     assert code == 1 and message in err
     assert err.startswith("rnnfast: error: ") and err.count("\n") == 1
     assert set(os.listdir()) == before
+
+
+@pytest.fixture
+def pipe(monkeypatch):
+    """A function that puts bytes on standard input."""
+
+    def fill(data):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+
+    return fill
+
+
+def test_data_from_a_pipe(run, pipe):
+    write_series()
+    data = Path("s.csv").read_bytes()
+    Path("s.jsonl").write_text("\n".join(json.dumps({"load": x}) for x in series()[0]))
+    np.save("s.npy", series()[0])
+    pipe(data)
+    options = ["--target", "load", "--window", 4, *FEW, "--output", "m.npz"]
+    assert run("train", "forecast", "--data", "-", *options)[0] == 0
+    expected = run("predict", "m.npz", "s.csv")
+    assert expected[0] == 0
+    for name in ("s.csv", "s.jsonl"):
+        pipe(Path(name).read_bytes())
+        assert run("predict", "m.npz", "-") == expected
+    assert not [name for name in os.listdir() if "standard" in name]
+    assert run("train", "forecast", "--data", "s.npy", *options[2:-1], "n.npz")[0] == 0
+    expected = run("predict", "n.npz", "s.npy")
+    pipe(Path("s.npy").read_bytes())
+    assert run("predict", "n.npz", "-") == expected
+    pipe(data)
+    assert run("evaluate", "m.npz", "-", "--json") == run("evaluate", "m.npz", "s.csv", "--json")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "standard input is empty"),
+        (b"other\n1\n", "standard input has no column 'load'; it has other"),
+        (b"load\n1\n2\noops\n", "standard input, line 4, column 'load': 'oops' is not a number"),
+        (b'{"load": 1}\n{"load": "two"}', "standard input, line 2: 'load' must be a finite number"),
+        (b"\xff\xfe", "standard input is not UTF-8 text"),
+    ],
+)
+def test_errors_of_a_pipe(run, pipe, data, message):
+    pipe(data)
+    code, _, err = run(*FORECAST, "-", *FEW)
+    assert code == 1 and err.startswith(f"rnnfast: error: {message}") and err.count("\n") == 1
 
 
 def test_bad_cells_can_be_taken_as_missing(run):
@@ -491,6 +545,12 @@ def test_help_has_examples(arguments, capsys):
         main([*arguments, "--help"])
     out = capsys.readouterr().out
     assert caught.value.code == 0 and f"examples:\n  python -m rnnfast {' '.join(arguments)}" in out
+
+
+def test_the_version(capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == 0 and capsys.readouterr().out == f"rnnfast {rnnfast.__version__}\n"
 
 
 def test_every_task_has_its_module():

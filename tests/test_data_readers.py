@@ -47,7 +47,7 @@ def test_csv_delimiter_is_found(tmp_path, delimiter):
         ("a,a\n1,2\n", "a", ValueError, "2 columns named 'a'"),
         ("a,b\nx,1\n", "a", ValueError, "column 'a' of .* has no number"),
         ('"a";"b, c"\n1;2\n', "b", KeyError, "it has a, b, c"),
-        ("a;b\n1;2,5\n", "b", ValueError, r"no number in it; line 2 has '2,5' \(decimal ','"),
+        ("a;b\n1;2,5\n", "b", ValueError, r"no number in it; line 2 has '2,5' \(--decimal , or decimal=','"),
         ("a,b\n1,2\n", [], ValueError, "at least one column"),
         (b"a,b\n\xff\xfe,2\n", "a", ValueError, "not UTF-8 text: byte 4 is 0xff"),
         ("a,b\n" + "1" * 200_000 + ",2\n", "a", ValueError, "not a CSV file"),

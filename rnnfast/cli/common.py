@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from rnnfast.checks import check_number, check_size
@@ -38,6 +40,26 @@ def plain_errors() -> Iterator[None]:
             raise gone
     except (TrainingError, ImportError, IndexError, MemoryError) as error:
         raise UserError(" ".join(str(error).split()) or "not enough memory") from error
+
+
+@contextmanager
+def standard_input(args: argparse.Namespace) -> Iterator[None]:
+    """Where the data is called ``-``, keep what comes by the pipe in a file for a while: it is read more than once."""
+    if os.fspath(getattr(args, "data", None) or "") != "-":
+        yield
+        return
+    data = sys.stdin.buffer.read()
+    if not data:
+        raise UserError("standard input is empty")
+    suffix = ".npy" if data.startswith(b"\x93NUMPY") else ".jsonl" if data.lstrip().startswith(b"{") else ".csv"
+    with TemporaryDirectory() as folder:
+        args.data = Path(folder, f"standard-input{suffix}")
+        args.data.write_bytes(data)
+        try:
+            with plain_errors():
+                yield
+        except UserError as error:
+            raise UserError(str(error).replace(str(args.data), "standard input")) from error
 
 
 def add_training(parser: argparse.ArgumentParser, epochs: int, hidden: int, output: str) -> None:
@@ -179,5 +201,6 @@ __all__ = [
     "plain_errors",
     "positive",
     "settings",
+    "standard_input",
     "store",
 ]

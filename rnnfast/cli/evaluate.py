@@ -21,7 +21,9 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> None:
     """Add this command's options."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="a file that 'train' wrote")
-    parser.add_argument("data", type=Path, metavar="DATA", help="data with the columns that 'train' read")
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="data with the columns that 'train' read; - reads a pipe"
+    )
     parser.add_argument("--answers", type=Path, metavar="FILE", help="labels or targets, where DATA is a .npy file")
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
 

@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     model, task = load(args.model, ("language",), "generate")
     vocabulary = read_vocabulary(task)
     prime = args.prime
-    if prime is None:
+    if not prime:
         prime = "\n" if "\n" in vocabulary else next(t for t in vocabulary.tokens if t not in vocabulary.special)
     if not len(vocabulary.split(prime)):
         raise UserError("--prime must have at least one token")

@@ -12,6 +12,7 @@ examples:
   python -m rnnfast predict sales.safetensors sales.csv                   the steps after the last row
   python -m rnnfast predict reviews.npz new.csv --output answers.csv      a label for each row
   python -m rnnfast predict images.npz images.npy --output answers.npy
+  tail -n 500 load.csv | python -m rnnfast predict load.npz -
   python -m rnnfast predict tagger.npz sentences.jsonl --format jsonl
 """
 
@@ -22,7 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> 
     from rnnfast.cli.common import option
 
     parser.add_argument("model", type=Path, metavar="MODEL", help="a file that 'train' wrote")
-    parser.add_argument("data", type=Path, metavar="DATA", help="new data, with the columns that 'train' read")
+    parser.add_argument(
+        "data", type=Path, metavar="DATA", help="new data, with the columns that 'train' read; - reads a pipe"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="FILE.csv, .jsonl or .npy instead of the terminal")
     parser.add_argument("--format", choices=("csv", "jsonl", "npy"), help="of the answers (by the name of the file)")
     parser.add_argument(

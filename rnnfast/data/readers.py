@@ -67,7 +67,8 @@ def read_text(path: StrPath) -> str:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"{os.fspath(path)} is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x}"
+            f"{os.fspath(path)} is not UTF-8 text: byte {error.start} is 0x{data[error.start]:02x} "
+            "(iconv -f WINDOWS-1252 -t UTF-8, or of whatever it is, converts it)"
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
@@ -134,7 +135,7 @@ def read_csv(
         if np.isnan(numbers).all():
             line, _, cell = next((found for found in unread if found[1] == column), (0, "", ""))
             example = f"; line {line} has {cell!r}" if line else ""
-            hint = " (decimal ',' reads decimal commas)" if "," in cell and decimal == "." else ""
+            hint = " (--decimal , or decimal=',' reads decimal commas)" if "," in cell and decimal == "." else ""
             raise ValueError(f"column {column!r} of {name} has no number in it{example}{hint}")
     return CsvColumns(values[:, 0] if isinstance(columns, str) else values, tuple(wanted), unread)
 
