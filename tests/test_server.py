@@ -1,6 +1,8 @@
 """The example server: answers are the bits of the model whoever else is served, limits hold, workers are kept."""
 
 import asyncio
+import base64
+import functools
 import importlib
 import json
 import os
@@ -92,7 +94,7 @@ def test_sessions_step_together_with_the_bits_of_each_alone(model, x, max_batch,
         assert served.open() is None and served.open_sessions == 6
         found = [await asyncio.gather(*map(served.step, rows, x[:, t])) for t in range(STEPS)]
         loop.cancel()
-        return np.stack(found, 1), served.ticks, served.steps
+        return np.stack([[y for y, _ in answers] for answers in found], 1), served.ticks, served.steps
 
     found, ticks, steps = asyncio.run(serve_all())
     assert np.array_equal(found, model(x)[0])
@@ -110,7 +112,7 @@ def test_sessions_that_come_and_go_do_not_disturb_the_others(model, x, rng, inli
             await asyncio.sleep(0.001)
         try:
             for t in range(STEPS):
-                assert np.array_equal(await served.step(row, x[k, t]), expected[k, t])
+                assert np.array_equal((await served.step(row, x[k, t]))[0], expected[k, t])
                 await asyncio.sleep(rng.random() / 500)
         finally:
             served.close(row)
@@ -130,6 +132,71 @@ def test_sessions_that_come_and_go_do_not_disturb_the_others(model, x, rng, inli
     found = asyncio.run(serve_all())
     assert all(each is None or isinstance(each, asyncio.CancelledError) for each in found), found
     assert found.count(None) >= 32
+
+
+def say(socket, step, **more):
+    """Send one step as text and return the whole answer."""
+    socket.send_text(json.dumps({"x": step.tolist(), **more}))
+    return json.loads(socket.receive_text())
+
+
+@pytest.mark.parametrize("inline", [0.0, np.inf], ids=["in a thread", "inline"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Sequential(LSTM(3, 20, num_layers=2, seed=0), Dense(20, 4, seed=1)),
+        lambda: GRU(3, 5, seed=0, dtype="float64"),
+        lambda: Sequential(Dense(3, 6, seed=0), GRU(6, 5, seed=1), LSTM(5, 4, proj_size=2, seed=2)),
+        lambda: rnnfast.QRNN(3, 5, 2, window=3, seed=0),
+    ],
+    ids=["Sequential", "float64", "mixed", "window"],
+)
+def test_a_session_goes_on_from_a_kept_state(make, x, inline):
+    """Whatever has become of the server that it began at: a new one, another model object, other rows."""
+    y = make()(x)[0]
+    with client_of(make(), inline=inline) as client, client.websocket_connect("/stream") as socket:
+        for step in x[1, :2]:
+            assert "state" not in say(socket, step)
+        state = say(socket, x[1, 2], keep=True)["state"]
+        assert np.array_equal(say(socket, x[1, 3])["y"], y[1, 3])  # to keep it changes nothing
+    with client_of(make(), inline=inline) as client, client.websocket_connect("/stream") as other:
+        say(other, x[0, 0])
+        with client.websocket_connect("/stream") as socket:
+            say(socket, x[2, 0])  # the state takes the place of what there was
+            for _ in range(2):
+                assert np.array_equal(say(socket, x[1, 3], state=state)["y"], y[1, 3])
+            assert np.array_equal(answer(socket, x[1, 4], binary=False), y[1, 4].astype(np.float32))
+            assert np.array_equal(say(socket, x[1, 0], reset=True)["y"], y[1, 0])
+        assert np.array_equal(say(other, x[0, 1])["y"], y[0, 1])
+
+
+def test_bad_states(model, x):
+    step = x[0, 0].tolist()
+    other = Sequential(LSTM(3, 20, num_layers=2, seed=9), Dense(20, 4, seed=1))
+    with client_of(other) as client, client.websocket_connect("/stream") as socket:
+        foreign = say(socket, x[0, 0], keep=True)["state"]
+    with client_of(model) as client:
+        with client.websocket_connect("/stream") as socket:
+            state = say(socket, x[0, 0], keep=True)["state"]
+        raw = bytearray(base64.b64decode(state))
+        raw[4:8] = np.float32(np.nan).tobytes()
+        for more, words in (
+            ({"state": "?"}, "not Base64"),
+            ({"state": "\u00e9"}, "not Base64"),
+            ({"state": ""}, "state must hold 324 bytes for this model; got 0"),
+            ({"state": state[:-4]}, "state must hold 324 bytes"),
+            ({"state": foreign}, "state is of another model"),
+            ({"state": base64.b64encode(raw).decode()}, "state must hold finite numbers"),
+            ({"state": True}, "state must be str; got bool"),
+            ({"keep": 1}, "keep must be bool"),
+            ({"state": state, "reset": True}, "give one of them"),
+        ):
+            with client.websocket_connect("/stream") as socket:
+                socket.send_text(json.dumps({"x": step, **more}))
+                with pytest.raises(WebSocketDisconnect) as found:
+                    socket.receive_text()
+            assert found.value.code == 1008 and words in found.value.reason
+        assert client.get("/health").json()["sessions"] == 0
 
 
 def test_a_model_that_takes_indices(rng):
@@ -382,12 +449,15 @@ def test_two_workers(tmp_path, rng):
 
         body = json.dumps({"sequences": [x[k % 8].tolist() for k in range(64)]}).encode()
 
+        def health():
+            with urllib.request.urlopen(f"{address}/health", timeout=20) as reply:
+                return json.load(reply)
+
         def held_to_the_model(other):
             """Ask for predictions that are worth two threads, of the only worker that is not held."""
             os.kill(other, signal.SIGSTOP)
             try:
-                with urllib.request.urlopen(f"{address}/health", timeout=20) as reply:
-                    pid = json.load(reply)["pid"]
+                pid = health()["pid"]
                 with urllib.request.urlopen(f"{address}/predict", body, timeout=20) as reply:
                     found = np.array(json.load(reply)["outputs"], np.float32)
             finally:
@@ -403,6 +473,27 @@ def test_two_workers(tmp_path, rng):
         for pid in workers_of(process):
             rss, pss = load.memory(pid)
             assert pss < 0.8 * rss  # pages are shared with the launcher
+
+        def end_the_other():
+            try:
+                until(lambda: health()["sessions"] == 7 and health()["sequences"])
+                os.kill(two, signal.SIGKILL)
+            finally:
+                os.kill(one, signal.SIGCONT)
+
+        os.kill(one, signal.SIGSTOP)  # so all sessions are of the other one, which ends in the midst of its work
+        killer = threading.Thread(target=end_the_other)
+        session = connect(f"ws://{host}:{port}/stream")
+        state = say(Text(session), x[0, 0], keep=True)["state"]
+        killer.start()
+        result = asyncio.run(asyncio.wait_for(load.load(host, int(port), model, 6, 2, 1.0), 60))
+        killer.join()
+        assert len(result.latencies) > 6 and result.errors == 8  # each client met it once; none waits for ever
+        with pytest.raises(ConnectionClosedError):
+            session.recv(timeout=20)
+        with connect(f"ws://{host}:{port}/stream") as socket:
+            assert np.array_equal(say(Text(socket), x[0, 1], state=state)["y"], y[0, 1])
+        (two,) = until(lambda: len(workers_of(process)) == 2 and workers_of(process) - {one, two})
 
         os.kill(one, signal.SIGKILL)
         (three,) = until(lambda: len(workers_of(process)) == 2 and workers_of(process) - {one, two})
@@ -424,6 +515,13 @@ def test_two_workers(tmp_path, rng):
         assert "ended with -9" in process.stderr.read()
     finally:
         stop(process)
+
+
+class Text:
+    """A client's connection with the names that the test client of the framework has."""
+
+    def __init__(self, socket):
+        self.send_text, self.receive_text = socket.send, functools.partial(socket.recv, timeout=20)
 
 
 def stop(process):

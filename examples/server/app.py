@@ -11,11 +11,12 @@ from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response, WebSocket, WebSocketDisconnect
 
-from inputs import Inputs
+from inputs import Inputs, Step
 from predictions import Predictions, QueueFull
 from rnnfast.threads import get_num_threads
 from sessions import Sessions
 from settings import Settings
+from states import States
 
 POLICY, TRY_AGAIN = 1008, 1013  # close codes, RFC 6455 and its registry
 
@@ -26,6 +27,7 @@ class Served:
     def __init__(self, model: Any, settings: Settings) -> None:
         self.settings = settings
         self.inputs = Inputs(model, settings.max_steps)
+        self.states = States(model)
         self.sessions = Sessions(model, self.inputs, settings)
         self.predictions = Predictions(model, settings)
         self.loops: list[asyncio.Task[None]] = []
@@ -38,6 +40,11 @@ class Served:
             and self.sessions.open_sessions < self.settings.max_sessions
             and self.predictions.waiting < self.settings.max_queue
         )
+
+    async def step(self, row: int, step: Step) -> tuple[Any, Any]:
+        """Return the answer to a step, and the state after it where it is to be kept."""
+        state = None if step.state is None else self.states.read(step.state)
+        return await self.sessions.step(row, step.x, step.reset, state, step.keep)
 
 
 def create_app(model: Any, settings: Settings | None = None) -> FastAPI:
@@ -134,8 +141,10 @@ async def body_within(request: Request, most: int) -> bytes:
 async def stream(websocket: WebSocket) -> None:
     """Serve one session: a message is a step, and each is answered before the next is read.
 
-    ``{"x": [...]}`` is answered by ``{"y": [...]}``; with ``"reset": true`` it begins a new sequence. The numbers of a
-    step in a binary message are answered by a binary message. What a client sends faster waits in its connection.
+    ``{"x": [...]}`` is answered by ``{"y": [...]}``; with ``"reset": true`` it begins a new sequence. With ``"keep":
+    true`` the answer has a ``"state"``, from which ``{"x": [...], "state": "..."}`` goes on, in any session. The
+    numbers of a step in a binary message are answered by a binary message. What a client sends faster waits in its
+    connection.
     """
     served: Served = websocket.app.state.served
     patience = served.settings.idle_timeout
@@ -152,13 +161,14 @@ async def stream(websocket: WebSocket) -> None:
                 return
             binary = message.get("bytes")
             if binary is None:
-                x, reset = served.inputs.step_of_text(message.get("text") or "")
+                step = served.inputs.step_of_text(message.get("text") or "")
             else:
-                x, reset = served.inputs.step_of_bytes(binary), False
-            y = await served.sessions.step(row, x, reset)
+                step = Step(served.inputs.step_of_bytes(binary))
+            y, state = await served.step(row, step)
             async with asyncio.timeout(patience):
                 if binary is None:
-                    await websocket.send_text(json.dumps({"y": y.tolist()}))
+                    kept = {"state": served.states.write(state)} if step.keep else {}
+                    await websocket.send_text(json.dumps({"y": y.tolist(), **kept}))
                 else:
                     await websocket.send_bytes(y.astype(y.dtype.newbyteorder("<"), copy=False).tobytes())
     except WebSocketDisconnect:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,26 @@ from numpy.typing import NDArray
 from rnnfast import Dense, Embedding, Sequential
 
 Array = NDArray[Any]
+
+
+class Step(NamedTuple):
+    """What a text message says.
+
+    Attributes
+    ----------
+    x : ndarray
+    reset : bool
+        Whether a new sequence begins with it.
+    state : str or None
+        What the sequence goes on from, as an earlier answer had it.
+    keep : bool
+        Whether the answer shall have the state after this step.
+    """
+
+    x: Array
+    reset: bool = False
+    state: str | None = None
+    keep: bool = False
 
 
 class Inputs:
@@ -49,10 +69,12 @@ class Inputs:
             raise ValueError(f"a binary step must have {wanted} bytes ({self.dtype}); got {len(message)}")
         return self._checked("the step", np.frombuffer(message, self.dtype).reshape(self.shape), self.shape)
 
-    def step_of_text(self, message: str) -> tuple[Array, bool]:
-        """Return one step out of ``{"x": [...], "reset": false}`` and whether a sequence begins with it."""
-        fields = self.fields(message, {"x"}, {"reset": bool})
-        return self._checked("x", fields["x"], self.shape), fields.get("reset", False)
+    def step_of_text(self, message: str) -> Step:
+        """Return what ``{"x": [...], "reset": false, "state": "...", "keep": false}`` says; x alone must be there."""
+        fields = self.fields(message, {"x"}, {"reset": bool, "state": str, "keep": bool})
+        if fields.get("reset") and "state" in fields:
+            raise ValueError("reset begins anew and state goes on; give one of them")
+        return Step(**{**fields, "x": self._checked("x", fields["x"], self.shape)})
 
     def sequence(self, name: str, value: Any) -> Array:
         """Return a sequence of steps (T, ...), or raise ``ValueError``."""

@@ -114,20 +114,27 @@ class Session(asyncio.Protocol):
 
 
 async def predict_again(host: str, port: int, body: bytes, result: Result, end: float) -> None:
-    """Post predictions one after the other on one connection."""
-    reader, writer = await asyncio.open_connection(host, port)
+    """Post predictions one after the other on one connection; where that is lost, on a new one."""
     request = b"POST /predict HTTP/1.1\r\nHost: load\r\nContent-Length: %d\r\n\r\n" % len(body) + body
     while time.perf_counter() < end:
-        since = time.perf_counter()
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        size = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        await reader.readexactly(size)
-        if b" 200 " in head[:16]:
-            result.waits.append(time.perf_counter() - since)
-        else:
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            while time.perf_counter() < end:
+                since = time.perf_counter()
+                writer.write(request)
+                head = await reader.readuntil(b"\r\n\r\n")
+                size = next(
+                    int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")
+                )
+                await reader.readexactly(size)
+                if b" 200 " in head[:16]:
+                    result.waits.append(time.perf_counter() - since)
+                else:
+                    result.errors += 1
+        except (OSError, asyncio.IncompleteReadError):
             result.errors += 1
-    writer.close()
+        finally:
+            writer.close()
 
 
 def itself(session: Session) -> Session:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,29 @@ import numpy as np
 from inputs import Array, Inputs
 from rnnfast import Stream
 from settings import Settings
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A step that waits for its tick.
+
+    Attributes
+    ----------
+    row : int
+    x : ndarray
+    done : Future
+        Gets the output, and the session's state after the step where that is wanted, else None.
+    state
+        What the session goes on from; None: from where it is.
+    keep : bool
+        Whether the state after the step is wanted.
+    """
+
+    row: int
+    x: Array
+    done: asyncio.Future[tuple[Array, Any]]
+    state: Any = None
+    keep: bool = False
 
 
 class Sessions:
@@ -37,7 +61,7 @@ class Sessions:
         self._settings = settings
         self._free = list(range(settings.max_sessions))[::-1]
         self._new: set[int] = set()  # rows whose next step begins a sequence
-        self._waiting: list[tuple[int, Array, asyncio.Future[Array]]] = []
+        self._waiting: list[Waiting] = []
         self._stepping: set[int] = set()
         self._left: list[int] = []  # rows whose session ended within their step
         self._wake = asyncio.Event()
@@ -62,14 +86,28 @@ class Sessions:
         """Give a row back; if it is within a step, once that is over."""
         (self._left if row in self._stepping else self._free).append(row)
 
-    async def step(self, row: int, x: Array, reset: bool = False) -> Array:
-        """Return the answer to one step of a session, which waits for its turn; one at a time for each session."""
+    async def step(
+        self, row: int, x: Array, reset: bool = False, state: Any = None, keep: bool = False
+    ) -> tuple[Array, Any]:
+        """Return the answer to one step of a session, which waits for its turn; one at a time for each session.
+
+        Parameters
+        ----------
+        row : int
+        x : ndarray
+        reset : bool
+            Whether a new sequence begins.
+        state
+            What the sequence goes on from, as `Stream` has it for one row; None: from where it is.
+        keep : bool
+            Whether to return the state after the step too; else that is None.
+        """
         if reset:
             self._new.add(row)
-        done: asyncio.Future[Array] = asyncio.get_running_loop().create_future()
-        self._waiting.append((row, x, done))
+        waiting = Waiting(row, x, asyncio.get_running_loop().create_future(), state, keep)
+        self._waiting.append(waiting)
         self._wake.set()
-        return await done
+        return await waiting.done
 
     async def run(self) -> None:
         """Serve, until cancelled."""
@@ -82,28 +120,31 @@ class Sessions:
             for first in range(0, len(waiting), self._settings.max_batch):
                 await self._serve(waiting[first : first + self._settings.max_batch])
 
-    async def _serve(self, batch: list[tuple[int, Array, asyncio.Future[Array]]]) -> None:
+    async def _serve(self, batch: list[Waiting]) -> None:
         """Let the sessions of a batch take their step together; some may have ended since they asked."""
-        batch = [each for each in batch if not each[2].done()]
+        batch = [each for each in batch if not each.done.done()]
         if not batch:
             return
-        rows = np.array([row for row, _, _ in batch])
-        for k, (_, x, _) in enumerate(batch):
-            self._x[k] = x
+        rows = np.array([each.row for each in batch])
+        for k, each in enumerate(batch):
+            self._x[k] = each.x
         if self._new:
             new = self._new.intersection(rows.tolist())
             self._stream.reset(list(new))
             self._new -= new
         try:
+            for each in batch:
+                if each.state is not None:
+                    self._stream.set_state(each.state, [each.row])
             if self._pace * len(rows) > self._settings.inline:
                 self._stepping = set(rows.tolist())
                 y = await asyncio.get_running_loop().run_in_executor(None, self._step, rows)
             else:
                 y = self._step(rows)
         except Exception as error:  # must not end the loop that serves everybody
-            for _, _, done in batch:
-                if not done.done():
-                    done.set_exception(error)
+            for each in batch:
+                if not each.done.done():
+                    each.done.set_exception(error)
             return
         finally:
             self._stepping = set()
@@ -111,9 +152,9 @@ class Sessions:
             self._left.clear()
         self.ticks += 1
         self.steps += len(batch)
-        for k, (_, _, done) in enumerate(batch):
-            if not done.done():
-                done.set_result(y[k])
+        for k, each in enumerate(batch):
+            if not each.done.done():
+                each.done.set_result((y[k], self._stream.get_state([each.row]) if each.keep else None))
 
     def _step(self, rows: Array) -> Array:
         start = time.perf_counter()

@@ -202,8 +202,11 @@ def _steps(ax: Any, tokens: Sequence[str] | None, steps: int) -> None:
 
 
 def _stride(count: int) -> int:
-    """Return the round step at which at most 16 of the numbers 0..count-1 are written."""
-    return next(factor * 10**power for power in range(20) for factor in (1, 2, 5) if count <= 16 * factor * 10**power)
+    """Return the round step, 1, 2, 5, 10, ..., at which at most 16 of the numbers 0..count-1 are written."""
+    ten = 1
+    while count > 160 * ten:
+        ten *= 10
+    return ten * next(factor for factor in (1, 2, 5, 10) if count <= 16 * factor * ten)
 
 
 def _words(name: str, tokens: Sequence[str], size: int) -> list[str]:
