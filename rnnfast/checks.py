@@ -56,7 +56,8 @@ def check_real(name: str, value: Any, dtype: np.dtype[Any], shape: Sequence[int 
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
     if array.ndim != len(shape) or any(isinstance(s, int) and s != n for s, n in zip(shape, array.shape, strict=True)):
-        raise ValueError(f"{name} must have shape {_spell(shape)}; got {_spell(array.shape)}")
+        hint = f"; one sequence alone is {name}[None]" if shape[:2] == ("N", "T") and array.ndim == 2 else ""
+        raise ValueError(f"{name} must have shape {_spell(shape)}; got {_spell(array.shape)}{hint}")
     return array.astype(dtype, copy=False)
 
 

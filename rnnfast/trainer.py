@@ -112,12 +112,13 @@ class Trainer:
     ) -> None:
         for name, value, kind in (("model", model, Layer), ("optimizer", optimizer, Optimizer)):
             if not isinstance(value, kind):
-                raise TypeError(f"{name} must be of {kind.__name__}; got {kind_of(value)}")
+                hint = ", such as Adam(lr=0.001)" if kind is Optimizer else ""
+                raise TypeError(f"{name} must be of {kind.__name__}{hint}; got {kind_of(value)}")
         for name, layer in leaves(model):
             if not getattr(layer, "batch_first", True):
                 raise ValueError(f"model must be batch first; {f'layer {name} is' if name else 'got'} {layer!r}")
         if not callable(loss) or not hasattr(loss, "forward") or isinstance(loss, type):
-            raise TypeError(f"loss must be callable and have forward; got {kind_of(loss)}")
+            raise TypeError(f"loss must be callable and have forward, as MeanSquared() has; got {kind_of(loss)}")
         if schedule is not None and not isinstance(schedule, Schedule):
             raise TypeError(f"schedule must be a Schedule; got {kind_of(schedule)}")
         self.model, self.loss, self.optimizer, self.schedule = model, loss, optimizer, schedule

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -551,6 +552,48 @@ def test_workers_that_cannot_live_end_the_launcher(tmp_path, model):
         _, errors = process.communicate(timeout=20)
         assert process.returncode == 1
         assert "RuntimeError: planted" in errors and "5 workers in a row ended at once: giving up" in errors
+    finally:
+        stop(process)
+
+
+def test_connections_that_fall_silent_are_closed_and_others_are_not(tmp_path, model):
+    path = save_model(model, tmp_path / "model.npz")
+    process = launch(PLAIN, "--model", str(path), "--request-timeout", "1")
+    head = b"GET /health HTTP/1.1\r\nHost: x\r\n"
+    try:
+        host, port = process.stdout.readline().split()[2].rstrip(",").removeprefix("http://").split(":")
+
+        def opened(said=b""):
+            own = socket.create_connection((host, int(port)), timeout=20)
+            own.sendall(said)
+            return own
+
+        def asked(own):
+            own.sendall(head + b"\r\n")
+            found = b""
+            while not found.endswith(b"}"):
+                found += own.recv(4096)
+                assert b" 200 " in found[:20]
+
+        busy, session = opened(), connect(f"ws://{host}:{port}/stream")
+        asked(busy)
+        silent = [opened(), opened(head), opened(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")]
+        busy.sendall(head)  # the head of a second request, which does not end
+        for _ in range(4):  # for longer than that
+            time.sleep(0.3)
+            session.send(bytes(12))
+            session.recv(timeout=20)
+        assert [own.recv(4096)[:12] for own in (*silent, busy)] == [b"", b"", b"HTTP/1.1 408", b""]
+        opened(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{").close()  # gone in the midst of it
+        patient = opened()
+        for _ in range(4):
+            asked(patient)
+            time.sleep(0.3)
+        for own in (*silent, busy, patient, session.socket):
+            own.close()
+        process.send_signal(signal.SIGTERM)
+        _, errors = process.communicate(timeout=20)
+        assert (process.returncode, errors) == (0, "")
     finally:
         stop(process)
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 from fastapi import FastAPI, HTTPException, Request, Response, WebSocket, WebSocketDisconnect
+from starlette.requests import ClientDisconnect
 
 from inputs import Inputs, Step
 from predictions import Predictions, QueueFull
@@ -111,6 +112,8 @@ async def predict(request: Request) -> Response:
             outputs = await served.predictions.predict(sequences)
     except ValueError as error:
         raise HTTPException(422, str(error)) from None
+    except ClientDisconnect:
+        return Response(status_code=400)  # which nobody hears
     except QueueFull:
         raise HTTPException(503, "too many sequences are waiting", headers={"Retry-After": "1"}) from None
     except TimeoutError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import dataclasses
 import gc
 import os
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from app import create_app
 from inputs import Inputs
@@ -141,11 +143,53 @@ class Worker(uvicorn.Server):  # type: ignore[misc,unused-ignore]
         return await super().on_tick(counter) or os.getppid() != self.launcher
 
 
+class Patient(AutoHTTPProtocol):  # type: ignore[misc,unused-ignore]
+    """A connection that is closed if it says nothing, or stops in the midst of a request's head.
+
+    From the head on `app.py` has its own patience, and between requests uvicorn.
+    """
+
+    patience = 10.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Wait no more once there is a request."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        super().connection_lost(exc)
+        self._watch()
+
+    def _is_silent(self) -> bool:
+        own = not self.transport.is_closing() and self.transport.get_protocol() is self  # else it is a WebSocket now
+        return own and (self.cycle is None or self.cycle.response_complete)
+
+    def _watch(self) -> None:
+        if self._is_silent():
+            self._timer = self._timer or self.loop.call_later(self.patience, self._give_up)
+        elif self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if self._is_silent():
+            self.transport.close()
+
+
 def work(model: Any, settings: Settings, sock: socket.socket, threads: int, launcher: int) -> None:
     """Be a worker until SIGTERM: open requests are answered, sessions closed with 1012 (service restart)."""
     set_num_threads(threads)
     config = uvicorn.Config(
         create_app(model, settings),
+        http=type("Patient", (Patient,), {"patience": settings.request_timeout}),
         log_level="warning",
         access_log=False,
         ws_max_size=settings.max_body,

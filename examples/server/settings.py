@@ -26,5 +26,5 @@ class Settings:
     max_body: int = setting(1_000_000, "bytes of a request or message")
     max_steps: int = setting(1000, "steps of a sequence")
     max_queue: int = setting(512, "sequences that may wait for prediction; further ones get 503")
-    request_timeout: float = setting(10.0, "seconds a prediction may take from its first byte to its answer")
+    request_timeout: float = setting(10.0, "seconds for the head of a request, and from there to its answer")
     shutdown_timeout: float = setting(10.0, "seconds that open requests are given after SIGTERM")

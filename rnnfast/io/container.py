@@ -20,6 +20,16 @@ from rnnfast.log import logger
 
 Arrays = dict[str, NDArray[Any]]
 
+_PICKLE = (
+    "; a pickle can run anything and is not read: in torch, safetensors.torch.save_file(module.state_dict(), path)"
+)
+_FOREIGN = {
+    **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".pkl"), _PICKLE),
+    ".onnx": "; import_onnx reads ONNX",
+    ".keras": "; from_keras reads a model of Keras",
+    ".h5": "; read_keras_weights reads weights of Keras",
+}
+
 FORMATS = {".safetensors": safetensors, ".npz": npz}
 
 
@@ -95,7 +105,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
         if type(document) is not dict:
             raise ModelFileError("its description is not an object")
     except ModelFileError as error:
-        raise ModelFileError(f"{source}: {error}") from None
+        raise ModelFileError(f"{source}: {error}{_FOREIGN.get(source.suffix, '')}") from None
     logger.debug("read %d arrays from %s", len(arrays), source)
     return document, arrays
 

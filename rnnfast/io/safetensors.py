@@ -92,7 +92,10 @@ def read(path: Path) -> tuple[str, dict[str, NDArray[Any]]]:
     except (SafetensorError, TypeError, ValueError, AttributeError, KeyError) as error:
         raise ModelFileError(f"it is no valid safetensors file: {error}") from None
     if DOCUMENT not in metadata:
-        raise ModelFileError(f"it has no {DOCUMENT!r} in its metadata: not a file of rnnfast")
+        raise ModelFileError(
+            f"it has no {DOCUMENT!r} in its metadata: not a file of rnnfast (parameters by torch's names: "
+            "read_torch_safetensors, convert)"
+        )
     found, _, text = str(metadata[DOCUMENT]).partition(" ")
     if found != f"{checksum(text, arrays):08x}":
         raise ModelFileError("its checksum does not fit: the file is damaged")

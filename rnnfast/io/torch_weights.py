@@ -7,6 +7,7 @@ need no work: names, shapes and the order of gates are torch's in this package.
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -169,9 +170,16 @@ def from_torch(module: Any, order: Sequence[str | Layer] | None = None, *, batch
 
     Raises
     ------
+    TypeError
+        If it is a path or a state dict, which other functions take.
     ConversionError
         If a module, named in the message, has no counterpart, or an option that it has none for.
     """
+    if isinstance(module, (str, os.PathLike, Mapping)):
+        raise TypeError(
+            f"module must be a module of torch; got {type(module).__name__} (of a state dict: "
+            "io.from_torch_state_dict, load_torch_state_dict; of a .safetensors file: io.read_torch_safetensors)"
+        )
     if order is not None:
         return Sequential(
             *(p if isinstance(p, Layer) else _converted(_child(module, p), p, batch_first) for p in order)

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from rnnfast.checks import FloatArray, check_real
+from rnnfast.elsewhere import no_attribute
 from rnnfast.parameters import Parameters
 
 Gradients = dict[str, FloatArray]
@@ -62,6 +63,11 @@ class Layer:
     def forward(self, x: Any, *, lengths: Any = None, rng: np.random.Generator | None = None) -> tuple[Any, Pullback]:
         """Return the output and its pullback; ``rng`` feeds dropout (fresh entropy if None)."""
         raise TypeError(f"{type(self).__name__} does not define a forward pass")
+
+    if not TYPE_CHECKING:  # or every attribute would be known to type checkers
+
+        def __getattr__(self, name: str) -> Any:
+            raise no_attribute(self, name)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values: ``type(layer)(**layer.config())`` has the same shapes."""

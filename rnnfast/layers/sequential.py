@@ -46,7 +46,8 @@ class Sequential(Layer):
             raise ValueError("layers must hold at least one layer; got none")
         for k, layer in enumerate(layers):
             if not isinstance(layer, Layer):
-                raise TypeError(f"layers[{k}] must be a Layer; got {type(layer).__name__}")
+                hint = "; of a list it is Sequential(*layers)" if isinstance(layer, list | tuple) else ""
+                raise TypeError(f"layers[{k}] must be a Layer; got {type(layer).__name__}{hint}")
             if any(layer is other for other in layers[:k]):
                 raise ValueError(f"layers must be different objects; layers[{k}], {spell(layer)}, came before")
         self.layers = layers

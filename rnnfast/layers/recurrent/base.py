@@ -22,6 +22,7 @@ from rnnfast.checks import (
     check_seed,
     check_size,
 )
+from rnnfast.elsewhere import no_attribute
 from rnnfast.initializers import chrono, orthogonal, uniform, xavier_uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.explain import Explanation, explain
@@ -381,7 +382,7 @@ class Recurrent(Layer):
         params = self.__dict__.get("params", {})
         if name in params:
             return params[name]  # type: ignore[no-any-return]
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        raise no_attribute(self, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         params = self.__dict__.get("params", {})
