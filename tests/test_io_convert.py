@@ -60,14 +60,17 @@ def test_torch_names_and_options(sources, tmp_path):
 
 
 def test_errors_are_typed(sources, tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py comes with the test extra")
     (tmp_path / "a.pt").write_bytes(b"x")
     with pytest.raises(ConversionError, match="is a pickle"):
         convert(tmp_path / "a.pt", tmp_path / "m.npz")
+    with h5py.File(tmp_path / "a.weights.h5", "w") as file:
+        file["layers/dense/vars/0"] = np.zeros((2, 2), np.float32)
     with pytest.raises(ConversionError, match="does not tell what the layers are"):
         convert(tmp_path / "a.weights.h5", tmp_path / "m.npz")
     with pytest.raises(ValueError, match="to must be one of rnnfast, folder, onnx, torch; got 'pickle'"):
         convert(sources["npz"], tmp_path / "m", "pickle")
-    for suffix in (".onnx", ".safetensors", ".npz", ".keras"):
+    for suffix in (".onnx", ".safetensors", ".npz", ".keras", ".h5"):
         bad = tmp_path / f"bad{suffix}"
         bad.write_bytes(b"nonsense" * 9)
         with pytest.raises(ModelFileError):

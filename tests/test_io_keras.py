@@ -161,6 +161,7 @@ def test_every_layer_is_said_or_refused(kind):
 def stand_in(kind, weights=(), layers=None, **config):
     """Return what shows itself as a layer of Keras does."""
     methods = {"get_config": lambda self: config, "get_weights": lambda self: list(weights), "layers": layers}
+    methods["name"] = config.get("name", "")
     return type(kind, (), methods)()
 
 
@@ -217,14 +218,20 @@ def bidirectional(inner, **more):
     [
         (lambda r: stand_in("Conv1D", name="c"), r"Conv1D \(c\) has no counterpart among"),
         (lambda r: recurrent("LSTM", drawn("LSTM", r), go_backwards=True), "LSTM layer: .* of go_backwards=True"),
-        (lambda r: recurrent("LSTM", drawn("LSTM", r), dropout=0.2), "no counterpart of dropout=0.2"),
+        (
+            lambda r: recurrent("LSTM", drawn("LSTM", r), dropout=0.2),
+            "no counterpart of dropout=0.2; inference=True reads over it",
+        ),
         (lambda r: recurrent("LSTM", drawn("LSTM", r), return_state=True), "return_state=True"),
         (lambda r: recurrent("LSTM", drawn("LSTM", r), recurrent_activation="hard_sigmoid"), "hard_sigmoid"),
         (lambda r: recurrent("LSTM", drawn("LSTM", r), kernel_regularizer={"l2": 1}), "kernel_regularizer"),
         (lambda r: recurrent("LSTM", drawn("LSTM", r), invented=3), "no counterpart of invented=3"),
         (lambda r: recurrent("LSTM", drawn("LSTM", r)[:2]), "must have 3 weights; got 2"),
         (lambda r: recurrent("SimpleRNN", drawn("SimpleRNN", r), activation="elu"), "nonlinearity must be one of"),
-        (lambda r: stand_in("Embedding", TWO[:1], input_dim=3, output_dim=2, mask_zero=True), "give lengths to calls"),
+        (
+            lambda r: stand_in("Embedding", TWO[:1], input_dim=3, output_dim=2, mask_zero=True),
+            "calls are given lengths; masks=True",
+        ),
         (lambda r: stand_in("Dense", TWO, **{**DENSE, "activation": "gelu"}), "kind must be one of"),
         (lambda r: stand_in("Dense", TWO, **{**DENSE, "activation": {"config": 3}}), "activation="),
         (lambda r: bidirectional("LSTM", merge_mode="sum"), "merge_mode='sum'"),
@@ -240,12 +247,150 @@ def bidirectional(inner, **more):
         (lambda r: stand_in("ReLU", max_value=6.0), "max_value=6.0"),
         (lambda r: stand_in("GlobalMaxPooling1D", data_format="channels_first"), "channels_first"),
         (lambda r: stand_in("Sequential", layers=[]), "no layers"),
+        (lambda r: stand_in("Sequential", layers=[stand_in("Masking", name="m")]), r"Masking \(m\): .*masks=True"),
+        (lambda r: stand_in("Own", name="own"), r"Own \(own\) has no counterpart among"),
         (lambda r: stand_in("Dense", [np.zeros((3, 2), int), TWO[1]], **DENSE), "got int64"),
     ],
 )
 def test_what_has_no_counterpart_is_named(layer, match, rng):
     with pytest.raises(ConversionError, match=match):
         from_keras(layer(rng))
+
+
+def test_what_acts_in_training_alone_and_masks_are_read_over_where_asked(rng):
+    weights, x = drawn("GRU", rng), rng.standard_normal((N, T, I))
+    more = {"dropout": 0.2, "recurrent_dropout": 0.3, "kernel_regularizer": {"l2": 1}, "bias_constraint": {"a": 1}}
+    layer = recurrent("GRU", weights, **more)
+    found = from_keras(layer, inference=True)
+    assert found.config()["recurrent_dropout"] == 0.3  # which has a counterpart
+    np.testing.assert_allclose(found(x)[0], keras_gru(x, *weights), rtol=0, atol=1e-13)
+    inner = {"class_name": "GRU", "config": layer.get_config()}
+    both = stand_in("Bidirectional", 2 * weights, layer=inner, backward_layer=None, merge_mode="concat")
+    with pytest.raises(ConversionError, match=r"dropout=0\.2; inference=True"):
+        from_keras(both)
+    assert from_keras(both, inference=True).bidirectional
+    embedding = stand_in("Embedding", TWO[:1], input_dim=3, output_dim=2, mask_zero=True)
+    model = stand_in("Sequential", layers=[stand_in("Masking", mask_value=0.0), embedding])
+    assert [type(part) for part in from_keras(model, masks=True)] == [Embedding]
+    with pytest.raises(ConversionError, match="Masking"):
+        from_keras(model, inference=True)
+    for name in ("masks", "inference"):
+        with pytest.raises(TypeError, match=name):
+            from_keras(layer, **{name: "yes"})
+
+
+def functional(*edges, outputs=("c", 0, 0), old=False):
+    """Return the config of a functional model of Dense layers; edges are (name, names that it reads)."""
+    layers = []
+    for name, *sources in edges:
+        if old:
+            nodes = [[[source, 0, 0, {"training": None}] for source in sources]] if sources else []
+        else:
+            tensors = [
+                {"class_name": "__keras_tensor__", "config": {"shape": [None, 2], "keras_history": [source, 0, k]}}
+                for k, source in ((int(s[-1]) if s[-1].isdigit() else 0, s.rstrip("0123456789")) for s in sources)
+            ]
+            nodes = (
+                [{"args": [tensors if len(tensors) > 1 else tensors[0]], "kwargs": {"mask": None}}] if tensors else []
+            )
+        kind = "Dense" if sources else "InputLayer"
+        config = {"name": name, **({**DENSE, "use_bias": False} if sources else {"batch_shape": [None, 2]})}
+        layers.append({"class_name": kind, "name": name, "config": config, "inbound_nodes": nodes})
+    inputs = [[name, 0, 0] for name, *sources in edges if not sources]
+    return {"layers": layers, "input_layers": inputs, "output_layers": [list(outputs)] if old else list(outputs)}
+
+
+KERNELS = {"b": np.array([[1.0, 2.0], [3.0, 4.0]]), "c": np.array([[0.0, 1.0], [5.0, -1.0]])}
+
+
+def functional_model(config):
+    layers = []
+    for part in config["layers"]:
+        kernels = [KERNELS[part["config"]["name"]]] if part["class_name"] == "Dense" else []
+        layers.append(stand_in(part["class_name"], kernels, **part["config"]))
+    model = stand_in("Functional", layers=layers)
+    model.get_config = lambda: config
+    return model
+
+
+@pytest.mark.parametrize("old", [False, True], ids=["Keras 3", "Keras 2"])
+def test_a_functional_model_that_is_a_chain(old, tmp_path):
+    config = functional(("c", "b"), ("a",), ("b", "a"), old=old)  # the order of the list is not that of the chain
+    x = np.array([[1.0, -1.0], [0.5, 2.0]])
+    expected = x @ KERNELS["b"] @ KERNELS["c"]
+    np.testing.assert_allclose(from_keras(functional_model(config))(x)[0], expected, rtol=0, atol=1e-14)
+    write_h5(tmp_path / "w.h5", {"dense": [KERNELS["c"]], "dense_1": [KERNELS["b"]]})
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Functional", "config": config}))
+        archive.write(tmp_path / "w.h5", "model.weights.h5")
+    np.testing.assert_allclose(from_keras(tmp_path / "m.keras")(x)[0], expected, rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    ("config", "match"),
+    [
+        (functional(("a",), ("b", "a"), ("c", "a")), "'b' and 'c' both read 'a'"),
+        (functional(("a",), ("b", "a"), ("c", "a", "b")), "layer 'c' reads 2 tensors"),
+        (functional(("a",), ("d",), ("b", "a"), ("c", "b")), "a model of 2 inputs"),
+        (functional(("a",), ("b", "a"), ("c", "b1")), "layer 'c' reads the state of 'b'"),
+        (functional(("a",), ("b", "a"), ("c", "b"), outputs=("b", 0, 0)), "more than the output of its last layer"),
+    ],
+)
+def test_a_functional_model_that_is_no_chain(config, match):
+    with pytest.raises(ConversionError, match=match):
+        from_keras(functional_model(config))
+
+
+def test_models_in_models(tmp_path):
+    """Files name the layers of a model within another by their place below it."""
+    inner = {"class_name": "Dense", "config": {**DENSE, "use_bias": False, "name": "x"}}
+    outer = [
+        {"class_name": "Sequential", "config": {"layers": [inner], "name": "s"}},
+        {"class_name": "Dense", "config": {**DENSE, "use_bias": False, "name": "y"}},
+    ]
+    write_h5(tmp_path / "w.h5", {"sequential/layers/dense": [KERNELS["b"]], "dense": [KERNELS["c"]]})
+    assert list(read_keras_weights(tmp_path / "w.h5")) == ["dense", "sequential/dense"]
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("config.json", json.dumps({"class_name": "Sequential", "config": {"layers": outer}}))
+        archive.write(tmp_path / "w.h5", "model.weights.h5")
+    np.testing.assert_array_equal(from_keras(tmp_path / "m.keras")(np.eye(2))[0], KERNELS["b"] @ KERNELS["c"])
+    first = stand_in("Sequential", layers=[stand_in("Dense", [KERNELS["b"]], **inner["config"])])
+    live = stand_in("Sequential", layers=[first, stand_in("Dense", [KERNELS["c"]], **inner["config"])])
+    np.testing.assert_array_equal(from_keras(live)(np.eye(2))[0], KERNELS["b"] @ KERNELS["c"])
+
+
+def test_a_model_in_one_older_file(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py comes with the test extra")
+    path, config = tmp_path / "m.h5", functional(("a",), ("b", "a"), ("c", "b"), old=True)
+
+    def write(document, **names):
+        with h5py.File(path, "w") as root:
+            root.attrs["model_config"] = document if isinstance(document, str) else json.dumps(document)
+            for name, kernel in KERNELS.items():
+                root[f"model_weights/{name}/{name}/kernel:0"] = kernel
+                root[f"model_weights/{name}"].attrs["weight_names"] = [f"{name}/kernel:0".encode()]
+            root.create_group("model_weights/a").attrs["weight_names"] = np.zeros(0, "S1")
+
+    write({"class_name": "Functional", "config": config})
+    np.testing.assert_array_equal(from_keras(path)(np.eye(2))[0], KERNELS["b"] @ KERNELS["c"])
+    whole = path.read_bytes()
+    nested = {"class_name": "Sequential", "config": {"layers": []}}
+    for document, error, match in (
+        ({"class_name": "Sequential", "config": {"layers": [nested]}}, ConversionError, "within a model"),
+        ({"class_name": "Own", "config": {}}, ConversionError, "only a Sequential or a Functional"),
+        ({"class_name": "Functional", "config": {"layers": [3]}}, ModelFileError, "does not describe layers"),
+        ("{", ModelFileError, "model_config is not valid"),
+    ):
+        write(document)
+        with pytest.raises(error, match=rf"m\.h5: .*{match}"):
+            from_keras(path)
+    for data in (whole[:100], whole[: len(whole) // 2]):
+        path.write_bytes(data)
+        with pytest.raises(ModelFileError, match=r"m\.h5: "):
+            from_keras(path)
+    write_h5(path, {"dense": TWO})
+    with pytest.raises(ConversionError, match="a file of weights does not tell what the layers are"):
+        from_keras(path)
 
 
 def test_other_layers():
@@ -327,10 +472,14 @@ def test_archives(tmp_path, rng):
     x = rng.standard_normal((N, T, I))
     expected = 2 * np.maximum(keras_gru(x, *weights) @ np.ones((H, 2)) + 1, 0)
     np.testing.assert_allclose(from_keras(path)(x)[0], expected, rtol=0, atol=1e-12)
-    write({"class_name": "Functional", "config": {}})
-    with pytest.raises(ConversionError, match="only a Sequential can be read from a file; got 'Functional'"):
+    write({"class_name": "Own", "config": {}})
+    with pytest.raises(ConversionError, match="only a Sequential or a Functional can be read from a file; got 'Own'"):
         from_keras(path)
-    for bad in ({"class_name": "Sequential"}, {"class_name": "Sequential", "config": {"layers": [3]}}):
+    for bad in (
+        {"class_name": "Functional", "config": {}},
+        {"class_name": "Sequential"},
+        {"class_name": "Sequential", "config": {"layers": [3]}},
+    ):
         write(bad)
         with pytest.raises(ModelFileError, match="does not describe layers"):
             from_keras(path)

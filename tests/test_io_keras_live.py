@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from rnnfast import LSTM
-from rnnfast.io import from_keras, load_keras_weights, read_keras_weights, to_keras_weights
+from rnnfast.io import ConversionError, from_keras, load_keras_weights, read_keras_weights, to_keras_weights
 
 BACKENDS = [name for name in ("torch", "jax", "tensorflow") if importlib.util.find_spec(name)]
 if importlib.util.find_spec("keras") is None or not BACKENDS:
-    pytest.skip("keras is not installed; it is only needed to compare with it", allow_module_level=True)
+    pytest.skip("keras, or what it computes with, is not installed; .ci/run has a stage that runs this with both", allow_module_level=True)
 os.environ.setdefault("KERAS_BACKEND", BACKENDS[0])
 
 import keras  # noqa: E402
@@ -86,6 +86,40 @@ def test_models_and_files(tmp_path):
     load_keras_weights(model, [2 * weight for weight in twin.get_weights()])
     twin.set_weights(to_keras_weights(model))
     np.testing.assert_allclose(model(ids)[0], computed(twin, ids), rtol=0, atol=2e-6)
+
+
+def test_functional_nested_and_older_files(tmp_path):
+    start = keras.Input((None, 5))
+    inner = keras.Sequential([layers.LSTM(4, return_sequences=True, recurrent_dropout=0.2), layers.Dropout(0.1)])
+    twin = keras.Model(start, layers.Dense(2, activation="relu")(layers.GRU(3)(layers.Dense(6)(inner(start)))))
+    perturbed(twin)
+    expected = computed(twin, X)
+    np.testing.assert_allclose(from_keras(twin)(X)[0], expected, rtol=0, atol=2e-6)
+    twin.save(tmp_path / "m.keras")
+    np.testing.assert_allclose(from_keras(tmp_path / "m.keras")(X)[0], expected, rtol=0, atol=2e-6)
+    flat = keras.Sequential([keras.Input((None, 5)), layers.Bidirectional(layers.GRU(3)), layers.Dense(2)])
+    perturbed(flat)
+    flat.save(tmp_path / "m.h5")
+    np.testing.assert_allclose(from_keras(tmp_path / "m.h5")(X)[0], computed(flat, X), rtol=0, atol=2e-6)
+    both = keras.Model(start, layers.Add()([layers.LSTM(4)(start), layers.GRU(4)(start)]))
+    with pytest.raises(ConversionError, match="both read 'input_layer"):
+        from_keras(both)
+    _, h, _ = layers.LSTM(4, return_state=True)(start)
+    with pytest.raises(ConversionError, match="reads the state of 'lstm"):
+        from_keras(keras.Model(start, layers.Dense(2)(h)))
+
+
+@pytest.mark.parametrize("pool", [None, layers.GlobalAveragePooling1D])
+def test_masks_are_lengths(pool):
+    recurrent = layers.Bidirectional(layers.LSTM(4, return_sequences=pool is not None, dropout=0.3))
+    parts = [layers.Embedding(11, 5, mask_zero=True), recurrent, *([pool()] if pool else []), layers.Dense(2)]
+    twin = keras.Sequential([keras.Input((None,), dtype="int32"), *parts])
+    perturbed(twin)
+    ids, lengths = np.random.default_rng(0).integers(1, 11, (3, 7)), [7, 2, 5]
+    for row, length in zip(ids, lengths, strict=True):
+        row[length:] = 0
+    ours = from_keras(twin, masks=True, inference=True)
+    np.testing.assert_allclose(ours(ids, lengths=lengths)[0], computed(twin, ids), rtol=0, atol=2e-6)
 
 
 def test_weights_of_a_trained_layer_go_out():

@@ -3,7 +3,8 @@
 from rnnfast.io.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnfast.io.conversion import convert, read_any
 from rnnfast.io.errors import ConversionError, ModelFileError
-from rnnfast.io.keras_models import from_keras, read_keras_weights
+from rnnfast.io.keras_files import read_keras_weights
+from rnnfast.io.keras_models import from_keras
 from rnnfast.io.keras_weights import load_keras_weights, to_keras_weights
 from rnnfast.io.model import load_model, save_model
 from rnnfast.io.onnx_export import export_onnx

@@ -27,7 +27,7 @@ _FOREIGN = {
     **dict.fromkeys((".pt", ".pth", ".bin", ".ckpt", ".pkl"), _PICKLE),
     ".onnx": "; import_onnx reads ONNX",
     ".keras": "; from_keras reads a model of Keras",
-    ".h5": "; read_keras_weights reads weights of Keras",
+    ".h5": "; from_keras reads a model of Keras, read_keras_weights weights alone",
 }
 
 FORMATS = {".safetensors": safetensors, ".npz": npz}

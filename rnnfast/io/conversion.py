@@ -41,8 +41,8 @@ def convert(
     Parameters
     ----------
     source : path
-        A file or folder of rnnfast, an ONNX graph (.onnx), parameters by torch's names (.safetensors) or a Sequential
-        of Keras (.keras).
+        A file or folder of rnnfast, an ONNX graph (.onnx), parameters by torch's names (.safetensors) or a model
+        of Keras (.keras, .h5).
     target : path
         Where to.
     to : {"rnnfast", "folder", "onnx", "torch"}, optional
@@ -131,15 +131,8 @@ def _from_keras(path: Path, batch_first: bool) -> tuple[Layer, dict[str, Any]]:
     return from_keras(path), {}
 
 
-def _no_weights(path: Path, batch_first: bool) -> tuple[Layer, dict[str, Any]]:
-    raise ConversionError(
-        f"{path}: a file of weights does not tell what the layers are; save the model as .keras, or make the layers "
-        "and use load_keras_weights"
-    )
-
-
 READERS: dict[str, Callable[[Path, bool], tuple[Layer, dict[str, Any]]]] = {
     ".onnx": _from_onnx,
     ".keras": _from_keras,
-    ".h5": _no_weights,
+    ".h5": _from_keras,
 }

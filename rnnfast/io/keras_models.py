@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from io import BytesIO
 from typing import Any
 
-import numpy as np
-
-from rnnfast.checks import FloatArray
-from rnnfast.io import strict_json
-from rnnfast.io.errors import ConversionError, ModelFileError
+from rnnfast.checks import FloatArray, check_flag
+from rnnfast.io.errors import ConversionError
 from rnnfast.io.foreign import as_parameter, common_dtype
+from rnnfast.io.keras_files import Part, read_parts
+from rnnfast.io.keras_layers import MODELS, Config, in_order
 from rnnfast.io.keras_weights import check_count, load_keras_weights
 from rnnfast.layers import (
     GRU,
@@ -33,7 +30,6 @@ from rnnfast.layers import (
     Sequential,
 )
 
-Config = Mapping[str, Any]
 Weights = Sequence[FloatArray]
 
 # Options that change nothing of what is computed: names, how a layer is stored or started, how a graph is compiled.
@@ -41,18 +37,26 @@ _NEUTRAL = re.compile(
     r"name|trainable|dtype|\w+_initializer|unit_forget_bias|unroll|implementation|zero_output_for_mask|use_cudnn|seed|"
     r"stateful|batch_shape|batch_input_shape|input_length|sparse|ragged|optional|time_major|autocast"
 )
-_LIMIT = 1 << 30  # bytes of weights in an archive
+
+_TRAINING = r"dropout|\w+_regularizer|\w+_constraint"
+_GIVE_LENGTHS = "in place of masks, calls are given lengths; masks=True reads over it"
 
 
-def from_keras(source: Any) -> Layer:
+def from_keras(source: Any, *, masks: bool = False, inference: bool = False) -> Layer:
     """Return the layer that computes what a layer or model of Keras computes, with copies of its weights.
 
     Parameters
     ----------
-    source : keras.Layer, keras.Sequential or path
+    source : keras.Layer, keras.Sequential, keras.Model or path
         Embedding, SimpleRNN, LSTM, GRU, Bidirectional, Dense, TimeDistributed of a Dense, LayerNormalization, Dropout,
-        Activation, ReLU, Softmax, GlobalAveragePooling1D, GlobalMaxPooling1D, or a Sequential of these, live or in a
-        file ``.keras`` (which takes the package h5py).
+        Activation, ReLU, Softmax, GlobalAveragePooling1D, GlobalMaxPooling1D, or a Sequential of these, or a functional
+        model that is one chain of these; live, or in a file ``.keras`` or ``.h5`` (which takes the package h5py).
+    masks : bool, default False
+        Whether to read over ``Masking`` and ``mask_zero=True`` of an Embedding, because calls will be given
+        ``lengths``: masked steps at the ends of sequences are what lies beyond them. Otherwise these are refused.
+    inference : bool, default False
+        Whether to read over what acts in training alone and has no counterpart: ``dropout`` of a recurrent layer's
+        input, regularizers, constraints. Otherwise these are refused.
 
     Returns
     -------
@@ -71,18 +75,28 @@ def from_keras(source: Any) -> Layer:
 
     Notes
     -----
-    ``stateful`` has no counterpart because it needs none: pass the state that a call returns to the next. In place of a
-    mask, which is refused, calls take ``lengths``.
+    ``stateful`` has no counterpart because it needs none: pass the state that a call returns to the next.
     """
-    if isinstance(source, (str, os.PathLike)):
-        parts = _archived(source)
-        return _sequential([layer for part in parts for layer in _converted(*part)])
-    config = source.get_config()
-    if type(source).__name__ == "Sequential":
-        found = [layer for part in source.layers for layer in _live(part)]
-        return _sequential(found)
-    layers = _converted(type(source).__name__, config, source.get_weights())
-    return layers[0] if len(layers) == 1 else _sequential(layers)
+    check_flag("masks", masks)
+    check_flag("inference", inference)
+    over = "|".join([*(["mask_zero"] if masks else []), *([_TRAINING] if inference else [])])
+    is_file = isinstance(source, (str, os.PathLike))
+    layers = []
+    for kind, config, weights in read_parts(source) if is_file else _live(source):
+        if kind != "Masking":
+            layers += _converted(kind, _without(config, over) if over else config, weights)
+        elif not masks:
+            raise ConversionError(f"Masking ({config.get('name', '')}): {_GIVE_LENGTHS}")
+    return _sequential(layers) if len(layers) != 1 or is_file or type(source).__name__ in MODELS else layers[0]
+
+
+def _without(config: Config, names: str) -> Config:
+    """Return a config, also of layers in it, without options whose name matches."""
+    return {
+        key: _without(value, names) if isinstance(value, Mapping) else value
+        for key, value in config.items()
+        if not re.fullmatch(names, key)
+    }
 
 
 def _sequential(layers: list[Layer]) -> Layer:
@@ -91,14 +105,31 @@ def _sequential(layers: list[Layer]) -> Layer:
     return Sequential(*layers)
 
 
-def _live(layer: Any) -> list[Layer]:
-    return _converted(type(layer).__name__, layer.get_config(), layer.get_weights())
+def _live(layer: Any) -> Iterator[Part]:
+    """Yield class name, config and weights of a layer, or of those of a model, in order."""
+    kind = type(layer).__name__
+    if kind == "Sequential":
+        for child in layer.layers:
+            yield from _live(child)
+    elif kind in MODELS:
+        children = {child.name: child for child in layer.layers}
+        for part in in_order(kind, layer.get_config()):
+            yield from _live(children[part["config"]["name"]])
+    elif kind not in LAYERS and kind != "Masking":
+        raise _unknown(kind, getattr(layer, "name", ""))
+    else:
+        yield kind, layer.get_config(), layer.get_weights()
+
+
+def _unknown(kind: str, name: str) -> ConversionError:
+    known = ", ".join(LAYERS)
+    return ConversionError(f"{kind} ({name}) has no counterpart among {known}, and chains of these as a model")
 
 
 def _converted(name: str, config: Config, weights: Sequence[Any]) -> list[Layer]:
     """Return the layers that one of Keras's becomes."""
     if name not in LAYERS:
-        raise ConversionError(f"{name} ({config.get('name', '')}) has no counterpart among {', '.join(LAYERS)}")
+        raise _unknown(name, config.get("name", ""))
     place = f"{name} {config.get('name', '')}".strip()
     arrays = [as_parameter(f"{place}: weight {k}", weight) for k, weight in enumerate(weights)]
     try:
@@ -122,7 +153,9 @@ class _Options:
         for name, value in self._left.items():
             nothing = value is None or value is False or (type(value) in (int, float) and value == 0)
             if not nothing:
-                hint = "; give lengths to calls instead" if name == "mask_zero" else ""
+                if name == "mask_zero":
+                    raise ConversionError(f"mask_zero=True: {_GIVE_LENGTHS}")
+                hint = "; inference=True reads over it" if re.fullmatch(_TRAINING, name) else ""
                 raise ConversionError(f"there is no counterpart of {name}={value!r:.80}{hint}")
 
     def activation(self, name: str, default: str) -> str:
@@ -163,6 +196,7 @@ def _recurrent_layer(
             raise ConversionError(
                 f"there is no counterpart of activation={activation!r}, recurrent_activation={gate!r}"
             )
+        more["recurrent_dropout"] = options.take("recurrent_dropout", 0.0)
     if cls is GRU:
         more["reset_after"] = bool(options.take("reset_after", True))
     options.finish()
@@ -295,98 +329,3 @@ LAYERS: dict[str, Callable[[_Options, Weights], list[Layer]]] = {
     "GlobalAveragePooling1D": _pool(MeanPool),
     "GlobalMaxPooling1D": _pool(MaxPool),
 }
-
-
-def read_keras_weights(path: str | os.PathLike[str]) -> dict[str, list[FloatArray]]:
-    """Return the weights in a file ``.weights.h5`` of Keras 3, by layer.
-
-    Parameters
-    ----------
-    path : path
-        What ``model.save_weights`` wrote. It does not say in which order the layers stand.
-
-    Returns
-    -------
-    dict of str to list of ndarray
-        By the file's name of the layer ("lstm", "dense_1"): its weights as ``get_weights()`` has them. For
-        `load_keras_weights` put those of all layers together in the order of the model.
-
-    Raises
-    ------
-    ModuleNotFoundError
-        If the package h5py is missing.
-    OSError
-        If the file cannot be read.
-    ModelFileError
-        If it is no such file.
-    ConversionError
-        If a weight is of another dtype than float32, float64, float16 or bfloat16.
-    """
-    with open(path, "rb") as file:
-        return _read_h5(file, os.fspath(path))
-
-
-def _read_h5(file: Any, name: str) -> dict[str, list[FloatArray]]:
-    try:
-        import h5py
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("this needs the package h5py (pip install 'rnnfast[keras]')", name="h5py") from None
-    try:
-        with h5py.File(file, "r") as root:
-            if "layers" not in root:
-                raise ModelFileError(f"{name}: it has no layers: not a file of weights of Keras 3")
-            return {layer: list(_variables(root["layers"][layer], layer)) for layer in root["layers"]}
-    except (ModelFileError, ConversionError):
-        raise
-    except Exception as error:
-        # The package raises OSError, KeyError, RuntimeError and others for what is damaged.
-        raise ModelFileError(f"{name}: it is no valid file of weights: {error}") from None
-
-
-def _variables(group: Any, place: str) -> Iterator[FloatArray]:
-    """Yield the weights of a layer: its own, then those of its cell or of its two directions."""
-    for key in sorted(group.get("vars", {}), key=int):
-        data = group["vars"][key]
-        if data.size * data.dtype.itemsize > max(1, data.id.get_storage_size()) * 1000:
-            raise ModelFileError(f"the weight {place}/{key} is said to be much larger than what is stored of it")
-        yield as_parameter(f"{place}/{key}", np.asarray(data))
-    for part in ("forward_layer", "backward_layer", "cell", "layer"):
-        if part in group:
-            yield from _variables(group[part], f"{place}/{part}")
-
-
-def _archived(path: str | os.PathLike[str]) -> list[tuple[str, Config, list[FloatArray]]]:
-    """Return class name, config and weights of each layer of a Sequential in a file .keras."""
-    name = os.fspath(path)
-    with open(path, "rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                sizes = {member.filename: member.file_size for member in archive.infolist()}
-                if sizes.get("config.json", 1 << 60) > strict_json.MAX_BYTES:
-                    raise ModelFileError("it has no config.json, or one that is too long")
-                if sizes.get("model.weights.h5", 1 << 60) > _LIMIT:
-                    raise ModelFileError("it has no model.weights.h5, or one that is too long")
-                document = strict_json.loads(archive.read("config.json"), "config.json")
-                weights = _read_h5(BytesIO(archive.read("model.weights.h5")), "model.weights.h5")
-        except (ModelFileError, ConversionError) as error:
-            raise type(error)(f"{name}: {error}") from None
-        except ModuleNotFoundError:
-            raise
-        except Exception as error:
-            raise ModelFileError(f"{name}: it is no valid file of Keras: {error}") from None
-    if type(document) is not dict or document.get("class_name") != "Sequential":
-        kind = document.get("class_name") if type(document) is dict else None
-        raise ConversionError(f"{name}: only a Sequential can be read from a file; got {kind!r:.80}")
-    counts: dict[str, int] = {}
-    found = []
-    try:
-        for part in document["config"]["layers"]:
-            kind, config = part["class_name"], part["config"]
-            key = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", kind).lower()
-            number = counts.get(key, 0)
-            if kind != "InputLayer":
-                counts[key] = number + 1
-            found.append((kind, config, weights.get(f"{key}_{number}" if number else key, [])))
-    except (KeyError, TypeError, AttributeError):
-        raise ModelFileError(f"{name}: its config.json does not describe layers") from None
-    return found

@@ -189,8 +189,8 @@ def _count_recurrent(layer: Any) -> int:
 _RECURRENT = ("input_size", "hidden_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional")
 KINDS: dict[type[Layer], _Kind] = {
     RNN: _Kind((*_RECURRENT, "nonlinearity"), _give_recurrent, _take_recurrent, _count_recurrent),
-    LSTM: _Kind(_RECURRENT, _give_recurrent, _take_recurrent, _count_recurrent),
-    GRU: _Kind((*_RECURRENT, "reset_after"), _give_recurrent, _take_recurrent, _count_recurrent),
+    LSTM: _Kind((*_RECURRENT, "recurrent_dropout"), _give_recurrent, _take_recurrent, _count_recurrent),
+    GRU: _Kind((*_RECURRENT, "reset_after", "recurrent_dropout"), _give_recurrent, _take_recurrent, _count_recurrent),
     Dense: _Kind(("in_features", "out_features", "bias", "activation"), _give_dense, _take_dense, _count),
     Embedding: _Kind(("num_embeddings", "embedding_dim", "padding_idx"), _give_plain, _take_plain, _count),
     LayerNorm: _Kind(("normalized_shape", "eps", "elementwise_affine", "bias"), _give_plain, _take_plain, _count),

@@ -46,8 +46,7 @@ class Sequential(Layer):
             raise ValueError("layers must hold at least one layer; got none")
         for k, layer in enumerate(layers):
             if not isinstance(layer, Layer):
-                hint = "; of a list it is Sequential(*layers)" if isinstance(layer, list | tuple) else ""
-                raise TypeError(f"layers[{k}] must be a Layer; got {type(layer).__name__}{hint}")
+                raise TypeError(f"layers[{k}] must be a Layer; got {_named(type(layer).__name__)}")
             if any(layer is other for other in layers[:k]):
                 raise ValueError(f"layers must be different objects; layers[{k}], {spell(layer)}, came before")
         self.layers = layers
@@ -199,3 +198,8 @@ class Sequential(Layer):
             if own is not None and not layer.stateful:
                 raise ValueError(f"{argument}[{k}] must be None, for {layer!r} has no state; got {type(own).__name__}")
         return tuple(state)
+
+
+def _named(kind: str) -> str:
+    """Return the name of a type, and what to do where it is a list of layers."""
+    return f"{kind}; of a list it is Sequential(*layers)" if kind in ("list", "tuple") else kind
