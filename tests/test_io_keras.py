@@ -329,16 +329,34 @@ def test_a_functional_model_that_is_a_chain(old, tmp_path):
 @pytest.mark.parametrize(
     ("config", "match"),
     [
-        (functional(("a",), ("b", "a"), ("c", "a")), "'b' and 'c' both read 'a'"),
         (functional(("a",), ("b", "a"), ("c", "a", "b")), "layer 'c' reads 2 tensors"),
-        (functional(("a",), ("d",), ("b", "a"), ("c", "b")), "a model of 2 inputs"),
-        (functional(("a",), ("b", "a"), ("c", "b1")), "layer 'c' reads the state of 'b'"),
-        (functional(("a",), ("b", "a"), ("c", "b"), outputs=("b", 0, 0)), "more than the output of its last layer"),
+        (functional(("a",), ("d",), ("b", "a"), ("c", "b")), "a model of 2 inputs and 1 outputs"),
+        (functional(("a",), ("b", "a"), ("c", "b1")), "the state of 'b' is read"),
+        (functional(("a",), ("b", "a"), ("c", "b"), outputs=("c", 0, 1)), "the state of 'c' is read"),
+        (functional(("a",), ("b", "c"), ("c", "b")), "layer 'c' reads what it makes"),
+        ({**functional(("a",), ("c", "a")), "output_layers": [["c", 0, 0], ["a", 0, 0]]}, "1 inputs and 2 outputs"),
     ],
 )
 def test_a_functional_model_that_is_no_chain(config, match):
     with pytest.raises(ConversionError, match=match):
         from_keras(functional_model(config))
+
+
+def test_a_functional_model_with_a_mask():
+    config = functional(("a",), ("b", "a"), ("c", "b"))
+    mask = {
+        "class_name": "NotEqual",
+        "name": "m",
+        "config": {"name": "m"},
+        "inbound_nodes": config["layers"][1]["inbound_nodes"],
+    }
+    tensor = {"class_name": "__keras_tensor__", "config": {"shape": [None, 2], "keras_history": ["m", 0, 0]}}
+    config["layers"].append(mask)
+    config["layers"][2]["inbound_nodes"][0]["kwargs"]["mask"] = tensor
+    model = functional_model(config)
+    with pytest.raises(ConversionError, match=r"layer 'c' is given a mask: .*masks=True"):
+        from_keras(model)
+    np.testing.assert_array_equal(from_keras(model, masks=True)(np.eye(2))[0], KERNELS["b"] @ KERNELS["c"])
 
 
 def test_models_in_models(tmp_path):

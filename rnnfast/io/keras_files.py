@@ -53,14 +53,14 @@ def read_keras_weights(path: str | os.PathLike[str]) -> dict[str, list[FloatArra
         return _weights(file, os.fspath(path))
 
 
-def read_parts(path: str | os.PathLike[str]) -> list[Part]:
+def read_parts(path: str | os.PathLike[str], masks: bool) -> list[Part]:
     """Return class name, config and weights of each layer of a model in a file, in order; errors as of `from_keras`."""
     name = os.fspath(path)
     with open(path, "rb") as file:
         try:
             if file.read(len(_HDF5)) == _HDF5:
-                return _of_older(file, name)
-            return list(_of_archive(file))
+                return _of_older(file, name, masks)
+            return list(_of_archive(file, masks))
         except (ModelFileError, ConversionError) as error:
             raise type(error)(f"{name}: {error}") from None
         except ModuleNotFoundError:
@@ -71,7 +71,7 @@ def read_parts(path: str | os.PathLike[str]) -> list[Part]:
             raise ModelFileError(f"{name}: it is no valid file of Keras: {error}") from None
 
 
-def _of_archive(file: Any) -> Iterator[Part]:
+def _of_archive(file: Any, masks: bool) -> Iterator[Part]:
     with zipfile.ZipFile(file) as archive:
         sizes = {member.filename: member.file_size for member in archive.infolist()}
         if sizes.get("config.json", 1 << 60) > strict_json.MAX_BYTES:
@@ -80,7 +80,7 @@ def _of_archive(file: Any) -> Iterator[Part]:
             raise ModelFileError("it has no model.weights.h5, or one that is too long")
         document = strict_json.loads(archive.read("config.json"), "config.json")
         weights = _weights(BytesIO(archive.read("model.weights.h5")), "model.weights.h5")
-    yield from _walk(_checked(document), weights, "")
+    yield from _walk(_checked(document), weights, "", masks)
 
 
 def _checked(document: Any) -> Config:
@@ -90,7 +90,7 @@ def _checked(document: Any) -> Config:
     return document  # type: ignore[no-any-return]
 
 
-def _walk(model: Config, weights: Mapping[str, list[FloatArray]], prefix: str) -> Iterator[Part]:
+def _walk(model: Config, weights: Mapping[str, list[FloatArray]], prefix: str, masks: bool) -> Iterator[Part]:
     """Yield the layers of a model and of the models in it.
 
     Files name layers by their classes, numbered in the order of the config, which is not always that of the chain.
@@ -102,15 +102,15 @@ def _walk(model: Config, weights: Mapping[str, list[FloatArray]], prefix: str) -
         number = counts.get(key, 0)
         counts[key] = number + 1
         keys[id(part)] = f"{prefix}{key}_{number}" if number else f"{prefix}{key}"
-    for part in in_order(model["class_name"], model["config"]):
+    for part in in_order(model["class_name"], model["config"], masks):
         key = keys[id(part)]
         if part["class_name"] in MODELS:
-            yield from _walk(part, weights, f"{key}/")
+            yield from _walk(part, weights, f"{key}/", masks)
         else:
             yield part["class_name"], part["config"], weights.get(key, [])
 
 
-def _of_older(file: Any, name: str) -> list[Part]:
+def _of_older(file: Any, name: str, masks: bool) -> list[Part]:
     """Return the layers of a whole model in one file of HDF5, as Keras 2 wrote it and Keras 3 still can."""
     with _opened(file, name) as root:
         if "model_config" not in root.attrs or "model_weights" not in root:
@@ -121,7 +121,7 @@ def _of_older(file: Any, name: str) -> list[Part]:
         text = root.attrs["model_config"]
         model = _checked(strict_json.loads(text, "its model_config"))
         found: list[Part] = []
-        for part in in_order(model["class_name"], model["config"]):
+        for part in in_order(model["class_name"], model["config"], masks):
             if part["class_name"] in MODELS:
                 raise ConversionError("a model within a model cannot be read from a file .h5; save it as .keras")
             name = part["config"]["name"]

@@ -8,10 +8,11 @@ from typing import Any
 from rnnfast.io.errors import ConversionError
 
 Config = Mapping[str, Any]
+GIVE_LENGTHS = "in place of masks, calls are given lengths; masks=True reads over it"
 MODELS = ("Sequential", "Functional", "Model")
 
 
-def in_order(kind: str, config: Config) -> list[Config]:
+def in_order(kind: str, config: Config, masks: bool) -> list[Config]:
     """Return what a model's config says of its layers, in the order in which data goes through them.
 
     Parameters
@@ -20,47 +21,49 @@ def in_order(kind: str, config: Config) -> list[Config]:
         Class of the model, one of `MODELS`.
     config : mapping
         What its ``get_config()`` returns, or its file has.
+    masks : bool
+        Whether to read over masks; Keras 3 works them out by layers of their own, which lead to nothing else.
 
     Raises
     ------
     ConversionError
-        If a functional model is more than one chain of layers.
+        If a functional model is more than one chain of layers, or has masks.
     KeyError, TypeError, AttributeError
         If it is no config of a model.
     """
     if kind == "Sequential":
         return list(config["layers"])
     parts = {part.get("name") or part["config"]["name"]: part for part in config["layers"]}
-    after: dict[str, str] = {}
-    begins = []
-    for name, part in parts.items():
-        sources = [place for node in part["inbound_nodes"] for place in _places(node)]
-        if not sources:
-            begins.append(name)
-        elif len(part["inbound_nodes"]) > 1 or len(sources) > 1:
-            raise ConversionError(
-                f"layer {name!r} reads {len(sources)} tensors; only a chain of layers has a counterpart"
-            )
-        else:
-            source, _, output = sources[0]
-            if output:
-                raise ConversionError(
-                    f"layer {name!r} reads the state of {source!r}, for which there is no counterpart"
-                )
-            if source in after:
-                raise ConversionError(
-                    f"{after[source]!r} and {name!r} both read {source!r}; only a chain has a counterpart"
-                )
-            after[source] = name
-    if len(begins) != 1:
-        raise ConversionError(f"a model of {len(begins)} inputs has no counterpart")
-    chain = [begins[0]]
-    while chain[-1] in after:
-        chain.append(after[chain[-1]])
+    inputs = list(_places(config["input_layers"]))
     ends = list(_places(config["output_layers"]))
-    if [(name, output) for name, _, output in ends] != [(chain[-1], 0)]:
-        raise ConversionError("a model that returns more than the output of its last layer has no counterpart")
-    return [parts[name] for name in chain]
+    if len(inputs) != 1 or len(ends) != 1:
+        raise ConversionError(f"a model of {len(inputs)} inputs and {len(ends)} outputs has no counterpart")
+    name, _, output = ends[0]
+    chain: list[str] = []
+    while name not in chain:
+        if output:
+            raise ConversionError(f"the state of {name!r} is read, for which there is no counterpart")
+        chain.append(name)
+        if not parts[name]["inbound_nodes"]:
+            return [parts[name] for name in reversed(chain)]
+        name, output = _source(name, parts[name]["inbound_nodes"], masks)
+    raise ConversionError(f"layer {name!r} reads what it makes")
+
+
+def _source(name: str, nodes: Any, masks: bool) -> tuple[str, int]:
+    """Return the layer whose output a layer reads, and which output of it."""
+    found: list[tuple[str, int, int]] = []
+    for node in nodes:
+        if isinstance(node, Mapping):  # as Keras 3 has it
+            options = {key: value for key, value in node["kwargs"].items() if key != "mask"}
+            if any(_places(node["kwargs"].get("mask"))) and not masks:
+                raise ConversionError(f"layer {name!r} is given a mask: {GIVE_LENGTHS}")
+            found += [*_places(node["args"]), *_places(options)]
+        else:
+            found += _places(node)
+    if len(found) != 1:
+        raise ConversionError(f"layer {name!r} reads {len(found)} tensors; only a chain of layers has a counterpart")
+    return found[0][0], found[0][2]
 
 
 def _places(value: Any) -> Iterator[tuple[str, int, int]]:

@@ -11,7 +11,7 @@ from rnnfast.checks import FloatArray, check_flag
 from rnnfast.io.errors import ConversionError
 from rnnfast.io.foreign import as_parameter, common_dtype
 from rnnfast.io.keras_files import Part, read_parts
-from rnnfast.io.keras_layers import MODELS, Config, in_order
+from rnnfast.io.keras_layers import GIVE_LENGTHS, MODELS, Config, in_order
 from rnnfast.io.keras_weights import check_count, load_keras_weights
 from rnnfast.layers import (
     GRU,
@@ -39,7 +39,6 @@ _NEUTRAL = re.compile(
 )
 
 _TRAINING = r"dropout|\w+_regularizer|\w+_constraint"
-_GIVE_LENGTHS = "in place of masks, calls are given lengths; masks=True reads over it"
 
 
 def from_keras(source: Any, *, masks: bool = False, inference: bool = False) -> Layer:
@@ -82,11 +81,11 @@ def from_keras(source: Any, *, masks: bool = False, inference: bool = False) -> 
     over = "|".join([*(["mask_zero"] if masks else []), *([_TRAINING] if inference else [])])
     is_file = isinstance(source, (str, os.PathLike))
     layers = []
-    for kind, config, weights in read_parts(source) if is_file else _live(source):
+    for kind, config, weights in read_parts(source, masks) if is_file else _live(source, masks):
         if kind != "Masking":
             layers += _converted(kind, _without(config, over) if over else config, weights)
         elif not masks:
-            raise ConversionError(f"Masking ({config.get('name', '')}): {_GIVE_LENGTHS}")
+            raise ConversionError(f"Masking ({config.get('name', '')}): {GIVE_LENGTHS}")
     return _sequential(layers) if len(layers) != 1 or is_file or type(source).__name__ in MODELS else layers[0]
 
 
@@ -105,16 +104,16 @@ def _sequential(layers: list[Layer]) -> Layer:
     return Sequential(*layers)
 
 
-def _live(layer: Any) -> Iterator[Part]:
+def _live(layer: Any, masks: bool) -> Iterator[Part]:
     """Yield class name, config and weights of a layer, or of those of a model, in order."""
     kind = type(layer).__name__
     if kind == "Sequential":
         for child in layer.layers:
-            yield from _live(child)
+            yield from _live(child, masks)
     elif kind in MODELS:
         children = {child.name: child for child in layer.layers}
-        for part in in_order(kind, layer.get_config()):
-            yield from _live(children[part["config"]["name"]])
+        for part in in_order(kind, layer.get_config(), masks):
+            yield from _live(children[part["config"]["name"]], masks)
     elif kind not in LAYERS and kind != "Masking":
         raise _unknown(kind, getattr(layer, "name", ""))
     else:
@@ -154,7 +153,7 @@ class _Options:
             nothing = value is None or value is False or (type(value) in (int, float) and value == 0)
             if not nothing:
                 if name == "mask_zero":
-                    raise ConversionError(f"mask_zero=True: {_GIVE_LENGTHS}")
+                    raise ConversionError(f"mask_zero=True: {GIVE_LENGTHS}")
                 hint = "; inference=True reads over it" if re.fullmatch(_TRAINING, name) else ""
                 raise ConversionError(f"there is no counterpart of {name}={value!r:.80}{hint}")
 
