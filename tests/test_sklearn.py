@@ -112,6 +112,24 @@ def test_data_frames(rng):
     assert RNNClassifier(**SMALL).fit(table, y).feature_names_in_.tolist() == list("abcde")
 
 
+def test_columns_that_are_no_numbers_are_named(rng):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame(rng.standard_normal((4, 2)), columns=["a", "b"])
+    y = [0, 1, 0, 1]
+    for column, shown in (
+        (["red", "blue"] * 2, "'c' \\('red'\\)"),
+        (pandas.Categorical(["u", "v"] * 2), "'c' \\('u'\\)"),
+        (pandas.date_range("2020", periods=4), "'c' \\(.*2020"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=f"no numbers: {shown}.*X\\['name'\\]"):
+            RNNClassifier(max_iter=1).fit(frame.assign(c=column), y)
+    whole = frame.assign(c=pandas.array([1, None, 2, 3], "Int64"))
+    with pytest.raises(ValueError, match="contains NaN") as caught:
+        RNNClassifier(max_iter=1).fit(whole, y)
+    assert "no numbers" not in str(caught.value)
+    assert RNNClassifier(max_iter=1).fit(frame.assign(c=[1, 2.5, 3, True]).astype({"c": object}), y).n_features_in_ == 3
+
+
 TEXTS = ["a good film", "good, so good", "the best of all", "a bad film", "bad and dull", "the worst of all"] * 5
 MOODS = ["+", "+", "+", "-", "-", "-"] * 5
 
@@ -285,6 +303,7 @@ def test_bad_options(options, error, message):
         ([np.ones((3, 1)), np.full((2, 1), np.nan)], r"X\[1\] must be finite"),
         (np.ones((2, 0, 3)), "0 step"),
         (np.ones((2, 3, 0)), "0 feature"),
+        (np.ones((2, 3, 4, 5)), r"dim 4\. RNNClassifier expected <= 3: \(samples, steps, features\)"),
         (["text", 3], "texts only"),
         ([], "Expected 2D array"),
     ],

@@ -54,7 +54,19 @@ def read(estimator: Any, X: Any, reset: bool, step_features: int | None) -> Sequ
     if kind == "table":
         # What was fitted on sequences takes rows of any number of steps.
         free = not reset and getattr(estimator, "kind_", "table") == "steps"
-        table = _plain_table(X) if free else validate_data(estimator, X, reset=reset, dtype=[np.float64, np.float32])
+        if getattr(X, "ndim", 0) > 3:
+            raise ValueError(
+                f"Found array with dim {X.ndim}. {type(estimator).__name__} expected <= 3: (samples, steps, features)."
+            )
+        try:
+            table = (
+                _plain_table(X) if free else validate_data(estimator, X, reset=reset, dtype=[np.float64, np.float32])
+            )
+        except (ValueError, TypeError) as error:
+            hint = _no_numbers(X)
+            if not hint:
+                raise
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{error}{hint}") from None
         size = table.shape[1] if step_features is None else step_features
         return Sequences(kind, _to_steps("X", table, size), size)
     found = _steps(X, step_features or 1)
@@ -73,6 +85,22 @@ def read(estimator: Any, X: Any, reset: bool, step_features: int | None) -> Sequ
             f"{', '.join(map(str, estimator.feature_names_in_))}; got {', '.join(map(str, names))}"
         )
     return Sequences("steps", found, features)
+
+
+def _no_numbers(X: Any) -> str:
+    """Return which columns of a DataFrame are no numbers, and what is done about it; nothing if all are."""
+    found = []
+    for name, kind in zip(getattr(X, "columns", ()), getattr(X, "dtypes", ()), strict=False):
+        if getattr(kind, "kind", "O") not in "biuf" and len(X):
+            value = np.asarray(X[name])[0]
+            if not isinstance(value, (int, float, np.number)):
+                found.append(f"{name!r} ({value!r:.40})")
+    if not found:
+        return ""
+    return (
+        f". X has columns that are no numbers: {', '.join(found[:5])}; encode them first, as by OneHotEncoder. A "
+        "column of texts to be read is given alone, as X['name']"
+    )
 
 
 def kind_of(X: Any) -> str:
