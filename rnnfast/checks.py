@@ -56,7 +56,9 @@ def check_real(name: str, value: Any, dtype: np.dtype[Any], shape: Sequence[int 
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")
     if array.ndim != len(shape) or any(isinstance(s, int) and s != n for s, n in zip(shape, array.shape, strict=True)):
-        hint = f"; one sequence alone is {name}[None]" if shape[:2] == ("N", "T") and array.ndim == 2 else ""
+        hint = (
+            f"; one sequence alone is np.asarray({name})[None]" if shape[:2] == ("N", "T") and array.ndim == 2 else ""
+        )
         raise ValueError(f"{name} must have shape {_spell(shape)}; got {_spell(array.shape)}{hint}")
     return array.astype(dtype, copy=False)
 
@@ -131,7 +133,8 @@ def as_array(name: str, value: Any) -> NDArray[Any]:
     try:
         return np.asarray(value)
     except ValueError:
-        raise ValueError(f"{name} must be a rectangular array; got rows of different lengths") from None
+        hint = "; rnnfast.data.pad_sequences makes one of sequences, with lengths=" if name == "x" else ""
+        raise ValueError(f"{name} must be a rectangular array; got rows of different lengths{hint}") from None
 
 
 def check_lengths(lengths: Any, batch: int, steps: int) -> NDArray[np.int64] | None:

@@ -50,7 +50,16 @@ def test_what_is_said_is_there():
     ("call", "error", "words"),
     [
         (lambda: Sequential([Dense(1, 1)]), TypeError, r"got list; of a list it is Sequential\(\*layers\)"),
-        (lambda: LSTM(3, 4)(np.zeros((5, 3))), ValueError, r"got \(5, 3\); one sequence alone is x\[None\]"),
+        (
+            lambda: LSTM(3, 4)(np.zeros((5, 3))),
+            ValueError,
+            r"got \(5, 3\); one sequence alone is np.asarray\(x\)\[None\]",
+        ),
+        (
+            lambda: LSTM(3, 4)([np.ones((2, 3)), np.ones((1, 3))]),
+            ValueError,
+            "rows of different lengths; .*pad_sequences",
+        ),
         (lambda: LSTM(3, 4)(np.zeros(3)), ValueError, r"got \(3,\)$"),
         (lambda: LSTM(3, 4)(np.zeros((1, 5, 2))), ValueError, r"got \(1, 5, 2\)$"),
         (lambda: Trainer(Dense(1, 1), "mse", Adam()), TypeError, r"loss must .* as MeanSquared\(\) has; got"),
