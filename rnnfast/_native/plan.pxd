@@ -62,6 +62,7 @@ ctypedef struct Run:
     Listed listed[4][2]                  # what the rows of B are in each of their parts
     int outers
     bint direct                          # they go straight into the caller's arrays
+    bint fresh                           # the arrays they go to hold nothing yet
     char* bias_sums
     char* scratch
     Py_ssize_t scratch_size

@@ -51,6 +51,8 @@ cdef class ScanPacked:
         self.ops = ops(w_ih.itemsize)
         self.cell = find_scan(self.ops, cell.name)
         self.w_ih = np.ascontiguousarray(w_ih)
+        given = {"w_ih": w_ih, "w_c": w_c, "b_ih": b_ih}
+        self.shapes = {kind: array.shape for kind, array in given.items() if array is not None}
         self.itemsize, self.width, self.slots = w_ih.itemsize, self.ops.width, self.cell.slots
         self.inputs, self.hidden = w_ih.shape[1], w_ih.shape[0] // self.slots
         self.panels = (self.hidden + self.width - 1) // self.width
