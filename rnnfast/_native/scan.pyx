@@ -159,7 +159,9 @@ cdef void input_gradient(const Job* job, Py_ssize_t row0, Py_ssize_t row1, char*
     cdef const char* init
     for row in range(row0, row1, 96):
         n = min(96, row1 - row)
-        init = NULL if job.dinit == NULL else job.dinit + row * job.product.ld_init * job.size
+        init = NULL
+        if job.dinit != NULL:
+            init = job.dinit + row * job.product.ld_init * job.size
         job.ops.product(&job.product, n, job.gates + row * job.ld_gates * job.size, init, scratch, 0,
                         job.product.panels)
         for r in range(row, row + n):

@@ -32,7 +32,8 @@ cdef const rf_scan_cell* find_scan(const rf_ops* table, str name) except NULL:
 cdef char* copied(cnp.ndarray array) except NULL:
     """Return an aligned copy of a contiguous array; at least one byte."""
     cdef size_t size = cnp.PyArray_NBYTES(array)
-    cdef char* data = <char*> alloc(max(size, 1))
+    cdef size_t least = 1
+    cdef char* data = <char*> alloc(max(size, least))
     if data == NULL:
         raise MemoryError
     memcpy(data, cnp.PyArray_BYTES(array), size)
