@@ -411,6 +411,33 @@ def test_a_model_in_one_older_file(tmp_path):
         from_keras(path)
 
 
+def test_numbers_of_another_file_are_not_read(tmp_path):
+    h5py = pytest.importorskip("h5py", reason="h5py comes with the test extra")
+    (tmp_path / "secret").write_bytes(bytes(64))
+    with h5py.File(tmp_path / "other.h5", "w") as other:
+        other["numbers"] = np.zeros(2, np.float32)
+    path = tmp_path / "m.weights.h5"
+
+    def linked(group):
+        group["0"] = h5py.ExternalLink(tmp_path / "other.h5", "numbers")
+
+    def outside(group):
+        group.create_dataset("0", (2,), np.float32, external=[(str(tmp_path / "secret"), 0, 8)])
+
+    def virtual(group):
+        layout = h5py.VirtualLayout((2,), np.float32)
+        layout[:] = h5py.VirtualSource(tmp_path / "other.h5", "numbers", (2,), np.float32)
+        group.create_virtual_dataset("0", layout)
+
+    # A link is followed within the file alone, as this is given to HDF5 opened; there is no such thing in it.
+    elsewhere = "dense/0 is not in the file but in another one"
+    for make, words in ((linked, "'numbers' doesn't exist|it is no valid"), (outside, elsewhere), (virtual, elsewhere)):
+        with h5py.File(path, "w") as root:
+            make(root.create_group("layers/dense/vars"))
+        with pytest.raises(ModelFileError, match=words):
+            read_keras_weights(path)
+
+
 def test_other_layers():
     x = np.random.default_rng(0).standard_normal((2, 4, 3)).astype("f4")
     for layer, expected in (

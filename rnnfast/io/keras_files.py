@@ -127,7 +127,7 @@ def _of_older(file: Any, name: str, masks: bool) -> list[Part]:
             name = part["config"]["name"]
             group = root["model_weights"].get(name)  # of an InputLayer there may be none
             names = [] if group is None else [_text(n) for n in group.attrs["weight_names"]]
-            arrays = [_array(group[n], f"{name}/{n}") for n in names]
+            arrays = [_array(group[n], f"{name}/{n}", root) for n in names]
             found.append((part["class_name"], part["config"], arrays))
         return found
 
@@ -149,7 +149,7 @@ def _weights(file: Any, name: str) -> dict[str, list[FloatArray]]:
         with _opened(file, name) as root:
             if "layers" not in root:
                 raise ModelFileError(f"{name}: it has no layers: not a file of weights of Keras 3")
-            return dict(_by_layer(root["layers"], ""))
+            return dict(_by_layer(root["layers"], "", root))
     except (ModelFileError, ConversionError, ModuleNotFoundError):
         raise
     except Exception as error:
@@ -157,24 +157,27 @@ def _weights(file: Any, name: str) -> dict[str, list[FloatArray]]:
         raise ModelFileError(f"{name}: it is no valid file of weights: {error}") from None
 
 
-def _by_layer(group: Any, prefix: str) -> Iterator[tuple[str, list[FloatArray]]]:
+def _by_layer(group: Any, prefix: str, root: Any) -> Iterator[tuple[str, list[FloatArray]]]:
     for name in group:
         if "layers" in group[name]:
-            yield from _by_layer(group[name]["layers"], f"{prefix}{name}/")
+            yield from _by_layer(group[name]["layers"], f"{prefix}{name}/", root)
         else:
-            yield prefix + name, list(_variables(group[name], prefix + name))
+            yield prefix + name, list(_variables(group[name], prefix + name, root))
 
 
-def _variables(group: Any, place: str) -> Iterator[FloatArray]:
+def _variables(group: Any, place: str, root: Any) -> Iterator[FloatArray]:
     """Yield the weights of a layer: its own, then those of its cell or of its two directions."""
     for key in sorted(group.get("vars", {}), key=int):
-        yield _array(group["vars"][key], f"{place}/{key}")
+        yield _array(group["vars"][key], f"{place}/{key}", root)
     for part in ("forward_layer", "backward_layer", "cell", "layer"):
         if part in group:
-            yield from _variables(group[part], f"{place}/{part}")
+            yield from _variables(group[part], f"{place}/{part}", root)
 
 
-def _array(data: Any, place: str) -> FloatArray:
+def _array(data: Any, place: str, root: Any) -> FloatArray:
+    """Return a weight whose numbers are in the file itself; HDF5 can also point to any other file."""
+    if data.file != root or data.external or data.is_virtual:
+        raise ModelFileError(f"the weight {place} is not in the file but in another one")
     if data.size * data.dtype.itemsize > max(1, data.id.get_storage_size()) * 1000:
         raise ModelFileError(f"the weight {place} is said to be much larger than what is stored of it")
     return as_parameter(place, np.asarray(data))
