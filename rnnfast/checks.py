@@ -272,3 +272,13 @@ def check_finite(name: str, value: NDArray[Any]) -> None:
 
 def _spell(shape: Sequence[int | str]) -> str:
     return "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
+
+
+def called_before() -> RuntimeError:
+    """Return the error of a pullback that is called a second time."""
+    return RuntimeError("this pullback was called before; it consumes what forward saved")
+
+
+def parameters_changed() -> RuntimeError:
+    """Return the error of a pullback whose layer has other parameters than in the forward pass."""
+    return RuntimeError("the parameters changed between forward and pullback; call forward again")

@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.backend import implementation
-from rnnfast.checks import FloatArray, as_array, check_floating, check_lengths, check_number, check_real, check_size
+from rnnfast.checks import (
+    FloatArray,
+    as_array,
+    called_before,
+    check_floating,
+    check_lengths,
+    check_number,
+    check_real,
+    check_size,
+)
 from rnnfast.metrics import valid_weights
 from rnnfast.rows import flat, from_rows, is_time_major, to_rows
 
@@ -76,7 +85,7 @@ class Loss:
             scale = check_number("scale", scale)
             dpred, held[0] = held[0], None
             if dpred is None:
-                raise RuntimeError("this pullback was called before; it consumes what forward saved")
+                raise called_before()
             if scale != 1.0:
                 dpred *= dpred.dtype.type(scale)
             return dpred
