@@ -2,8 +2,8 @@
 
 The default is what this process is really given: the CPUs it may run on, cut down to the CPU quota of its control group
 (a container limited to two CPUs on a machine of sixty-four gets two threads, not sixty-four). ``RNNFAST_NUM_THREADS``
-overrides the default, `set_num_threads` both, and `limit_threads` everything within a ``with`` block. Whoever asks for more
-than `MOST`, which is what the pool runs, gets `MOST`, and is told so by `get_num_threads`.
+overrides the default, `set_num_threads` both, and `limit_threads` everything within a ``with`` block. Whoever asks for
+more than `MOST`, which is what the pool runs, gets `MOST`, and is told so by `get_num_threads`.
 """
 
 from __future__ import annotations
