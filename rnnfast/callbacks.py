@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rnnfast.checks import FloatArray, check_choice, check_flag, check_number, check_size
+from rnnfast.checks import FloatArray, check_choice, check_flag, check_number, check_path, check_size
 from rnnfast.training.history import History
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ class Checkpoint(Callback):
         mode: str = "min",
         every_batches: int | None = None,
     ) -> None:
-        self.path = os.fspath(path)
+        self.path = check_path("path", path)
         self.monitor = monitor
         self.every = check_size("every", every)
         self.mode = mode
@@ -204,7 +204,7 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
-        self.path = os.fspath(path)
+        self.path = check_path("path", path)
         self.append = check_flag("append", append)
 
     def on_fit_begin(self, trainer: Trainer) -> None:

@@ -7,8 +7,9 @@ complex numbers, objects, text and dates are refused. Nothing is computed before
 from __future__ import annotations
 
 import operator
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -248,9 +249,22 @@ def check_seed(seed: Any) -> np.random.Generator:
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise ``ValueError``."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
     return str(value)
+
+
+def check_path(name: str, value: Any) -> str:
+    """Return a path as a string, or raise ``TypeError``."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path; got {kind_of(value)}")
+    return os.fspath(value)
+
+
+def check_mapping(name: str, value: Any, what: str) -> None:
+    """Raise ``TypeError`` unless ``value`` is a mapping; ``what`` says of what to what."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict of {what}; got {kind_of(value)}")
 
 
 def check_flag(name: str, value: Any) -> bool:

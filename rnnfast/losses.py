@@ -427,7 +427,9 @@ def balanced_class_weight(target: Any, classes: int | None = None, mask: Any = N
     if goal.min() < 0 or goal.max() >= size:
         wrong = goal.min() if goal.min() < 0 else goal.max()
         raise ValueError(f"target must lie in 0..{size - 1}, the classes; got {wrong}")
-    weights = None if mask is None else _flattened("mask", mask).astype(np.float64)
+    weights = None if mask is None else _flattened("mask", mask)
+    if weights is not None and weights.dtype.kind not in "biuf":
+        raise TypeError(f"mask must hold real numbers; got dtype {weights.dtype}")
     if weights is not None and weights.shape != goal.shape:
         raise ValueError(f"mask must have a weight for each of {goal.size} targets; got {weights.size}")
     counts = np.bincount(goal.astype(np.int64), weights, size)

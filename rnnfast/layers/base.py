@@ -27,6 +27,11 @@ Pullback = Callable[..., Any]
 class Layer:
     """Base of all layers.
 
+    Parameters
+    ----------
+    params : mapping of str to ndarray, optional
+        The layer's own arrays, which it takes over.
+
     Attributes
     ----------
     params : Parameters

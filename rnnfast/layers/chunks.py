@@ -18,7 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.backend import get_backend, use_backend
-from rnnfast.checks import as_array, called_before, check_generator, check_lengths, check_size, parameters_changed
+from rnnfast.checks import (
+    as_array,
+    called_before,
+    check_generator,
+    check_lengths,
+    check_size,
+    kind_of,
+    parameters_changed,
+)
 from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.states import zeros_like
@@ -115,6 +123,8 @@ def checkpointed(
 
 def check_chunkable(layer: Layer) -> Layer:
     """Return the part of a layer that can be done in chunks of time, or raise; see `checkpointed`."""
+    if not isinstance(layer, Layer):
+        raise TypeError(f"layer must be a Layer; got {kind_of(layer)}")
     if not layer.stateful:
         raise TypeError(f"layer must carry a state from chunk to chunk; got {layer!r}")
     head = layer
