@@ -9,7 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rnnfast.checks import FloatArray, check_choice, check_flag, check_number, check_path, check_size
+from rnnfast.checks import FloatArray, check_choice, check_flag, check_number, check_path, check_size, check_text
 from rnnfast.training.history import History
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class EarlyStopping(Callback):
         mode: str = "min",
         restore_best: bool = True,
     ) -> None:
-        self.monitor = str(monitor)
+        self.monitor = check_text("monitor", monitor)
         self.patience = check_size("patience", patience)
         self.restore_best = check_flag("restore_best", restore_best)
         self.mode, self.min_delta = mode, min_delta
@@ -148,7 +148,7 @@ class Checkpoint(Callback):
         every_batches: int | None = None,
     ) -> None:
         self.path = check_path("path", path)
-        self.monitor = monitor
+        self.monitor = None if monitor is None else check_text("monitor", monitor)
         self.every = check_size("every", every)
         self.mode = mode
         self._watch = _Watch(mode)

@@ -254,6 +254,13 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     return str(value)
 
 
+def check_text(name: str, value: Any) -> str:
+    """Return ``value`` if it is a string, else raise ``TypeError``."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string; got {kind_of(value)}")
+    return value
+
+
 def check_path(name: str, value: Any) -> str:
     """Return a path as a string, or raise ``TypeError``."""
     if not isinstance(value, (str, os.PathLike)):

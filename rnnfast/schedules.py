@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rnnfast.checks import check_choice, check_number, check_size
+from rnnfast.checks import check_choice, check_number, check_size, check_text, kind_of
 
 
 class Moment(NamedTuple):
@@ -106,6 +106,8 @@ class WarmUp(Schedule):
 
     def __init__(self, length: float, after: Schedule | None = None, start: float = 0.0) -> None:
         self.length = _check_length("length", length)
+        if after is not None and not isinstance(after, Schedule):
+            raise TypeError(f"after must be a Schedule; got {kind_of(after)}")
         self.after = after if after is not None else Constant()
         self.start = check_number("start", start, 0, 1)
 
@@ -222,7 +224,7 @@ class Plateau(Schedule):
         mode: str = "min",
         min_lr: float = 0.0,
     ) -> None:
-        self._monitor = str(monitor)
+        self._monitor = check_text("monitor", monitor)
         self.factor = check_number("factor", factor, 0, 1, above=True, below=True)
         self.patience = check_size("patience", patience, 0)
         self.min_delta = check_number("min_delta", min_delta, 0)
