@@ -90,9 +90,15 @@ def check_floating(name: str, value: Any, shapes: Sequence[Sequence[int | str]])
     raise ValueError(f"{name} must have shape {' or '.join(map(_spell, shapes))}; got {_spell(array.shape)}")
 
 
+def check_iterable(name: str, values: Any) -> None:
+    """Raise ``TypeError`` unless ``values`` has items, and is no string."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list; got {kind_of(values)}")
+
+
 def check_items(name: str, values: Any, kind: type[Item]) -> tuple[Item, ...]:
     """Return ``values`` as a tuple of ``kind``; ``TypeError`` if it is no sequence or an item is of another."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of {kind.__name__} objects; got {kind_of(values)}")
     items = tuple(values)
     for k, item in enumerate(items):

@@ -216,7 +216,8 @@ class Trainer:
             If a loss or gradient is NaN or infinite. Parameters are as before that batch.
         """
         samples = self._samples((x, y, lengths, mask), ("x", "y"), sample_weight)
-        if validation_data is not None and validation_split:
+        share = check_number("validation_split", validation_split, 0, 1, below=True)
+        if validation_data is not None and share:
             raise ValueError("validation_data and validation_split cannot both be given")
         held_out = None
         if validation_data is not None:
@@ -227,8 +228,8 @@ class Trainer:
                 )
             names = ("validation_data[0]", "validation_data[1]")
             held_out = self._samples((*validation_data, None, None)[:4], names)
-        elif check_number("validation_split", validation_split, 0, 1, below=True):
-            samples, held_out = samples.split(validation_split)
+        elif share:
+            samples, held_out = samples.split(share)
         shuffle = check_flag("shuffle", shuffle)
         feed = BatchFeed(samples, batch_size, shuffle, check_flag("bucket", bucket) and shuffle)
         measured = None if held_out is None else BatchFeed(held_out, batch_size, shuffle=False)
@@ -454,6 +455,8 @@ class Trainer:
 
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str], weight: Any = None) -> Samples:
         x, y, lengths, mask = data
+        if y is None:
+            raise TypeError(f"{names[1]} must be the targets; got None")
         aligned = getattr(self.loss, "per_step", True)
         samples = samples_of(self.model, x, y, lengths, mask, names, aligned, weight)
         samples.check_targets(self.loss)

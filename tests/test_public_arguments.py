@@ -8,7 +8,20 @@ import numpy as np
 import pytest
 
 import rnnfast
-from rnnfast import LSTM, Adam, Dense, Embedding, Last, LanguageModel, Sequential, SoftmaxCrossEntropy, Stepper
+from rnnfast import (
+    LSTM,
+    Adam,
+    Dense,
+    Embedding,
+    Last,
+    Sequential,
+    SoftmaxCrossEntropy,
+    Stepper,
+    Stream,
+    Trainer,
+    data,
+    initializers,
+)
 from rnnfast.layers import Cell
 
 X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
@@ -91,7 +104,15 @@ GOOD = {
         "options": None,
     },
     "RNN": {**STACK, "nonlinearity": "tanh"},
-    "LSTM": {**STACK, **NOISE, "proj_size": 2, "peephole": True, "coupled": False, "layer_norm": True, "cell_clip": 1.0},
+    "LSTM": {
+        **STACK,
+        **NOISE,
+        "proj_size": 2,
+        "peephole": True,
+        "coupled": False,
+        "layer_norm": True,
+        "cell_clip": 1.0,
+    },
     "GRU": {**STACK, **NOISE, "reset_after": True, "peephole": True, "layer_norm": True},
     "MGU": {**STACK, **NOISE, "reset_after": True, "peephole": True, "layer_norm": True},
     "QRNN": {**STACK, "window": 2, "output_gate": True, "zoneout": 0.1},
@@ -245,4 +266,96 @@ def test_wrong_arguments_name_themselves(name, tmp_path, monkeypatch):
             except (TypeError, ValueError, IndexError) as error:
                 refused += 1
                 assert argument in str(error), f"{argument}={wrong!r}: {error!r}"
+        assert refused >= 4, f"{argument} takes nearly everything"
+
+
+def trainer(model):
+    return Trainer(model, SoftmaxCrossEntropy(), Adam())
+
+
+TEXT = np.arange(200) % 9
+Y = [0, 1]
+GENERATED = {"shape": (4, 4), "rng": rng(), "dtype": "float32"}
+FITTING = {"epochs": 1, "validation_split": 0.0, "max_seconds": 9.0, "callbacks": (), "progress": False}
+SAMPLES = {"x": X, "lengths": [5, 5], "batch_size": 2}
+ROWS = {"pred": X[:, 0], "mask": [1.0, 1.0], "lengths": None}
+
+# Methods, and functions of the submodules, with arguments that fit.
+CALLS = {
+    "Trainer.fit": (
+        lambda **a: trainer(READER).fit(**a),
+        {
+            **SAMPLES,
+            **FITTING,
+            "y": Y,
+            "mask": [1.0, 1.0],
+            "sample_weight": [1.0, 1.0],
+            "validation_data": (X, Y),
+            "shuffle": True,
+            "bucket": True,
+        },
+    ),
+    "Trainer.fit_stream": (
+        lambda **a: trainer(WRITER).fit_stream(**a),
+        {**FITTING, "inputs": TEXT, "targets": TEXT, "streams": 4, "steps": 8, "back": 10, "validation_data": TEXT},
+    ),
+    "Trainer.evaluate": (
+        lambda **a: trainer(READER).evaluate(**a),
+        {**SAMPLES, "y": Y, "mask": [1.0, 1.0], "sample_weight": [1.0, 1.0]},
+    ),
+    "Trainer.predict": (lambda **a: trainer(READER).predict(**a), SAMPLES),
+    "LSTM()": (LSTM(3, 4), {"x": X, "state": None, "lengths": [5, 2]}),
+    "LSTM.forward": (LSTM(3, 4).forward, {"x": X, "state": None, "lengths": [5, 2], "rng": rng()}),
+    "LSTM.explain": (LSTM(3, 4).explain, {"batch": 2, "steps": 5, "lengths": [5, 2], "training": False, "threads": 1}),
+    "Dense.forward": (Dense(3, 4).forward, {"x": X}),
+    "Last()": (Last(), {"x": X, "lengths": [5, 2]}),
+    "Layer.load_state_dict": (Dense(3, 4).load_state_dict, {"state_dict": Dense(3, 4).state_dict(), "strict": True}),
+    "Stream.step": (
+        lambda **a: Stream(LSTM(3, 4), 2).step(**a),
+        {"x": X[:, 0], "out": np.zeros((2, 4), np.float32), "rows": [0, 1]},
+    ),
+    "Stream.set_state": (lambda **a: Stream(LSTM(3, 4), 2).set_state(**a), {"state": None, "rows": [1]}),
+    "Stream.reset": (lambda **a: Stream(LSTM(3, 4), 2).reset(**a), {"rows": [1]}),
+    "SoftmaxCrossEntropy()": (SoftmaxCrossEntropy(), {**ROWS, "target": Y}),
+    "SigmoidCrossEntropy()": (rnnfast.SigmoidCrossEntropy(), {**ROWS, "target": np.ones((2, 3))}),
+    "MeanSquared()": (rnnfast.MeanSquared(), {"pred": X, "target": X, "mask": None, "lengths": [5, 2]}),
+    "CTCLoss()": (rnnfast.CTCLoss(), {"pred": X, "target": [[1], [2]], "mask": None, "lengths": [5, 2]}),
+    "Optimizer.load_state_dict": (Adam().load_state_dict, {"state_dict": Adam().state_dict()}),
+    "Optimizer.update": (
+        Adam().update,
+        {"layer": Dense(3, 2, seed=0), "grads": {"bias": np.zeros(2, np.float32)}, "scale": 1.0},
+    ),
+    "sliding_windows": (data.sliding_windows, {"series": np.arange(20.0), "window": 5, "horizon": 1, "step": 1}),
+    "split_chronologically": (data.split_chronologically, {"values": np.arange(20), "fractions": (0.5, 0.5), "gap": 0}),
+    "pad_sequences": (data.pad_sequences, {"sequences": [[1, 2], [3]], "length": 2}),
+    "teacher_forcing": (data.teacher_forcing, {"sequences": [[1, 2], [3]], "start": 1, "end": 2}),
+    "bucket_by_length": (data.bucket_by_length, {"lengths": [3, 4, 5], "batch_size": 2, "rng": rng(), "pool": 2}),
+    "fill_missing": (data.fill_missing, {"series": [1.0, np.nan], "method": "linear", "value": None}),
+    "Standardizer.fit": (lambda **a: data.Standardizer().fit(**a), {"x": X[0]}),
+    "CharVocabulary": (data.CharVocabulary, {"tokens": ["a", "b"], "unknown": "a", "special": ["b"]}),
+    "log_mel": (data.log_mel, {"samples": np.zeros(8000), "rate": 8000.0}),
+    "uniform": (initializers.uniform, {**GENERATED, "low": -1.0, "high": 1.0}),
+    "normal": (initializers.normal, {**GENERATED, "mean": 0.0, "std": 1.0}),
+    "xavier_uniform": (initializers.xavier_uniform, {**GENERATED, "gain": 1.0, "gates": 1}),
+    "xavier_normal": (initializers.xavier_normal, {**GENERATED, "gain": 1.0, "gates": 1}),
+    "he_uniform": (initializers.he_uniform, {**GENERATED, "gain": 1.0}),
+    "he_normal": (initializers.he_normal, {**GENERATED, "gain": 1.0}),
+    "orthogonal": (initializers.orthogonal, {**GENERATED, "gain": 1.0, "gates": 1}),
+    "chrono": (initializers.chrono, {**GENERATED, "t_max": 10}),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_wrong_arguments_of_calls_are_named(name):
+    function, good = CALLS[name]
+    function(**good)
+    for argument in good:
+        refused = 0
+        for wrong in WRONG:
+            try:
+                function(**{**good, argument: wrong})
+            except (TypeError, ValueError, IndexError, KeyError) as error:
+                refused += 1
+                # Where two do not fit together, either may be named.
+                assert any(each in str(error) for each in good), f"{argument}={wrong!r}: {error!r}"
         assert refused >= 4, f"{argument} takes nearly everything"

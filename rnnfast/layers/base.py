@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnnfast.checks import FloatArray, check_real
+from rnnfast.checks import FloatArray, check_flag, check_mapping, check_real
 from rnnfast.parameters import Parameters
 
 Gradients = dict[str, FloatArray]
@@ -130,6 +130,8 @@ class Layer:
         TypeError, ValueError
             If an array is not real or has the wrong shape.
         """
+        check_mapping("state_dict", state_dict, "arrays by parameter name")
+        strict = check_flag("strict", strict)
         own = self.parameters()
         missing = [name for name in own if name not in state_dict]
         unknown = [name for name in state_dict if name not in own]
