@@ -9,7 +9,16 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rnnfast.checks import FloatArray, check_choice, check_flag, check_number, check_path, check_size, check_text
+from rnnfast.checks import (
+    FloatArray,
+    call_of,
+    check_choice,
+    check_flag,
+    check_number,
+    check_path,
+    check_size,
+    check_text,
+)
 from rnnfast.training.history import History
 
 if TYPE_CHECKING:
@@ -26,6 +35,9 @@ class Callback:
 
     #: The name in the history that this callback watches, or None. Checked before training begins.
     monitor: str | None = None
+
+    def __repr__(self) -> str:
+        return call_of(self)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Before the first epoch of a fit."""

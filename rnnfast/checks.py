@@ -112,6 +112,14 @@ def kind_of(value: Any) -> str:
     return f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__
 
 
+def call_of(value: Any) -> str:
+    """Return the call that makes an object, of those arguments that it has kept under their names."""
+    import inspect  # is not loaded for the sake of this alone
+
+    kept = [name for name in inspect.signature(type(value)).parameters if hasattr(value, name)]
+    return f"{type(value).__name__}({', '.join(f'{name}={getattr(value, name)!r}' for name in kept)})"
+
+
 def check_generator(rng: Any) -> np.random.Generator | None:
     """Return ``rng`` if it is a Generator or None, else raise ``TypeError``."""
     if rng is not None and not isinstance(rng, np.random.Generator):

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import check_number
+from rnnfast.checks import call_of, check_number
 from rnnfast.layers.crf import Chain
 
 
@@ -27,6 +27,9 @@ class Metric:
     """
 
     name: str
+
+    def __repr__(self) -> str:
+        return call_of(self)
 
     def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
         """Return the sum over the valid elements of one batch and their number (or summed weight)."""

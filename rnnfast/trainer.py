@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -139,6 +140,10 @@ class Trainer:
         self.stop_reason = ""
         self.place: Place | None = None
         self.resumed: Resumed | None = None
+
+    def __repr__(self) -> str:
+        model, loss, optimizer = type(self.model).__name__, self.loss, self.optimizer
+        return f"Trainer({model}, {loss!r}, {optimizer!r}, epoch={self.epoch}, step={self.step})"
 
     @property
     def step(self) -> int:
@@ -488,9 +493,11 @@ def _check_teacher(model: Layer, teacher: Any) -> Callable[[int], float]:
     share = 0.0 if isinstance(teacher, ScheduledSampling) else check_number("teacher", teacher, 0, 1)
     if share < 1 and not model.takes_target:
         raise ValueError(f"teacher is for models that are fed with their outputs; got {model!r}")
-    if isinstance(teacher, ScheduledSampling):
-        return teacher
-    return lambda step: share
+    return teacher if isinstance(teacher, ScheduledSampling) else partial(_always, share)
+
+
+def _always(share: float, step: int) -> float:
+    return share
 
 
 def _check_checkpoint(model: Layer, checkpoint: Any) -> int | None:

@@ -76,6 +76,9 @@ class Stepper:
             raise TypeError(f"model must carry a state, as a Sequential does; got {kind_of(model)}")
         self.model: Any = model
 
+    def __repr__(self) -> str:
+        return f"Stepper({self.model!r})"
+
     def start(self, prompt: Any, *, lengths: Any = None) -> tuple[Any, NDArray[np.int64]]:
         """Return the state before the last token of each prompt, and that token, which decoding begins with.
 
