@@ -29,11 +29,11 @@ class CRFLoss(Loss):
     1.098612
     """
 
-    def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> float:
+    def __call__(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> float:
         """Return the value alone; arguments and errors as in `forward`."""
         return self._summed(pred, target, mask, lengths, False)[0]
 
-    def forward(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, LossPullback]:
+    def forward(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> tuple[float, LossPullback]:
         """Return ``(value, pullback)``.
 
         Parameters

@@ -156,7 +156,7 @@ class LabelErrorRate(Metric):
     def __init__(self, blank: int = 0) -> None:
         self.blank = check_size("blank", blank, 0)
 
-    def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
+    def __call__(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
         found = ctc_greedy(pred, lengths=lengths, blank=self.blank)
         labels = unpad(target)
         if len(labels) != len(found):

@@ -44,11 +44,11 @@ class Loss:
     shapes: ClassVar[tuple[tuple[str, ...], ...]] = (("N",), ("N", "C"), ("N", "T", "C"))
     per_step: ClassVar[bool] = True
 
-    def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> float:
+    def __call__(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> float:
         """Return the value alone; arguments and errors as in `forward`."""
         return self._run(pred, target, mask, lengths, False)[0]
 
-    def forward(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, LossPullback]:
+    def forward(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> tuple[float, LossPullback]:
         """Return ``(value, pullback)``.
 
         Parameters
@@ -194,7 +194,7 @@ class SoftmaxCrossEntropy(Loss):
         weight = None if self.class_weight is None else self.class_weight.tolist()
         return {"label_smoothing": self.label_smoothing, "class_weight": weight}
 
-    def weight(self, target: Any, mask: Any = None, lengths: Any = None) -> float:
+    def weight(self, target: Any, *, mask: Any = None, lengths: Any = None) -> float:
         """Return the sum of the weights that the mean over these targets is taken with; arguments as in `forward`.
 
         Batches are put together by it: ``sum_k weight_k value_k / sum_k weight_k`` is the value over all of them.
