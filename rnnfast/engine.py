@@ -64,7 +64,7 @@ class Saved:
     def __init__(
         self,
         backend: ModuleType,
-        ops: ModuleType,
+        ops: Any,
         cell: CellSpec | ScanSpec,
         shape: tuple[int, int, int],
         table: tuple[int, int] | None,
@@ -75,7 +75,7 @@ class Saved:
         records: list[Any],
     ) -> None:
         self.backend = backend
-        self.ops = ops
+        self.ops = ops  # the backend's module of that name, where there is dropout
         self.cell = cell
         self.shape = shape  # N, T, I of the first layer
         self.table = table  # V, I where the input was a `Lookup`
@@ -134,7 +134,7 @@ def forward(
     y (N, T, D*H), final state as ``state`` in new arrays, and what `backward` needs (None unless ``save``)
     """
     module = backend(f"{get_backend()} scan" if isinstance(cell, ScanSpec) else get_backend())
-    ops = implementation("ops")
+    ops: Any = implementation("ops") if seeds or noise else None  # for dropout alone
     table = x.table.shape if isinstance(x, Lookup) else None
     batch, steps = x.indices.shape if isinstance(x, Lookup) else x.shape[:2]
     inputs = x.table.shape[1] if isinstance(x, Lookup) else x.shape[2]
@@ -267,7 +267,7 @@ def backward(
     return dx, tuple(np.stack(each) for each in zip(*found, strict=True))
 
 
-def _thinned(ops: ModuleType, weights: Weights, p: float, seed: int) -> Weights:
+def _thinned(ops: Any, weights: Weights, p: float, seed: int) -> Weights:
     """Return the weights for one forward pass: recurrent ones dropped with chance p, the others scaled up."""
     if not p:
         return weights
@@ -281,7 +281,7 @@ def _activations(batch: int, steps: int, width: int, dtype: np.dtype[Any], time_
     return np.empty((batch, steps, width), dtype)
 
 
-def _dropped(ops: ModuleType, x: FloatArray, p: float, seed: int) -> FloatArray:
+def _dropped(ops: Any, x: FloatArray, p: float, seed: int) -> FloatArray:
     """Return x (N, T, C), time-major in memory, with dropout over that memory."""
     dropped: FloatArray = ops.dropout(x.transpose(1, 0, 2), p, seed)
     return dropped.transpose(1, 0, 2)
