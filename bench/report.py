@@ -153,7 +153,7 @@ def behind(results: list[Result]) -> list[str]:
 
 
 def slower_with_threads(results: list[Result]) -> list[str]:
-    """Return the cells in which more threads take longer than one."""
+    """Return the cells in which more threads take longer than one, and where one was chosen all the same."""
     ones = {r.case: r for r in results if r.threads == 1 and SUBJECT in r.samples}
     found = []
     for r in results:
@@ -163,7 +163,8 @@ def slower_with_threads(results: list[Result]) -> list[str]:
             if ratio > SLOWER_WITH_THREADS:
                 found.append((ratio, r))
     return [
-        f"{r.name}: {ratio:.2f} times as long on {r.threads} threads"
+        f"{r.name}: {ratio:.2f} times as long "
+        + (f"with {r.threads} threads allowed, of which one is used" if r.used == 1 else f"on {r.threads} threads")
         for ratio, r in sorted(found, key=lambda pair: -pair[0])
     ]
 
