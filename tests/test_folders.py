@@ -6,11 +6,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "rnnfast"
-# That of `_native` is about the whole of the native side, and goes by subjects instead of files.
 FOLDERS = sorted(
     folder
     for folder in [PACKAGE, *PACKAGE.iterdir()]
-    if (folder / "__init__.py").exists() and folder.name not in {"__pycache__", "_native"}
+    if (folder / "__init__.py").exists() and folder.name != "__pycache__"
 )
 
 
@@ -19,7 +18,7 @@ def contents(folder):
     return {
         path.stem
         for path in folder.iterdir()
-        if (path.suffix == ".py" or (path / "__init__.py").exists()) and not path.name.startswith("__")
+        if (path.suffix in {".py", ".pyx"} or (path / "__init__.py").exists()) and not path.name.startswith("__")
     }
 
 
