@@ -223,6 +223,9 @@ def test_language(run, level):
     assert written == {"char": "that is the que\n", "word": "that is the question . to\n"}[level]
     drawn = [run("generate", "m.npz", "--length", 30, "--temperature", 2, "--seed", seed)[1] for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
+    hot = ["generate", "m.npz", "--prime", "that is", "--length", 8, "--temperature", 2, "--seed", 1]
+    likeliest, narrow, whole = (run(*hot, *more)[1] for more in (["--top-k", 1], ["--top-p", 0.01], ["--top-p", 1]))
+    assert narrow == likeliest and whole == run(*hot)[1] != narrow
     plain, empty = (run("generate", "m.npz", *more, "--length", 9, "--seed", 1) for more in ([], ["--prime", ""]))
     assert plain[0] == 0 and empty == plain
     found = json.loads(run("evaluate", "m.npz", "t.txt", "--json")[1])
@@ -524,6 +527,8 @@ USAGE = [
     ["predict", "m.npz", "d.csv", "--coverage", "1"],
     ["predict", "m.npz", "d.csv", "--unknown"],
     ["generate", "m.npz", "--temperature", "-1"],
+    ["generate", "m.npz", "--top-p", "0"],
+    ["generate", "m.npz", "--top-p", "1.5"],
     ["nonsense"],
 ]
 

@@ -11,6 +11,7 @@ EXAMPLES = """\
 examples:
   python -m rnnfast generate writer.npz --prime "Once upon a time" --length 500
   python -m rnnfast generate writer.npz --temperature 0.5 --top-k 20 --seed 7
+  python -m rnnfast generate writer.npz --temperature 1 --top-p 0.9
 """
 
 
@@ -34,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> 
     parser.add_argument(
         "--top-k", type=positive("--top-k"), metavar="K", help="draw among so many of the likeliest only"
     )
+    parser.add_argument(
+        "--top-p",
+        type=option(check_number, "--top-p", 0, 1, above=True),
+        metavar="P",
+        help="draw among the fewest of the likeliest whose chances sum to P, above 0 and up to 1 (nucleus sampling)",
+    )
     parser.add_argument("--seed", type=option(check_size, "--seed", 0), metavar="N", help="(another text every time)")
 
 
@@ -56,9 +63,17 @@ def run(args: argparse.Namespace) -> int:
     live = sys.stdout.isatty()
     print(prime.lstrip("\n"), end="", flush=live)
     rng = np.random.default_rng(args.seed)
-    for piece in generate_text(
-        model, vocabulary, args.length, prime, temperature=args.temperature, top_k=args.top_k, rng=rng
-    ):
+    drawn = generate_text(
+        model,
+        vocabulary,
+        args.length,
+        prime,
+        temperature=args.temperature,
+        top_k=args.top_k,
+        top_p=args.top_p,
+        rng=rng,
+    )
+    for piece in drawn:
         print(between + piece, end="", flush=live)
     print()
     return 0

@@ -1,10 +1,10 @@
 """The description of a model: a closed table of layers, and between a layer and its JSON.
 
 A description is ``{"class": name, "config": {...}}``; a `Sequential` has ``"layers": [...]`` instead of a
-configuration, and what wraps one layer (`WRAPPERS`) has both. Names are looked
-up in the table below and nowhere else. Before anything is built, the table's lower bound on a layer's parameters is
-held against the numbers in the file, and layers against its arrays, so that a small file cannot ask for a large model.
-Layers are built without initial values, since those of the file take their place.
+configuration, and what wraps one layer (`WRAPPERS`) has both. Names are looked up in the table below and nowhere else.
+Before anything is built, the table's lower bound on a layer's parameters is held against the numbers in the file, and
+layers against its arrays, so that a small file cannot ask for a large model. Layers are built without initial values,
+since those of the file take their place.
 """
 
 from __future__ import annotations
