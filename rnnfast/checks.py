@@ -280,10 +280,11 @@ def check_text(name: str, value: Any) -> str:
 
 
 def check_path(name: str, value: Any) -> str:
-    """Return a path as a string, or raise ``TypeError``."""
-    if not isinstance(value, (str, os.PathLike)):
+    """Return a path as a string, or raise ``TypeError``; one of bytes is refused, as by `pathlib.Path`."""
+    found = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(found, str):
         raise TypeError(f"{name} must be a path; got {kind_of(value)}")
-    return os.fspath(value)
+    return found
 
 
 def check_mapping(name: str, value: Any, what: str) -> None:

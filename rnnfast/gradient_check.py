@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray, check_mapping, check_number, check_size, kind_of
-from rnnfast.layers.base import Gradients, Layer
+from rnnfast.checks import FloatArray, check_mapping, check_number, check_size
+from rnnfast.layers.base import Gradients, Layer, check_layer
 from rnnfast.layers.states import map_state, state_leaves
 
 
@@ -92,8 +92,7 @@ def gradcheck(
     ValueError
         If a parameter is not float64, or a number is out of range.
     """
-    if not isinstance(layer, Layer):
-        raise TypeError(f"layer must be a Layer; got {kind_of(layer)}")
+    check_layer("layer", layer)
     if options is not None:
         check_mapping("options", options, "arguments by name")
     seed = check_size("seed", seed, 0)

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray, check_flag, check_mapping, check_number, check_real, kind_of
+from rnnfast.checks import FloatArray, check_flag, check_mapping, check_number, check_real
 from rnnfast.clipping import twin
 from rnnfast.interrupts import hold_interrupts
-from rnnfast.layers.base import Layer
+from rnnfast.layers.base import Layer, check_layer
 
 
 class Optimizer:
@@ -86,8 +86,7 @@ class Optimizer:
         Parameters, state and step counts change together: an interrupt during the step is acted upon after it.
         """
         scale = check_number("scale", scale)
-        if not isinstance(layer, Layer):
-            raise TypeError(f"layer must be a Layer; got {kind_of(layer)}")
+        check_layer("layer", layer)
         check_mapping("grads", grads, "arrays by parameter name")
         params = layer.parameters()
         unknown = [name for name in grads if name not in params]

@@ -103,7 +103,7 @@ class Own(Last):
 @pytest.mark.parametrize(
     ("model", "extra", "error", "match"),
     [
-        ("model", None, TypeError, "model must be a layer; got str"),
+        ("model", None, TypeError, "model must be a Layer; got str"),
         (Own(), None, TypeError, "got Own"),
         (Last(), [1], TypeError, "extra must be a dict"),
         (Last(), {"a": [np.float32(1)]}, TypeError, r"\['extra'\]\['a'\]\[0\] must be a JSON value"),

@@ -216,7 +216,7 @@ def test_what_cannot_be_said_is_named(monkeypatch):
         export_onnx(Tilted(2, 3, 1.5))
     with pytest.raises(ConversionError, match="float32 and float64 together"):
         export_onnx(Sequential(Dense(2, 3), Dense(3, 2, dtype=np.float64)))
-    with pytest.raises(ValueError, match="layout must be one of"):
+    with pytest.raises(ValueError, match="layout must be 0 or 1; got 2"):
         export_onnx(Dense(2, 3), layout=2)
-    with pytest.raises(TypeError, match="model must be a layer"):
+    with pytest.raises(TypeError, match="model must be a Layer; got str"):
         export_onnx("model")

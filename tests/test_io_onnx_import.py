@@ -242,9 +242,11 @@ def test_what_a_trainer_must_know(rng):
 
 def test_names_are_checked(tmp_path):
     proto = export_onnx(Dense(5, 2))
-    for options in ({"x": "z"}, {"lengths": "z"}, {"y": "z"}):
-        with pytest.raises(ValueError, match=r"there is no .*put 'z'; there are"):
-            import_onnx(proto, **options)
+    for argument, ports in (("x", "inputs, x"), ("lengths", "inputs, x"), ("y", "outputs, y")):
+        with pytest.raises(ValueError, match=f"{argument} must be one of the graph's {ports}; got 'z'"):
+            import_onnx(proto, **{argument: "z"})
+    with pytest.raises(ValueError, match="lengths must be an input of integers"):
+        import_onnx(proto, lengths="x")
     with pytest.raises(FileNotFoundError):
         import_onnx(tmp_path / "absent.onnx")
 

@@ -1,4 +1,7 @@
-"""Every argument of every public name refuses what it is not, naming itself, before anything else goes wrong."""
+"""Every argument of every public name refuses what it is not, naming itself, before anything else goes wrong.
+
+Those of ``rnnfast.io`` are in test_io_arguments.py.
+"""
 
 import contextlib
 import inspect
@@ -6,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from wrong_arguments import WRONG, check_refusals
 
 import rnnfast
 from rnnfast import (
@@ -22,7 +26,6 @@ from rnnfast import (
     data,
     initializers,
 )
-from rnnfast.layers import Cell
 
 X = np.random.default_rng(0).standard_normal((2, 5, 3)).astype(np.float32)
 WRITER = Sequential(Embedding(9, 4, seed=0), LSTM(4, 5, seed=0), Dense(5, 9, seed=0))
@@ -226,7 +229,6 @@ OTHERS = {
     *("Chain", "Diagnosis", "GradcheckResult", "Hypothesis", "Labelling", "ModelFileError", "ConversionError"),
     *("TrainingError", "Callback", "Cell", "CellLayer", "Layer", "Sequential", "Graph", "generate_text"),
 }
-WRONG = (None, "x", -1, 1.5, float("nan"), True, object(), [1, "a"], np.ones(2), Cell)
 
 
 def names():
@@ -258,15 +260,9 @@ def test_wrong_arguments_name_themselves(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     call(name, GOOD[name])
     for argument in GOOD[name]:
-        refused = 0
         # A class may be called with labels, as a language model is, and says itself what it wants.
-        for wrong in WRONG[:-1] if argument == "language_model" else WRONG:
-            try:
-                call(name, {**GOOD[name], argument: wrong})
-            except (TypeError, ValueError, IndexError) as error:
-                refused += 1
-                assert argument in str(error), f"{argument}={wrong!r}: {error!r}"
-        assert refused >= 4, f"{argument} takes nearly everything"
+        wrong = WRONG[:-1] if argument == "language_model" else WRONG
+        check_refusals(lambda **arguments: call(name, arguments), GOOD[name], argument, wrong=wrong)
 
 
 def trainer(model):
@@ -350,12 +346,4 @@ def test_wrong_arguments_of_calls_are_named(name):
     function, good = CALLS[name]
     function(**good)
     for argument in good:
-        refused = 0
-        for wrong in WRONG:
-            try:
-                function(**{**good, argument: wrong})
-            except (TypeError, ValueError, IndexError, KeyError) as error:
-                refused += 1
-                # Where two do not fit together, either may be named.
-                assert any(each in str(error) for each in good), f"{argument}={wrong!r}: {error!r}"
-        assert refused >= 4, f"{argument} takes nearly everything"
+        check_refusals(function, good, argument, either=True)

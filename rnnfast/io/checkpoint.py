@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from rnnfast import optimizers
-from rnnfast.checks import check_size
+from rnnfast.checks import check_size, kind_of
 from rnnfast.io import container, tree
 from rnnfast.io.errors import ModelFileError
 from rnnfast.io.migration import migrated
 from rnnfast.io.model import CHECKPOINT_FIELDS, check_fit, from_document, to_document
-from rnnfast.layers.base import Layer
+from rnnfast.layers.base import Layer, check_layer
 from rnnfast.optimizers import Optimizer
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
@@ -84,11 +84,9 @@ def save_checkpoint(
     own: dict[str, Any] = {}
     described = None
     if optimizer is not None:
-        name = type(optimizer).__name__
-        if OPTIMIZERS.get(name) is not type(optimizer):
-            raise TypeError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {name}")
+        _check_optimizer(optimizer)
         inner = tree.split(optimizer.state_dict(), "optimizer", own)
-        described = {"class": name, "config": optimizer.config(), "state": inner}
+        described = {"class": type(optimizer).__name__, "config": optimizer.config(), "state": inner}
     kept = tree.split(state, "state", own)
     document, arrays = to_document("checkpoint", model, None, optimizer=described, step=step, state=kept)
     return container.write(path, document, {**arrays, **own})
@@ -110,11 +108,17 @@ def load_checkpoint(
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     OSError
         If the file cannot be read.
     ModelFileError
         If it is no valid checkpoint, or not one of such a model or optimiser; both are then as they were.
     """
+    if model is not None:
+        check_layer("model", model)
+    if optimizer is not None:
+        _check_optimizer(optimizer)
     document, arrays = container.read(path)
     try:
         document = migrated(document)
@@ -131,6 +135,12 @@ def load_checkpoint(
     if model is not None:
         model.load_state_dict(found.parameters())
     return Checkpoint(found if model is None else model, restored, step, state)
+
+
+def _check_optimizer(optimizer: Any) -> None:
+    """Raise ``TypeError`` unless this is an optimiser of a class that files know."""
+    if type(optimizer) not in OPTIMIZERS.values():
+        raise TypeError(f"optimizer must be one of {', '.join(OPTIMIZERS)}; got {kind_of(optimizer)}")
 
 
 def _restore(described: Any, optimizer: Optimizer | None, arrays: container.Arrays) -> Optimizer | None:

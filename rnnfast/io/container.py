@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.checks import check_path
 from rnnfast.io import folder, npz, safetensors, strict_json
 from rnnfast.io.errors import ModelFileError
 from rnnfast.log import logger
@@ -33,22 +34,24 @@ _FOREIGN = {
 FORMATS = {".safetensors": safetensors, ".npz": npz}
 
 
-def target_of(path: str | os.PathLike[str]) -> Path:
-    """Return where `write` puts a file asked for as ``path``.
+def target_of(path: str | os.PathLike[str], name: str = "path") -> Path:
+    """Return where `write` puts a file asked for as ``path``; ``name`` is what the user calls the argument.
 
     Raises
     ------
+    TypeError
+        If it is no path.
     ValueError
         If the suffix is of neither format, or is .safetensors without that package.
     """
-    target = Path(path)
+    target = Path(check_path(name, path))
     if not target.name:
-        raise ValueError(f"path must name a file; got {os.fspath(path)!r}")
+        raise ValueError(f"{name} must name a file; got {os.fspath(path)!r}")
     here = find_spec("safetensors") is not None
     if not target.suffix:
         return target.with_name(target.name + (".safetensors" if here else ".npz"))
     if target.suffix not in FORMATS:
-        raise ValueError(f"path must end in {' or '.join(FORMATS)}, or have no suffix; got {target.name!r}")
+        raise ValueError(f"{name} must end in {' or '.join(FORMATS)}, or have no suffix; got {target.name!r}")
     if target.suffix == ".safetensors" and not here:
         raise ValueError("a .safetensors file needs the package safetensors (pip install safetensors); or use .npz")
     return target
@@ -67,8 +70,9 @@ def write(
     OSError
         If it cannot be written.
     TypeError, ValueError
-        If the document is not JSON, an array is not numeric, or the suffix is unknown.
+        If ``path`` is none, the document is not JSON, an array is not numeric, or the suffix is unknown.
     """
+    check_path("path", path)
     if len(arrays) >= strict_json.MAX_ARRAYS:
         raise ValueError(f"there must be fewer than {strict_json.MAX_ARRAYS} arrays; got {len(arrays)}")
     plain = {name: _plain(name, array) for name, array in arrays.items()}
@@ -89,12 +93,14 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
 
     Raises
     ------
+    TypeError
+        If ``path`` is none.
     OSError
         If it cannot be read.
     ModelFileError
         If it is empty, damaged, or no such file.
     """
-    source = Path(path)
+    source = Path(check_path("path", path))
     if not source.suffix and not source.exists():
         source = next((s for s in map(source.with_suffix, FORMATS) if s.exists()), source)
     try:

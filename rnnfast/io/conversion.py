@@ -7,16 +7,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rnnfast.checks import check_choice
+from rnnfast.checks import check_choice, check_flag, check_path
 from rnnfast.io import safetensors, strict_json
 from rnnfast.io.atomic import atomic_write
+from rnnfast.io.container import target_of
 from rnnfast.io.errors import ConversionError, ModelFileError
 from rnnfast.io.keras_models import from_keras
 from rnnfast.io.model import load_model, save_model
-from rnnfast.io.onnx_export import export_onnx, require_onnx
+from rnnfast.io.onnx_export import check_layout, export_onnx, require_onnx
 from rnnfast.io.onnx_import import import_onnx
-from rnnfast.io.torch_files import read_torch_safetensors, save_torch_safetensors
-from rnnfast.io.torch_weights import from_torch_state_dict
+from rnnfast.io.torch_files import read_torch_safetensors, save_torch_safetensors, torch_target
+from rnnfast.io.torch_weights import check_names, check_order, from_torch_state_dict
 from rnnfast.layers.base import Layer
 
 FORMATS = ("rnnfast", "folder", "onnx", "torch")
@@ -72,15 +73,33 @@ def convert(
         If the source does not tell what the model is, or the target cannot say it.
     ModuleNotFoundError
         If a package that a format takes is missing.
-    ValueError
-        If an argument or a suffix does not fit.
+    TypeError, ValueError
+        If an argument or a suffix does not fit, or an argument is given that is not for these formats.
     """
+    check_path("source", source)
+    check_path("target", target)
     if to is None:
         if Path(target).suffix == ".onnx":
             to = "onnx"
         else:
             to = "folder" if os.fspath(target).endswith(("/", os.sep)) or Path(target).is_dir() else "rnnfast"
     check_choice("to", to, FORMATS)
+    check_names(names)
+    check_flag("lengths", lengths)
+    check_flag("states", states)
+    layout = check_layout(layout)
+    for name, value, format_ in (
+        ("names", names, "torch"),
+        ("lengths", lengths, "onnx"),
+        ("states", states, "onnx"),
+        ("layout", layout, "onnx"),
+    ):
+        if value and to != format_:
+            raise ValueError(f"{name} is for to={format_!r}; to is {to!r}")
+    if to == "rnnfast":
+        target_of(target, "target")
+    elif to == "torch":
+        torch_target("target", target)
     model, extra = read_any(source, order=order, batch_first=batch_first)
     if to == "torch":
         return save_torch_safetensors(model, target, names)
@@ -102,8 +121,13 @@ def read_any(
 
     Parameters and errors are those of `convert`.
     """
-    path = Path(source)
+    path = Path(check_path("source", source))
+    order = check_order(order)
+    check_flag("batch_first", batch_first)
+    if not batch_first and path.suffix != ".onnx":
+        raise ValueError(f"batch_first=False is for .onnx; source is {path}")
     if path.suffix in READERS:
+        _check_no_order(order, path)
         return READERS[path.suffix](path, batch_first)
     if path.suffix in _PICKLES:
         raise ConversionError(
@@ -112,7 +136,13 @@ def read_any(
         )
     if path.suffix == ".safetensors" and not safetensors.is_own(path):
         return from_torch_state_dict(read_torch_safetensors(path), order), {}
+    _check_no_order(order, path)
     return load_model(path, with_extra=True)
+
+
+def _check_no_order(order: Any, path: Path) -> None:
+    if order is not None:
+        raise ValueError(f"order is for parameters by torch's names (.safetensors); source is {path}")
 
 
 def _from_onnx(path: Path, batch_first: bool) -> tuple[Layer, dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray
+from rnnfast.checks import FloatArray, as_array
 from rnnfast.io.errors import ConversionError
 from rnnfast.layers.base import Layer
 
@@ -34,6 +34,8 @@ def as_parameter(name: str, tensor: Any) -> FloatArray:
     ------
     ConversionError
         If its dtype is another.
+    ValueError
+        If its rows are of different lengths, or some of its elements are masked.
     """
     if hasattr(tensor, "detach"):
         tensor = tensor.detach().cpu()
@@ -43,7 +45,7 @@ def as_parameter(name: str, tensor: Any) -> FloatArray:
         elif kind not in _KEPT:
             raise ConversionError(_refusal(name, kind))
         tensor = tensor.numpy()
-    array: FloatArray = np.asarray(tensor)
+    array: FloatArray = as_array(name, tensor)
     if array.dtype.name in _WIDENED:
         array = array.astype(np.float32)
     if array.dtype.name not in _KEPT:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray
+from rnnfast.checks import FloatArray, check_path
 from rnnfast.io import strict_json
 from rnnfast.io.errors import ConversionError, ModelFileError
 from rnnfast.io.foreign import as_parameter
@@ -40,6 +40,8 @@ def read_keras_weights(path: str | os.PathLike[str]) -> dict[str, list[FloatArra
 
     Raises
     ------
+    TypeError
+        If ``path`` is none.
     ModuleNotFoundError
         If the package h5py is missing.
     OSError
@@ -49,8 +51,9 @@ def read_keras_weights(path: str | os.PathLike[str]) -> dict[str, list[FloatArra
     ConversionError
         If a weight is of another dtype than float32, float64, float16 or bfloat16.
     """
-    with open(path, "rb") as file:
-        return _weights(file, os.fspath(path))
+    name = check_path("path", path)
+    with open(name, "rb") as file:
+        return _weights(file, name)
 
 
 def read_parts(path: str | os.PathLike[str], masks: bool) -> list[Part]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from rnnfast.checks import FloatArray, check_flag
+from rnnfast.checks import FloatArray, check_flag, check_path, kind_of
 from rnnfast.io.errors import ConversionError
 from rnnfast.io.foreign import as_parameter, common_dtype
 from rnnfast.io.keras_files import Part, read_parts
@@ -65,6 +65,8 @@ def from_keras(source: Any, *, masks: bool = False, inference: bool = False) -> 
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     OSError
         If the file cannot be read.
     ModelFileError
@@ -80,8 +82,15 @@ def from_keras(source: Any, *, masks: bool = False, inference: bool = False) -> 
     check_flag("inference", inference)
     over = "|".join([*(["mask_zero"] if masks else []), *([_TRAINING] if inference else [])])
     is_file = isinstance(source, (str, os.PathLike))
+    is_live = hasattr(source, "get_config") and hasattr(source, "get_weights") and not isinstance(source, type)
+    if not is_file and not is_live:
+        got = "a layer of rnnfast" if isinstance(source, Layer) else kind_of(source)
+        raise TypeError(
+            "source must be a layer or model of Keras, such as keras.layers.LSTM(3), or the path of a .keras or .h5 "
+            f"file; got {got}"
+        )
     layers = []
-    for kind, config, weights in read_parts(source, masks) if is_file else _live(source, masks):
+    for kind, config, weights in read_parts(check_path("source", source), masks) if is_file else _live(source, masks):
         if kind != "Masking":
             layers += _converted(kind, _without(config, over) if over else config, weights)
         elif not masks:

@@ -7,12 +7,12 @@ biases each: a bias of Keras becomes b_ih beside a b_hh of zeros, and goes back 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from rnnfast.checks import FloatArray
+from rnnfast.checks import FloatArray, check_iterable, kind_of
 from rnnfast.io.errors import ConversionError
 from rnnfast.io.foreign import as_parameter, check_said, refuse
 from rnnfast.layers import (
@@ -31,6 +31,7 @@ from rnnfast.layers import (
     MeanPool,
     Sequential,
 )
+from rnnfast.layers.base import check_layer
 
 ORDER = {"h": "h", "ifgo": "ifgo", "rzn": "zrn"}  # by the order of ours: Keras's, in our letters
 
@@ -60,9 +61,12 @@ def to_keras_weights(layer: Layer) -> list[FloatArray]:
 
     Raises
     ------
+    TypeError
+        If ``layer`` is none.
     ConversionError
         If the layer has something that Keras has not.
     """
+    check_layer("layer", layer)
     return [array for where, part in _parts(layer, "") for array in _kind(part, where).give(part)]
 
 
@@ -79,11 +83,20 @@ def load_keras_weights(layer: Layer, weights: Sequence[Any]) -> None:
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     ConversionError
         If Keras has no such layer, or a weight is of another dtype.
     ValueError
         If there are too few weights or too many, or a shape differs.
     """
+    check_layer("layer", layer)
+    if isinstance(weights, Mapping):  # whose order is the file's and not the model's
+        raise TypeError(
+            f"weights must be a list of arrays in the order of the model; got {kind_of(weights)} (of "
+            "read_keras_weights: put the lists of the layers together in that order)"
+        )
+    check_iterable("weights", weights)
     arrays = [as_parameter(f"weights[{k}]", weight) for k, weight in enumerate(weights)]
     parts = [(where, part, _kind(part, where)) for where, part in _parts(layer, "")]
     needed = sum(kind.count(part) for _, part, kind in parts)
@@ -95,6 +108,9 @@ def load_keras_weights(layer: Layer, weights: Sequence[Any]) -> None:
         own, arrays = arrays[:count], arrays[count:]
         try:
             found = kind.take(part, own)
+            for name, array in found.items():
+                if array.shape != part.params[name].shape:
+                    raise ValueError(f"{name} would be of shape {array.shape}, not {part.params[name].shape}")
         except (ValueError, IndexError) as error:
             shapes = ", ".join(str(array.shape) for array in own)
             raise ValueError(
@@ -155,9 +171,6 @@ def _take_recurrent(layer: Any, weights: list[FloatArray]) -> dict[str, FloatArr
                 raise ValueError(f"the bias must have {rows} axes, for its reset_after is {rows == 2}")
             both = bias[0] if rows == 2 else np.stack([bias[0], np.zeros_like(bias[0])])
             found[f"bias_ih{s}"], found[f"bias_hh{s}"] = (_reordered(b, ORDER[order], order) for b in both)
-    for name, array in found.items():
-        if array.shape != layer.params[name].shape:
-            raise ValueError(f"{name} would be of shape {array.shape}, not {layer.params[name].shape}")
     return found
 
 

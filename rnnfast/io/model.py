@@ -9,11 +9,11 @@ from typing import Any, Literal, overload
 
 from numpy.typing import NDArray
 
-from rnnfast.checks import check_flag
+from rnnfast.checks import check_flag, kind_of
 from rnnfast.io import container, spec
 from rnnfast.io.errors import ModelFileError
 from rnnfast.io.migration import VERSION, migrated
-from rnnfast.layers.base import Layer
+from rnnfast.layers.base import Layer, check_layer
 
 CHECKPOINT_FIELDS = frozenset({"optimizer", "step", "state"})
 
@@ -46,12 +46,14 @@ def save_model(
     OSError
         If the file cannot be written; an older file of that name is then as it was.
     TypeError
-        If ``model`` is not such a layer, or ``extra`` holds something that is not a JSON value.
+        If ``model`` is not such a layer, ``extra`` holds something that is not a JSON value, or another argument is
+        not of its kind.
     ValueError
         If the suffix is another, or ``extra`` holds NaN, or is nested too deep or too large.
     """
+    check_flag("folder", folder)
     document, arrays = to_document("model", model, extra)
-    return container.write(path, document, arrays, check_flag("folder", folder))
+    return container.write(path, document, arrays, folder)
 
 
 @overload
@@ -72,11 +74,14 @@ def load_model(path: str | os.PathLike[str], with_extra: bool = False) -> Layer 
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     OSError
         If the file cannot be read.
     ModelFileError
         If it is empty, cut short, damaged, of another format or a later version, or its parts do not fit together.
     """
+    check_flag("with_extra", with_extra)
     document, arrays = container.read(path)
     try:
         document = migrated(document)
@@ -93,11 +98,11 @@ def to_document(
     kind: str, model: Layer, extra: Mapping[str, Any] | None, **fields: Any
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     """Return the document and the arrays of a file of the given kind, with further ``fields``."""
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a layer; got {type(model).__name__}")
-    document = {"format": f"rnnfast {kind}", "version": VERSION, "model": spec.describe(model), "extra": extra or {}}
-    if type(document["extra"]) is not dict:
-        raise TypeError(f"extra must be a dict; got {type(extra).__name__}")
+    described = spec.describe(check_layer("model", model))
+    extra = {} if extra is None else extra
+    if type(extra) is not dict:
+        raise TypeError(f"extra must be a dict; got {kind_of(extra)}")
+    document = {"format": f"rnnfast {kind}", "version": VERSION, "model": described, "extra": extra}
     return {**document, **fields}, {f"model/{name}": array for name, array in model.parameters().items()}
 
 

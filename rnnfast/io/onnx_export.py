@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import check_choice, check_flag
+from rnnfast.checks import check_flag, check_path, check_size
 from rnnfast.graph import Graph
 from rnnfast.io.atomic import atomic_write
 from rnnfast.io.foreign import refuse
 from rnnfast.layers import Embedding, Layer, Sequential
+from rnnfast.layers.base import check_layer
 from rnnfast.layers.pooling import Pool
 from rnnfast.layers.recurrent import Recurrent
 
@@ -183,9 +184,14 @@ def export_onnx(
     """
     from rnnfast.io.onnx_layers import add_layer
 
-    if not isinstance(model, Layer):
-        raise TypeError(f"model must be a layer; got {type(model).__name__}")
-    check_choice("layout", str(layout), ("0", "1"))
+    check_layer("model", model)
+    if path is not None:
+        check_path("path", path)
+    check_flag("lengths", lengths)
+    check_flag("states", states)
+    layout = check_layout(layout)
+    if time_axis is not None:
+        check_flag("time_axis", time_axis)
     require_onnx()
     if isinstance(model, Graph):
         if lengths or states or layout or time_axis is not None:
@@ -196,12 +202,12 @@ def export_onnx(
     dtype = next(iter(parameters)).dtype if parameters else np.dtype(np.float32)
     if any(array.dtype != dtype for array in parameters):
         raise refuse(model, "an ONNX graph", "float32 and float64 together")
-    builder = Builder(dtype, check_flag("lengths", lengths), check_flag("states", states), layout)
+    builder = Builder(dtype, lengths, states, layout)
     if time_axis is None:
         time_axis = isinstance(leaves[0], Embedding) or any(isinstance(leaf, Recurrent | Pool) for leaf in leaves)
     first = leaves[0]
     axes = ["N", "T"] if getattr(first, "batch_first", True) else ["T", "N"]
-    axes = axes if check_flag("time_axis", time_axis) else ["N"]
+    axes = axes if time_axis else ["N"]
     if isinstance(first, Embedding):
         builder.add_input("x", np.int64, axes)
     else:
@@ -212,6 +218,14 @@ def export_onnx(
     builder.add_output(flow.name, "y", [*(axes if flow.timed else ["N"]), None])
     builder.outputs.insert(0, builder.outputs.pop())
     return _written(builder.model("rnnfast"), path)
+
+
+def check_layout(layout: Any) -> int:
+    """Return a layout of recurrent operators as 0 or 1, or raise ``TypeError`` or ``ValueError``."""
+    found = check_size("layout", layout, 0)
+    if found > 1:
+        raise ValueError(f"layout must be 0 or 1; got {found}")
+    return found
 
 
 def _written(proto: Any, path: str | os.PathLike[str] | None) -> Any:

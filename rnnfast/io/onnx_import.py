@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.checks import check_flag, check_path, check_text, kind_of
 from rnnfast.graph import Graph
 from rnnfast.graph.layer import constant_of
 from rnnfast.graph.table import OPERATORS
@@ -80,13 +81,19 @@ def import_onnx(
         If it is no valid ONNX model.
     ConversionError
         If an operator, an attribute or a type, named in the message, is not supported.
+    TypeError
+        If an argument is not of its kind.
     ValueError
-        If there is no input or output of the given name.
+        If there is no input or output of the given name, or that of the lengths does not hold integers (N,).
 
     Notes
     -----
     A sequence of length 0 keeps its initial state, where ONNX Runtime returns zeros.
     """
+    for argument, name in (("x", x), ("lengths", lengths), ("y", y)):
+        if name is not None:
+            check_text(argument, name)
+    check_flag("batch_first", batch_first)
     require_onnx()
     import onnx
 
@@ -133,18 +140,19 @@ def import_onnx(
 
 def _loaded(onnx: Any, source: Any) -> Any:
     """Return the model, checked."""
+    if not isinstance(source, onnx.ModelProto | bytes | bytearray | str | os.PathLike):
+        raise TypeError(f"source must be a path, bytes or an onnx.ModelProto; got {kind_of(source)}")
+    path = check_path("source", source) if isinstance(source, os.PathLike) else source
     try:
         if isinstance(source, onnx.ModelProto):
             proto = source
         elif isinstance(source, bytes | bytearray):
             proto = onnx.load_from_string(bytes(source))
         else:
-            proto = onnx.load(os.fspath(source))
+            proto = onnx.load(path)
         onnx.checker.check_model(proto)
     except OSError:
         raise
-    except TypeError:
-        raise TypeError(f"source must be a path, bytes or an onnx.ModelProto; got {type(source).__name__}") from None
     except Exception as error:
         # The parser and the checker of the package raise kinds of errors that differ between its releases.
         raise ModelFileError(f"it is no valid ONNX model: {str(error)[:300]}") from None
@@ -258,9 +266,11 @@ def _assign_roles(
     y: str | None,
 ) -> None:
     """Say which input is the data, which the lengths, and which output is the result."""
-    for what, ports, name in (("input", inputs, x), ("input", inputs, lengths), ("output", outputs, y)):
+    for argument, ports, name in (("x", inputs, x), ("lengths", inputs, lengths), ("y", outputs, y)):
         if name is not None and name not in {port["name"] for port in ports}:
-            raise ValueError(f"there is no {what} {name!r}; there are {', '.join(port['name'] for port in ports)}")
+            what = "outputs" if ports is outputs else "inputs"
+            known = ", ".join(port["name"] for port in ports)
+            raise ValueError(f"{argument} must be one of the graph's {what}, {known}; got {name!r}")
     if not inputs or not outputs:
         raise ConversionError("the graph must have an input and an output")
     by_name = {port["name"]: port for port in inputs}
@@ -273,6 +283,8 @@ def _assign_roles(
         only = all(op in ("RNN", "GRU", "LSTM") and at == 4 for op, at in readers)
         if port["name"] == (lengths or "lengths") or (lengths is None and readers and only):
             port["role"] = "lengths"
+    if lengths is not None and by_name[lengths]["role"] != "lengths":
+        raise ValueError(f"lengths must be an input of integers (N,) other than x; got {lengths!r}")
 
 
 def _is_zero_start(name: str, array: NDArray[Any], nodes: Sequence[Mapping[str, Any]]) -> bool:

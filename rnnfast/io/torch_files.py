@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray
+from rnnfast.checks import FloatArray, check_path
 from rnnfast.io import safetensors
 from rnnfast.io.atomic import atomic_write
 from rnnfast.io.errors import ConversionError, ModelFileError
@@ -34,6 +34,8 @@ def read_torch_safetensors(path: str | os.PathLike[str]) -> dict[str, FloatArray
 
     Raises
     ------
+    TypeError
+        If ``path`` is none.
     OSError
         If the file cannot be read.
     ModelFileError
@@ -42,7 +44,7 @@ def read_torch_safetensors(path: str | os.PathLike[str]) -> dict[str, FloatArray
         If a tensor is not of float32, float64, float16 or bfloat16.
     """
     arrays: dict[str, FloatArray] = {}
-    for name, kind, shape, data in safetensors.read_raw(Path(path)):
+    for name, kind, shape, data in safetensors.read_raw(Path(check_path("path", path))):
         if kind not in _DTYPES:
             raise ConversionError(f"{name} must be of float32, float64, float16 or bfloat16; got {kind}")
         array = np.frombuffer(data, _DTYPES[kind]).reshape(shape)
@@ -75,14 +77,20 @@ def save_torch_safetensors(layer: Layer, path: str | os.PathLike[str], names: Ma
         If it cannot be written.
     ConversionError
         If torch has no such layer.
-    ValueError
-        If the suffix is another.
+    TypeError, ValueError
+        If an argument is not of its kind, or the suffix is another.
     """
-    target = Path(path)
-    if target.suffix != ".safetensors":
-        raise ValueError(f"path must end in .safetensors; got {target.name!r}")
+    target = torch_target("path", path)
     arrays: dict[str, Any] = to_torch_state_dict(layer, names)
     data = safetensors.encode(arrays, {"format": "pt"})
     with atomic_write(target) as file:
         file.write(data)
+    return target
+
+
+def torch_target(name: str, path: str | os.PathLike[str]) -> Path:
+    """Return the path of a file to write, which the user calls ``name``, or raise ``TypeError`` or ``ValueError``."""
+    target = Path(check_path(name, path))
+    if target.suffix != ".safetensors":
+        raise ValueError(f"{name} must end in .safetensors; got {target.name!r}")
     return target

@@ -7,13 +7,12 @@ need no work: names, shapes and the order of gates are torch's in this package.
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray
+from rnnfast.checks import FloatArray, check_flag, check_iterable, check_mapping, kind_of
 from rnnfast.io.errors import ConversionError
 from rnnfast.io.foreign import as_parameters, check_said, common_dtype, refuse
 from rnnfast.layers import (
@@ -32,6 +31,7 @@ from rnnfast.layers import (
     MeanPool,
     Sequential,
 )
+from rnnfast.layers.base import check_layer
 from rnnfast.layers.recurrent import Recurrent
 
 # What a state dict of torch can say of each class: these options, or nothing but what is not in the table.
@@ -82,9 +82,48 @@ def to_torch_state_dict(layer: Layer, names: Mapping[str, str] | None = None) ->
     ------
     ConversionError
         If the layer has something that torch's has not, such as a GRU with ``reset_after=False``.
+    TypeError
+        If an argument is not of its kind.
+    ValueError
+        If ``names`` has a place that the layer has not, or one name for two parameters.
     """
+    theirs = _their_names(layer, names)
+    return {theirs[name]: array for name, array in layer.state_dict().items()}
+
+
+def _their_names(layer: Layer, names: Mapping[str, str] | None) -> dict[str, str]:
+    """Return torch's names of all parameters by ours, or raise what `to_torch_state_dict` does."""
+    check_layer("layer", layer)
+    check_names(names)
     _check_sayable(layer, "")
-    return {_renamed(name, names): array for name, array in layer.state_dict().items()}
+    places = list(_child_places(layer, "")) or list(layer.parameters())
+    for place in names or ():
+        if place not in places and place not in layer.parameters():
+            raise ValueError(f"names must be torch's names by the places {', '.join(places)}; got the place {place!r}")
+    found = {name: _renamed(name, names) for name in layer.parameters()}
+    ours = {theirs: name for name, theirs in found.items()}
+    for name, theirs in found.items():
+        if ours[theirs] != name:
+            raise ValueError(f"names must tell parameters apart; {name} and {ours[theirs]} would both be {theirs}")
+    return found
+
+
+def check_names(names: Any) -> None:
+    """Raise ``TypeError`` unless these are names by names, or None."""
+    if names is None:
+        return
+    check_mapping("names", names, "torch's names by ours")
+    for ours, theirs in names.items():
+        if not isinstance(ours, str) or not isinstance(theirs, str):
+            raise TypeError(f"names must be a dict of str to str; got {ours!r}: {theirs!r}")
+
+
+def _child_places(layer: Layer, where: str) -> Iterator[str]:
+    if type(layer) is Sequential:
+        for name, child in layer.children().items():
+            place = f"{where}.{name}" if where else name
+            yield place
+            yield from _child_places(child, place)
 
 
 def _check_sayable(layer: Layer, where: str) -> None:
@@ -132,20 +171,26 @@ def load_torch_state_dict(
     ConversionError
         If torch has no such layer, or a tensor is of another dtype.
     TypeError
-        If ``state_dict`` is no mapping.
+        If an argument is not of its kind.
     KeyError
         If ``strict`` and the names differ from the layer's.
     ValueError
-        If a shape differs.
+        If a shape differs, or as for `to_torch_state_dict`.
     """
+    check_flag("strict", strict)
+    ours = {theirs: name for name, theirs in _their_names(layer, names).items()}
+    found = _tensors(state_dict)
+    layer.load_state_dict({ours.get(name, name): array for name, array in found.items()}, strict)
+
+
+def _tensors(state_dict: Any) -> dict[str, FloatArray]:
+    """Return the arrays of a state dict, or raise ``TypeError`` if it is none."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(
-            f"state_dict must map names to tensors; got {type(state_dict).__name__} (a file: read_torch_safetensors)"
+            f"state_dict must be a dict of tensors by name; got {kind_of(state_dict)} (of a module: "
+            "module.state_dict(); of a .safetensors file: io.read_torch_safetensors)"
         )
-    _check_sayable(layer, "")
-    theirs = {_renamed(name, names): name for name in layer.parameters()}
-    found = as_parameters(state_dict)
-    layer.load_state_dict({theirs.get(name, name): array for name, array in found.items()}, strict)
+    return as_parameters(state_dict)
 
 
 def from_torch(module: Any, order: Sequence[str | Layer] | None = None, *, batch_first: bool | None = None) -> Layer:
@@ -171,20 +216,36 @@ def from_torch(module: Any, order: Sequence[str | Layer] | None = None, *, batch
     Raises
     ------
     TypeError
-        If it is a path or a state dict, which other functions take.
+        If an argument is not of its kind: also of a path or a state dict, which other functions take.
     ConversionError
         If a module, named in the message, has no counterpart, or an option that it has none for.
     """
-    if isinstance(module, (str, os.PathLike, Mapping)):
+    if isinstance(module, type) or not (hasattr(module, "named_children") and hasattr(module, "state_dict")):
+        got = "a layer of rnnfast" if isinstance(module, Layer) else kind_of(module)
         raise TypeError(
-            f"module must be a module of torch; got {type(module).__name__} (of a state dict: "
+            f"module must be a module of torch, such as torch.nn.LSTM(3, 4); got {got} (of a state dict: "
             "io.from_torch_state_dict, load_torch_state_dict; of a .safetensors file: io.read_torch_safetensors)"
         )
-    if order is not None:
+    if batch_first is not None:
+        check_flag("batch_first", batch_first)
+    parts = check_order(order)
+    if parts is not None:
         return Sequential(
-            *(p if isinstance(p, Layer) else _converted(_child(module, p), p, batch_first) for p in order)
+            *(p if isinstance(p, Layer) else _converted(_child(module, p), p, batch_first) for p in parts)
         )
     return _converted(module, "", batch_first)
+
+
+def check_order(order: Any) -> tuple[str | Layer, ...] | None:
+    """Return an ``order`` as a tuple, or raise ``TypeError`` if it is no sequence of names and layers, nor None."""
+    if order is None:
+        return None
+    check_iterable("order", order)
+    parts = tuple(order)
+    for k, part in enumerate(parts):
+        if not isinstance(part, (str, Layer)):
+            raise TypeError(f"order[{k}] must be a name of torch's or a Layer; got {kind_of(part)}")
+    return parts
 
 
 def _child(module: Any, name: str) -> Any:
@@ -312,35 +373,38 @@ def from_torch_state_dict(state_dict: Mapping[str, Any], order: Sequence[str | L
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     ConversionError
         If the names and shapes do not tell what the layers are.
     """
+    parts = check_order(order)
     groups: dict[str, dict[str, FloatArray]] = {}
-    for name, array in as_parameters(state_dict).items():
+    for name, array in _tensors(state_dict).items():
         prefix, _, own = name.rpartition(".")
         groups.setdefault(prefix, {})[own] = array
     if not groups:
         raise ConversionError("the state dict is empty")
-    if order is None and list(groups) == [""]:
+    if parts is None and list(groups) == [""]:
         return _guessed("", groups[""], None)
-    if order is None:
-        order = _places(groups)
-    unused = set(groups) - {part for part in order if isinstance(part, str)}
+    if parts is None:
+        parts = _places(groups)
+    unused = set(groups) - {part for part in parts if isinstance(part, str)}
     if unused:
         raise ConversionError(f"order leaves out {', '.join(sorted(unused))}")
-    parts: list[Layer] = []
-    for k, part in enumerate(order):
+    layers: list[Layer] = []
+    for k, part in enumerate(parts):
         if isinstance(part, Layer):
-            parts.append(part)
+            layers.append(part)
             continue
         if part not in groups:
             raise ConversionError(f"the state dict has nothing of {part!r}; there are {', '.join(groups)}")
-        follower = order[k + 1] if k + 1 < len(order) else None
-        parts.append(_guessed(part, groups[part], groups.get(follower) if isinstance(follower, str) else None))
-    return Sequential(*parts)
+        follower = parts[k + 1] if k + 1 < len(parts) else None
+        layers.append(_guessed(part, groups[part], groups.get(follower) if isinstance(follower, str) else None))
+    return Sequential(*layers)
 
 
-def _places(groups: Mapping[str, Any]) -> list[str]:
+def _places(groups: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the prefixes as the places of a Sequential, or raise."""
     if not all(prefix.isdecimal() for prefix in groups):
         raise ConversionError(
@@ -351,7 +415,7 @@ def _places(groups: Mapping[str, Any]) -> list[str]:
     missing = [str(k) for k in range(int(places[-1])) if str(k) not in groups]
     if missing:
         raise ConversionError(f"nothing tells what stands at {', '.join(missing)}; give order= with layers for it")
-    return places
+    return tuple(places)
 
 
 def _guessed(where: str, arrays: dict[str, FloatArray], follower: dict[str, FloatArray] | None) -> Layer:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from rnnfast.checks import FloatArray, check_flag, check_mapping, check_real
+from rnnfast.checks import FloatArray, check_flag, check_mapping, check_real, kind_of
 from rnnfast.elsewhere import no_attribute
 from rnnfast.parameters import Parameters
 
@@ -221,3 +221,10 @@ def check_gradients(grads: Any, params: Mapping[str, FloatArray]) -> None:
                 f"grads[{name!r}] must have shape {param.shape} and dtype {param.dtype}; "
                 f"got {found.shape} and {found.dtype}"
             )
+
+
+def check_layer(name: str, value: Any) -> Layer:
+    """Return ``value`` if it is a layer, else raise ``TypeError``."""
+    if not isinstance(value, Layer):
+        raise TypeError(f"{name} must be a Layer; got {kind_of(value)}")
+    return value

@@ -24,10 +24,9 @@ from rnnfast.checks import (
     check_generator,
     check_lengths,
     check_size,
-    kind_of,
     parameters_changed,
 )
-from rnnfast.layers.base import Gradients, Layer, Pullback
+from rnnfast.layers.base import Gradients, Layer, Pullback, check_layer
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.states import zeros_like
 
@@ -123,8 +122,7 @@ def checkpointed(
 
 def check_chunkable(layer: Layer) -> Layer:
     """Return the part of a layer that can be done in chunks of time, or raise; see `checkpointed`."""
-    if not isinstance(layer, Layer):
-        raise TypeError(f"layer must be a Layer; got {kind_of(layer)}")
+    check_layer("layer", layer)
     if not layer.stateful:
         raise TypeError(f"layer must carry a state from chunk to chunk; got {layer!r}")
     head = layer

@@ -25,9 +25,8 @@ from rnnfast.checks import (
     check_real,
     check_seed,
     check_size,
-    kind_of,
 )
-from rnnfast.layers.base import Gradients, Layer, Pullback
+from rnnfast.layers.base import Gradients, Layer, Pullback, check_layer
 from rnnfast.layers.dense import ACTIVATIONS, Dense
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.states import zeros_like
@@ -75,8 +74,7 @@ class OutputFeedback(Layer):
     stateful: ClassVar[bool] = True
 
     def __init__(self, body: Layer, output_size: int, feedback: str = "output") -> None:
-        if not isinstance(body, Layer):
-            raise TypeError(f"body must be a Layer; got {kind_of(body)}")
+        check_layer("body", body)
         if body.pools:
             raise ValueError(f"body must keep the time axis; got {body!r}")
         for part in _parts(body):
