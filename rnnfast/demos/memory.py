@@ -29,7 +29,7 @@ from rnnfast.losses import SoftmaxCrossEntropy
 EXAMPLES = """\
 examples:
   python -m rnnfast demo memory
-  python -m rnnfast demo memory --pause 50 --epochs 30
+  python -m rnnfast demo memory --pause 50 --epochs 25
   python -m rnnfast demo memory --pause 50 --epochs 5 --cells lstm gru
   python -m rnnfast demo memory --no-chrono --cells lstm
 """
