@@ -50,6 +50,10 @@ class Contender:
         """
         raise NotImplementedError
 
+    def threads_used(self, case: Case) -> int | None:
+        """Return how many threads the library chooses to use for a case it has prepared; None: it does not tell."""
+        return None
+
 
 def inference_in_float32(case: Case) -> None:
     """Raise `Unsupported` for what the libraries that only serve models are not asked for."""

@@ -66,6 +66,13 @@ class Native(Contender):
 
         return {"forward": forward, "training": training, "stream": step_of_stream, "step": step}[case.task], read
 
+    def threads_used(self, case: Case) -> int | None:
+        layer = build(case)
+        if case.cell in TREES:
+            return None
+        plan = layer.explain(case.batch, case.steps, lengths=case.lengths, training=case.task == "training")
+        return max(int(part.threads) for part in plan.layers)
+
 
 def build(case: Case) -> Any:
     """Return the layer of a case."""
@@ -91,6 +98,9 @@ class Reference(Native):
 
     def version(self) -> str:
         return f"NumPy {np.__version__}"
+
+    def threads_used(self, case: Case) -> int | None:
+        return None
 
     def prepare(self, case: Case, data: Data, threads: int) -> tuple[Run, Read]:
         import rnnfast

@@ -104,16 +104,23 @@ def _regime(regime: Regime, members: list[Result]) -> list[str]:
 
 
 def overall(results: list[Result]) -> list[str]:
-    """Return the geometric means in float32 against the best peer, one line a task."""
+    """Return the geometric means in float32 against the best peer, one line a task.
+
+    Beside each stands what the mean would be if every case took no longer than its limit: an aim beyond that is out of
+    anybody's reach.
+    """
     lines = []
     for task, (title, aim) in OVERALL.items():
         chosen = [r for r in results if r.case.task == task and r.case.dtype == "float32" and r.case.callers == 1]
-        ratios = [best[1] for best in (r.best() for r in chosen) if best is not None]
-        if ratios:
-            lines.append(
-                f"{title}: {geometric_mean(ratios):.2f} times as fast as the best peer in {len(ratios)} cells, "
-                f"aim {aim:g}"
-            )
+        found = [(best[1], r.percent()) for r, best in ((r, r.best()) for r in chosen) if best is not None]
+        if not found:
+            continue
+        mean = geometric_mean(ratio for ratio, _ in found)
+        line = f"{title}: {mean:.2f} times as fast as the best peer in {len(found)} cells, aim {aim:g}"
+        if all(percent is not None for _, percent in found):
+            most = geometric_mean(ratio * 100.0 / min(percent or 100.0, 100.0) for ratio, percent in found)
+            line += f"; at its limit in every case it would be {most:.2f}"
+        lines.append(line)
     return lines
 
 
@@ -146,7 +153,7 @@ def behind(results: list[Result]) -> list[str]:
 
 
 def slower_with_threads(results: list[Result]) -> list[str]:
-    """Return the cells in which more threads take longer than one."""
+    """Return the cells in which more threads take longer than one, and where one was chosen all the same."""
     ones = {r.case: r for r in results if r.threads == 1 and SUBJECT in r.samples}
     found = []
     for r in results:
@@ -156,7 +163,8 @@ def slower_with_threads(results: list[Result]) -> list[str]:
             if ratio > SLOWER_WITH_THREADS:
                 found.append((ratio, r))
     return [
-        f"{r.name}: {ratio:.2f} times as long on {r.threads} threads"
+        f"{r.name}: {ratio:.2f} times as long "
+        + (f"with {r.threads} threads allowed, of which one is used" if r.used == 1 else f"on {r.threads} threads")
         for ratio, r in sorted(found, key=lambda pair: -pair[0])
     ]
 

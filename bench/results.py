@@ -33,6 +33,8 @@ class Result:
         By contender why it has none.
     limit : dict or None
         ``seconds``, ``bound`` and ``parts`` of the least time (`rnnfast.limits.Estimate`).
+    used : int or None
+        How many threads rnnfast chose to use, if known.
     """
 
     case: Case
@@ -40,6 +42,7 @@ class Result:
     samples: dict[str, list[float]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     limit: dict[str, Any] | None = None
+    used: int | None = None
 
     @property
     def name(self) -> str:
@@ -119,7 +122,8 @@ def load(path: Path) -> Book:
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']!r} instead of {FORMAT}")
         results = [
-            Result(Case(**r["case"]), r["threads"], r["samples"], r["absent"], r["limit"]) for r in values["results"]
+            Result(Case(**r["case"]), r["threads"], r["samples"], r["absent"], r["limit"], r.get("used"))
+            for r in values["results"]
         ]
         about = {key: values[key] for key in ("machine", "command", "options", "limits", "versions")}
     except (KeyError, TypeError, ValueError) as error:

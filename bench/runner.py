@@ -172,6 +172,9 @@ def run_case(
         numbers = [n for n in numbers if n == 1]
     results = {n: Result(case, n, limit=limit_of(case, n, measured)) for n in numbers}
     ready = prepare(case, team, results)
+    for worker in ready:
+        if worker.name == SUBJECT:
+            results[worker.threads].used = worker.ask("used")
     start = time.perf_counter()
     for turn in range(rounds):
         if turn >= LEAST_ROUNDS and time.perf_counter() - start > patience:

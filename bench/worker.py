@@ -211,6 +211,11 @@ class Far:
         self.case, self.run = case, run
         return outputs
 
+    def used(self) -> int | None:
+        """Return how many threads the contender chooses to use for the case, if it tells."""
+        assert self.case is not None
+        return CONTENDERS[self.name].threads_used(self.case)
+
     def sample(self, seconds: float) -> float:
         """Return the seconds of one run, averaged over about ``seconds`` of runs."""
         assert self.case is not None and self.run is not None

@@ -5,8 +5,8 @@
  * neither on its neighbours nor on the number of threads, and a product over x continued over h gives the same bits
  * whether it runs in one sweep or step by step. BLAS libraries promise none of this and pack the weights at each call.
  *
- * outer: weight gradients, a sum over all steps and rows, added to what is there, row by row of the weights as the user
- * knows them. Blocks of KC rows of both operands are packed so that the tile runs from the first-level cache; the chain
+ * outer: weight gradients, a sum over all steps and rows, added to what is there (or written, where nothing is), row by
+ * row of the weights as the user knows them. Blocks of KC rows of both operands are packed so that the tile runs from the first-level cache; the chain
  * over k is again one and the same for any split.
  *
  * The tile holds TILE x 4 vectors of C in registers: 6 x 4 where there are 32 vector registers, 3 x 4 where there are
@@ -186,14 +186,18 @@ static void pack_tiles(const rf_outer *s, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t q
         }
 }
 
-/* C[r][v] += sum over k of A[k][r] B[k][v] for R rows of C, anywhere; `next`: rows that will be wanted after these. */
-INLINE void outer_tile(const int R, const int NV, ptrdiff_t n, const real *a, const real *b, real *const *c,
+/* C[r][v] += sum over k of A[k][r] B[k][v] for R rows of C, anywhere, or = where they are fresh; `next`: rows that will be
+ * wanted after these. */
+INLINE void outer_tile(const int R, const int NV, int fresh, ptrdiff_t n, const real *a, const real *b, real *const *c,
                        real *const *next, int tail)
 {
     V acc[6][4];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int v = 0; v < NV; v++) {
-            acc[r][v] = tail < W && v == NV - 1 ? v_load_n(c[r] + v * W, tail) : v_load(c[r] + v * W);
+            if (fresh)
+                acc[r][v] = v_set1(0);
+            else
+                acc[r][v] = tail < W && v == NV - 1 ? v_load_n(c[r] + v * W, tail) : v_load(c[r] + v * W);
             __builtin_prefetch(next[r] + v * W, 1);
         }
     for (ptrdiff_t k = 0; k < n; k++, a += TILE, b += NV * W) {
@@ -240,7 +244,7 @@ INLINE void outer_block(const int NV, const rf_outer *s, const rf_outer_part *pa
     outer_rows(s, part, q0, q0 + m, j, nowhere, c[0]);
     for (ptrdiff_t q = 0, turn = 0; q < m; q += TILE, tiles += n * TILE, turn ^= 1) {
         outer_rows(s, part, q0 + q + TILE, q0 + m, j, nowhere, c[turn ^ 1]);
-        outer_tile(TILE, NV, n, tiles, block, c[turn], c[turn ^ 1], tail);
+        outer_tile(TILE, NV, s->fresh && k0 == 0, n, tiles, block, c[turn], c[turn ^ 1], tail);
     }
 }
 

@@ -38,7 +38,7 @@ typedef struct rf_product {
     const void *b;
 } rf_product;
 
-/* Sums of outer products C += A' B over K rows (gemm.inc.c), for one A (K, m) and up to two B (K, n). */
+/* Sums of outer products C += A' B over K rows, 1 or more (gemm.inc.c), for one A (K, m) and up to two B (K, n). */
 typedef struct rf_outer_part {
     ptrdiff_t n;
     const void *b;
@@ -53,6 +53,7 @@ typedef struct rf_outer {
     ptrdiff_t lda;
     ptrdiff_t a_run, a_stride; /* columns of A stand in runs of a_run, a_stride apart */
     const ptrdiff_t *rows_c;   /* column q of A adds to row rows_c[q] of every C, -1: to none; NULL: to row q */
+    int fresh;                 /* whether C holds nothing yet: it is written, not added to */
     int parts;
     rf_outer_part part[2];
 } rf_outer;

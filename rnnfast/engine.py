@@ -214,7 +214,7 @@ def backward(
     dstate : tuple of (L*D, N, H) or None
         Gradient of the final state; None means zero.
     grads : L*D dicts
-        Every weight of each direction of each layer, added into.
+        The weights of each direction of each layer by kind: added into those that are there, others are made.
     dtype : numpy.dtype
     hidden : int
         H.
@@ -244,14 +244,15 @@ def backward(
             dfinal = tuple(None if s is None else s[k] for s in dstate)
             part = np.empty_like(dx) if d and lookup is None else dx  # gradients of a table are added up in place
             record, saved.records[k] = saved.records[k], None
-            into = grads[k]
             thinned = bool(saved.noise) and saved.cell.options.weight_drop > 0
+            whole = grads[k].pop("w_hh", None) if thinned else None
+            found[k] = saved.backend.direction_backward(record, own, dfinal, part, grads[k])
             if thinned:
-                into = {**into, "w_hh": np.zeros_like(into["w_hh"])}
-            found[k] = saved.backend.direction_backward(record, own, dfinal, part, into)
-            if thinned:
-                seed, p = saved.noise[k].weight, saved.cell.options.weight_drop
-                grads[k]["w_hh"] += implementation("ops").dropout(into["w_hh"], p, seed)
+                drop = saved.cell.options.weight_drop
+                thin = implementation("ops").dropout(grads[k]["w_hh"], drop, saved.noise[k].weight)
+                if whole is not None:
+                    whole += thin
+                grads[k]["w_hh"] = thin if whole is None else whole
             if part is not dx:
                 dx += part
         if layer and saved.seeds:

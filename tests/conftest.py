@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -24,6 +25,10 @@ MAKERS: dict[str, tuple[type[Recurrent], dict[str, Any]]] = {
     "mgu_reset_after": (MGU, {"reset_after": True}),
 }
 
+
+# A shell lets what it starts in the background ignore Ctrl-C, and children inherit that; some tests are about it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # All that run here, unless the whole run is for one.
 ISAS = [os.environ["RNNFAST_ISA"]] if os.environ.get("RNNFAST_ISA") else kernels.isas()

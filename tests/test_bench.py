@@ -73,6 +73,7 @@ class FakeWorker:
             "load": {"y": np.full((2, 3, 5), 2.0 if self.name == self.wrong else 1.0)},
             "limits": ({}, 0.0),
             "sample": 1.0,
+            "used": 1,
         }
         if self.request == "sample":
             self.log.append((self.name, self.threads))
@@ -376,7 +377,8 @@ def test_regimes_tell_mean_least_and_what_is_reached():
     far = result(replace(base, hidden_size=1024), native=[1.0], torch=[0.5], limit=0.2)
     (row,) = report.regimes([fast, near, far])[1:]
     assert row == ["B=1, larger H, 1 thread", "3", "1.26", "0.50", "1.2", "53", "20", "85", "2 of 3"]
-    assert report.overall([fast, near, far])[0].startswith("inference: 1.26")
+    (line,) = report.overall([fast, near, far])
+    assert line.startswith("inference: 1.26") and line.endswith("at its limit in every case it would be 2.36")
     (line,) = report.behind([fast, near, far])
     assert "H1024" in line and "torch takes 0.50" in line
 
@@ -394,6 +396,22 @@ def test_slower_with_two_threads_is_listed():
     slower = result(threads=2, native=[1.1, 2.2, 3.0])
     assert report.slower_with_threads([one, slower]) == [f"{TINY.name}: 1.10 times as long on 2 threads"]
     assert not report.slower_with_threads([one, result(threads=2, native=[1.0, 2.02, 4.0])])
+    slower.used = 1
+    (line,) = report.slower_with_threads([one, slower])
+    assert line.endswith("1.10 times as long with 2 threads allowed, of which one is used")
+
+
+def test_rnnfast_tells_how_many_threads_it_uses(monkeypatch):
+    monkeypatch.setattr("rnnfast.threads._threads", 0)  # put back afterwards
+    rows = replace(TINY, steps=50, batch=64, input_size=128, hidden_size=128)
+    tree = replace(TINY, cell="TreeLSTM")
+    for case, threads, expected in ((TINY, 2, 1), (rows, 1, 1), (rows, 2, 2), (tree, 2, None)):
+        far = worker.Far("native", threads)
+        far.load(case)
+        assert far.used() == expected
+    far = worker.Far("reference", 1)
+    far.load(TINY)
+    assert far.used() is None
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(0.5, "yes"), (0.9, "no")])

@@ -169,6 +169,27 @@ def test_absent_gradients_are_zeros(cell, module):
 
 
 @pytest.mark.parametrize("module", [reference, native], ids=["reference", "native"])
+@pytest.mark.parametrize("given", [(), ("w_hh",), ("w_ih", "b_hh")], ids=["none", "w_hh", "w_ih and b_hh"])
+@pytest.mark.parametrize("lengths", [None, [4, 2, 0], [0, 0, 0]], ids=["full", "ragged", "empty"])
+@pytest.mark.parametrize("cell", CELLS)
+def test_missing_gradients_are_made(cell, lengths, given, module, isa):
+    case = Case(cell, 3, 4, 2, 21, lengths=lengths)
+    weights = engine.Weights(**case.weights)
+
+    def backward(names):
+        grads = {k: np.ones_like(case.weights[k]) for k in names}
+        out = np.empty((3, 4, 21))
+        _, saved = module.direction_forward(case.cell, case.x, weights, case.state, case.lengths, False, out, True)
+        module.direction_backward(saved, case.dy, case.dstate, None, grads)
+        return grads
+
+    expected, found = backward(case.weights), backward(given)
+    assert found.keys() == expected.keys()
+    for name, grad in found.items():
+        np.testing.assert_allclose(grad, expected[name] - (name not in given), rtol=0, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("module", [reference, native], ids=["reference", "native"])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("cell", CELLS)

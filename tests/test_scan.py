@@ -71,6 +71,22 @@ def run(layer, x, state=None, lengths=None, seed=3):
     return found
 
 
+@pytest.mark.parametrize("lengths", [None, RAGGED, np.zeros(5, np.int64)], ids=["full", "ragged", "empty"])
+@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_missing_gradients_are_made(kind, backend, lengths):
+    layer, x = make(kind, 4, 9, dtype=np.float64), np.random.default_rng(2).standard_normal((5, 6, 4))
+    with use_backend(backend):
+        made = {}
+        added = {name: np.ones_like(array) for name, array in layer.parameters().items()}
+        for grads in (made, added):
+            (y, _), pullback = layer.forward(x, lengths=lengths, rng=np.random.default_rng(9))
+            pullback(np.cos(y), grads)
+    assert list(made) == list(layer.parameters())
+    for name, grad in made.items():
+        np.testing.assert_allclose(grad, added[name] - 1, rtol=0, atol=1e-13, err_msg=name)
+
+
 def test_every_cell_is_here():
     used = {layer._cell(0).name for layer in (make(kind, 3, 5) for kind in KINDS)}
     assert used | {make("sru", 5, 5)._cell(0).name} == set(SCANS)

@@ -133,12 +133,11 @@ def sums(x, lengths, transitions, start, end, bint gradient):
     packed[1, :, :K] = packed[0, :, :K].T
     job.forth = floats(packed)
     job.back = job.forth + K * ld
-    found = np.zeros(len(x))
-    share = np.zeros(x.shape) if gradient else None
-    pairs = np.zeros((len(x), K, K)) if gradient else None
-    job.found = <double*> floats(found)
-    job.share = <double*> floats(share) if gradient else NULL
-    job.pairs = <double*> floats(pairs) if gradient else NULL
+    found, share, pairs = np.zeros(len(x)), None, None
+    job.found, job.share, job.pairs = <double*> floats(found), NULL, NULL
+    if gradient:
+        share, pairs = np.zeros(x.shape), np.zeros((len(x), K, K))
+        job.share, job.pairs = <double*> floats(share), <double*> floats(pairs)
     run_all(&job, run_sums, job.ops.crf_scratch(longest, K, gradient) * sizeof(double))
     return found, share, pairs
 

@@ -73,6 +73,7 @@ cdef void task(void* context, int thread, int threads) noexcept nogil:
     if w.outer != NULL:
         outer = w.outer[0]
         outer.k = rows
+        outer.fresh = outer.fresh and w.row0 == 0
         outer.a = <const char*> outer.a + w.row0 * outer.lda * size
         outer.part[0].b = <const char*> outer.part[0].b + w.row0 * outer.part[0].ldb * size
         # whole tiles for every thread, 48 being a multiple of their height
@@ -173,11 +174,12 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
         c = dx.__array_interface__["data"][0]
         w.product, w.a, w.c = &product, <const char*> d, <char*> c
     # a call of several pieces may be interrupted between them, and then dw is to be as it was
-    total = dw if 4.0 * rows * outputs * inputs < 4e8 else np.zeros_like(dw)
+    total = dw if 4.0 * rows * outputs * inputs < 4e8 else np.empty_like(dw)
     target = total.__array_interface__["data"][0]
     memset(&outer, 0, sizeof(rf_outer))
     outer.m = outer.a_run = outputs
     outer.a, outer.lda = <const char*> d, w.ld_dy
+    outer.fresh = total is not dw
     outer.parts = 1
     outer.part[0].n = inputs
     outer.part[0].b, outer.part[0].ldb = <const char*> a, x.strides[0] // size

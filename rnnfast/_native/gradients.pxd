@@ -6,5 +6,6 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil
 cdef void table_gradient(Run* run, int thread, int threads) noexcept nogil
 cdef Py_ssize_t segment_rows(const Run* run) noexcept nogil
 cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil
+cdef dict make_targets(Run* run, Packed packed, dict grads)
 cdef int set_outers(Run* run, Packed packed, dict targets) except -1
 cdef int add_biases(Run* run, Packed packed, object grads) except -1

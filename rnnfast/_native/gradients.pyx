@@ -2,6 +2,7 @@
 
 import numpy as np
 
+cimport numpy as cnp
 from libc.string cimport memset
 
 from rnnfast._native.blas_gradients cimport by_blas
@@ -71,8 +72,30 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
                       run.dx.stride, run.size)
 
 
+cdef dict make_targets(Run* run, Packed packed, dict grads):
+    """Return the arrays w_ih, w_hh and w_hr that the sums go to, and make vectors that are missing among the gradients.
+
+    The caller's own, or new ones: where there are none, and where sums take so long that they may be interrupted, for
+    then the caller's are to be as they were.
+    """
+    cdef bint direct = 2.0 * max(run.R, run.V) * run.ld_gates * (run.X + run.H) < 1e9
+    cdef list names = []
+    dtype = packed.w_ih.dtype
+    for kind, shape in packed.shapes.items():
+        if len(shape) == 2:
+            names.append(kind)
+            direct = direct and kind in grads and grads[kind].flags.c_contiguous
+        elif kind not in grads:
+            grads[kind] = np.zeros(shape, dtype)
+    run.direct = direct
+    if direct:
+        return {kind: grads[kind] for kind in names}
+    run.fresh = not run.blas and run.R > 0
+    return {kind: (np.empty if run.fresh else np.zeros)(packed.shapes[kind], dtype) for kind in names}
+
+
 cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
-    """Set up the sums of outer products that add to the arrays w_ih, w_hh and w_hr of `targets`.
+    """Set up the sums of outer products that add to the arrays w_ih, w_hh and w_hr of `targets`, or write them.
 
     Where two weights multiply the same gate slots, one sum serves both.
     """
@@ -80,7 +103,6 @@ cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
     cdef rf_outer_part* part
     cdef Listed* listed
     cdef int i
-    cdef size_t address
     for i in range(1 + packed.cell.phases):
         if by_blas(run, i):
             continue
@@ -105,8 +127,7 @@ cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
             outer.rows_c = packed.rows(i)
         part = &outer.part[outer.parts - 1]
         listed = &run.listed[outer - &run.outer[0]][outer.parts - 1]
-        address = targets["w_ih" if i == 0 else "w_hh"].__array_interface__["data"][0]
-        part.c = <void*> address
+        part.c = cnp.PyArray_DATA(<cnp.ndarray> targets["w_ih" if i == 0 else "w_hh"])
         part.n = run.X if i == 0 else run.Q
         if i == 0 and run.V:
             part.b, part.ldb = run.table, run.X
@@ -127,8 +148,7 @@ cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
         outer.k, outer.m = run.R, run.ld_h
         outer.a, outer.lda, outer.a_run = run.projected_dh, run.ld_h, run.ld_h
         outer.rows_c = packed.rows(PROJECTION)
-        address = targets["w_hr"].__array_interface__["data"][0]
-        outer.part[0].c, outer.part[0].n = <void*> address, run.H
+        outer.part[0].c, outer.part[0].n = cnp.PyArray_DATA(<cnp.ndarray> targets["w_hr"]), run.H
         outer.part[0].b, outer.part[0].ldb = run.m, run.ld
     return 0
 
@@ -179,6 +199,7 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
         for i in range(run.outers):
             whole = run.outer[i]
             piece = whole
+            piece.fresh = run.fresh and k == 0
             piece.k = min(segment, whole.k - k)
             if piece.k <= 0:
                 continue
@@ -204,15 +225,13 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
 cdef int add_biases(Run* run, Packed packed, object grads) except -1:
     """Add the sums for the biases to the caller's arrays."""
     cdef int i
-    cdef size_t address
     if run.bias_sums == NULL:
         return 0
     for i in range(1 + packed.cell.phases):
         target = grads["b_ih" if i == 0 else "b_hh"]
         work = target if target.flags.c_contiguous else np.ascontiguousarray(target)
-        address = work.__array_interface__["data"][0]
         run.ops.add_columns(run.bias_sums + packed.first(i) * run.W * run.size, packed.rows(i), packed.columns(i),
-                            packed.count(i) * run.W, packed.slots * run.W, <void*> address)
+                            packed.count(i) * run.W, packed.slots * run.W, cnp.PyArray_DATA(<cnp.ndarray> work))
         if work is not target:
             target[...] = work
     return 0

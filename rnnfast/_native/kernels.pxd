@@ -48,6 +48,7 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t lda
         Py_ssize_t a_run, a_stride
         const Py_ssize_t* rows_c
+        int fresh
         int parts
         rf_outer_part part[2]
 

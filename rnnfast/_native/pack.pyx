@@ -57,6 +57,7 @@ cdef class Packed:
         self.itemsize = w_ih.itemsize
         self.width = self.ops.width
         self.hidden, self.outputs = w_hh.shape[0] // self.cell.gates, w_hh.shape[1]
+        self.shapes = {kind: array.shape for kind, array in weights.items() if array is not None}
         self.w_hr = None if w_hr is None else np.ascontiguousarray(w_hr)
         self.inputs = w_ih.shape[1]
         self.slots = self.cell.slots

@@ -62,6 +62,7 @@ ctypedef struct Run:
     Listed listed[4][2]                  # what the rows of B are in each of their parts
     int outers
     bint direct                          # they go straight into the caller's arrays
+    bint fresh                           # the arrays they go to hold nothing yet
     char* bias_sums
     char* scratch
     Py_ssize_t scratch_size
@@ -85,6 +86,7 @@ ctypedef struct Run:
     char* dseen                          # (B, ld_h) gradient of what the recurrent product saw
     char* dvectors                       # (B, options.rows, ld)
     void* errors                         # a list, borrowed
+    bint brief                           # over before anybody would wait for it: signals need no looking at
     bint long_steps                      # one step may take so long that it asks for signals on the way
     Py_ssize_t stop                      # the meeting after which all threads leave early; 0: none
     Py_ssize_t meetings                  # that thread 0 has come to

@@ -84,13 +84,14 @@ cdef int split(Run* run, double passes) except -1:
     cdef Py_ssize_t groups
     cdef int most, threads, chosen = 1
     run.long_steps = 2.0 * run.B * recurrent_size(run) > 1e8
-    run.by_units = False
+    run.brief = run.by_units = False
     run.sharing = 1
     run.reason = b"too little work for two threads"
     if run.B == 0 or run.T == 0:
         return 1
     alone = sweep_time(run, 1, False, rate)
     best = alone + apart
+    run.brief = best < 5e-3
     if best < 3 * (START + 2 * WAKE):
         return 1
     most = get_num_threads()
@@ -167,7 +168,7 @@ cdef void poll(Run* run, int thread) noexcept nogil:
     `meet` tells it to.
     """
     cdef double t
-    if thread == 0 and not run.stop:
+    if thread == 0 and not run.stop and not run.brief:
         t = now()
         if t - run.checked > 0.05:
             run.checked = t

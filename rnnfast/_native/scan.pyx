@@ -159,7 +159,9 @@ cdef void input_gradient(const Job* job, Py_ssize_t row0, Py_ssize_t row1, char*
     cdef const char* init
     for row in range(row0, row1, 96):
         n = min(96, row1 - row)
-        init = NULL if job.dinit == NULL else job.dinit + row * job.product.ld_init * job.size
+        init = NULL
+        if job.dinit != NULL:
+            init = job.dinit + row * job.product.ld_init * job.size
         job.ops.product(&job.product, n, job.gates + row * job.ld_gates * job.size, init, scratch, 0,
                         job.product.panels)
         for r in range(row, row + n):
@@ -181,6 +183,7 @@ cdef void gradients_task(const Job* job, int thread, int threads) noexcept nogil
     share((outer.m + 47) // 48, thread, threads, &a, &b)  # whole tiles, 48 being a multiple of their height
     if b > a:
         outer.k = row1 - row0
+        outer.fresh = outer.fresh and row0 == 0
         outer.a = <const char*> outer.a + row0 * outer.lda * job.size
         outer.part[0].b = <const char*> outer.part[0].b + row0 * outer.part[0].ldb * job.size
         job.ops.outer(&outer, a * 48, min(outer.m, b * 48), scratch)
@@ -394,7 +397,7 @@ cdef int project_table(Job* job, Saved saved, Memory memory, int threads) except
     return 0
 
 
-def direction_backward(Saved saved, dy, dstate, dx, grads):
+def direction_backward(Saved saved, dy, dstate, dx, dict grads):
     """Run one direction of one layer backwards; see rnnfast.reference.scan for what everything is."""
     cdef Job* job = &saved.job
     cdef ScanPacked packed = saved.packed
@@ -405,6 +408,9 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
         raise RuntimeError("a pullback may be called once: it has consumed what forward saved")
     saved.used = True
     dtype = packed.w_ih.dtype
+    for kind, shape in packed.shapes.items():
+        if len(shape) == 1 and kind not in grads:
+            grads[kind] = np.zeros(shape, dtype)
     job.hold, job.descending, job.y = False, not saved.reverse, NULL
     if dy is not None:
         given = dy if plain(dy) else np.ascontiguousarray(dy)
@@ -425,7 +431,7 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
     return (np.ascontiguousarray(dstates[:, :job.H]), *dpast)
 
 
-cdef tuple input_and_weights(Saved saved, object dx, object grads, Memory scratch, int threads, object dpast):
+cdef tuple input_and_weights(Saved saved, object dx, dict grads, Memory scratch, int threads, object dpast):
     """Add the gradients of weights and biases and fill or add to dx; return that of the inputs before the first."""
     cdef Job* job = &saved.job
     cdef ScanPacked packed = saved.packed
@@ -454,8 +460,9 @@ cdef tuple input_and_weights(Saved saved, object dx, object grads, Memory scratc
         job.dx_step = cnp.PyArray_STRIDE(found, 0 if by_table else 1)
     work = 4.0 * job.R * job.ld_gates * job.X
     # a pass of several rounds may be interrupted between them, and then the caller's gradients are to be as they were
-    direct = work < 1e9 and grads["w_ih"].flags.c_contiguous
-    target = grads["w_ih"] if direct else np.zeros_like(grads["w_ih"], order="C")
+    direct = work < 1e9 and "w_ih" in grads and grads["w_ih"].flags.c_contiguous
+    outer.fresh = not direct and job.R > 0
+    target = grads["w_ih"] if direct else (np.empty if outer.fresh else np.zeros)(packed.shapes["w_ih"], dtype)
     outer.m = outer.a_run = packed.columns
     outer.a, outer.lda, outer.rows_c = job.gates, job.ld_gates, packed.list_rows()
     outer.parts = 1
@@ -467,8 +474,10 @@ cdef tuple input_and_weights(Saved saved, object dx, object grads, Memory scratc
     job.scratch_size = (max(job.ops.outer_scratch(packed.columns, job.X), PIECE * job.X) * job.size + 63) // 64 * 64
     job.scratch = scratch.take(threads * job.scratch_size)
     run(job, GRADIENTS, work, threads)
-    if not direct:
+    if not direct and "w_ih" in grads:
         grads["w_ih"] += target
+    elif not direct:
+        grads["w_ih"] = target
     if packed.has_bias:
         by_slot = packed.from_panels(bias_sums.reshape(job.P, job.cell.slots, job.W))
         grads["b_ih"] += by_slot[list(packed.biased)].reshape(-1)

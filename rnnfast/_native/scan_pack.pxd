@@ -10,6 +10,7 @@ cdef class ScanPacked:
     cdef readonly bint has_bias
     cdef readonly tuple biased    # which gates have a bias, in the order of b_ih
     cdef object w_ih, lock
+    cdef dict shapes              # of the weights that there are, by kind
     cdef cnp.ndarray rows         # (P*S*W,) rows of w_ih by column of the gate buffer; -1 is padding
     cdef char* bias               # (P, S, W) what the pre-activations start from
     cdef char* vectors            # (P, V, W) weights of the state

@@ -32,7 +32,8 @@ cdef const rf_scan_cell* find_scan(const rf_ops* table, str name) except NULL:
 cdef char* copied(cnp.ndarray array) except NULL:
     """Return an aligned copy of a contiguous array; at least one byte."""
     cdef size_t size = cnp.PyArray_NBYTES(array)
-    cdef char* data = <char*> alloc(max(size, 1))
+    cdef size_t least = 1
+    cdef char* data = <char*> alloc(max(size, least))
     if data == NULL:
         raise MemoryError
     memcpy(data, cnp.PyArray_BYTES(array), size)
@@ -51,6 +52,8 @@ cdef class ScanPacked:
         self.ops = ops(w_ih.itemsize)
         self.cell = find_scan(self.ops, cell.name)
         self.w_ih = np.ascontiguousarray(w_ih)
+        given = {"w_ih": w_ih, "w_c": w_c, "b_ih": b_ih}
+        self.shapes = {kind: array.shape for kind, array in given.items() if array is not None}
         self.itemsize, self.width, self.slots = w_ih.itemsize, self.ops.width, self.cell.slots
         self.inputs, self.hidden = w_ih.shape[1], w_ih.shape[0] // self.slots
         self.panels = (self.hidden + self.width - 1) // self.width

@@ -180,10 +180,11 @@ cdef class Steps:
 
     cdef char* room(self, size_t size) except NULL:
         """Return a new block of zeros."""
-        cdef char* block = <char*> alloc(max(size, 1))
+        cdef size_t least = 1
+        cdef char* block = <char*> alloc(max(size, least))
         if block == NULL:
             raise MemoryError
-        memset(block, 0, max(size, 1))
+        memset(block, 0, max(size, least))
         return block
 
     cdef int add_embedding(self, Stage* stage, weight) except -1:

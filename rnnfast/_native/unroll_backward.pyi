@@ -1,4 +1,3 @@
-from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
@@ -10,5 +9,5 @@ def direction_backward(
     dy: NDArray[Any] | None,
     dstate: tuple[NDArray[Any] | None, ...],
     dx: NDArray[Any] | None,
-    grads: Mapping[str, NDArray[Any]],
+    grads: dict[str, NDArray[Any]],
 ) -> tuple[NDArray[Any], ...]: ...

@@ -5,8 +5,6 @@ products for each weight, over all steps (gradients.pyx, or blas_gradients.pyx: 
 as in unroll.pyx.
 """
 
-import numpy as np
-
 from rnnfast._native.provider import get_gemm
 
 cimport numpy as cnp
@@ -17,7 +15,7 @@ from rnnfast._native.around cimport (
 )
 from rnnfast._native.blas_gradients cimport blas_gradients
 from rnnfast._native.gradients cimport (
-    add_biases, input_gradient, segment_rows, set_outers, sum_by_index, table_gradient, weight_gradients
+    add_biases, input_gradient, make_targets, segment_rows, set_outers, sum_by_index, table_gradient, weight_gradients
 )
 from rnnfast._native.kernels cimport (
     RF_READS_AFTER, RF_READS_BEFORE, alloc, barrier, parallel, release, rf_phase, rf_step
@@ -170,7 +168,7 @@ cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) 
     return total
 
 
-def direction_backward(Saved saved, dy, dstate, dx, grads):
+def direction_backward(Saved saved, dy, dstate, dx, dict grads):
     """Run one direction of one layer backwards; see rnnfast.reference.recurrent for what everything is."""
     cdef Packed packed = saved.packed
     cdef Lengths rows = saved.rows
@@ -251,23 +249,22 @@ def direction_backward(Saved saved, dy, dstate, dx, grads):
             run.direct_dx = run.product[0].ldc != 0
             if not run.direct_dx:
                 run.product[0].ldc = run.X
-        # sums that take long may be interrupted, and then the caller's arrays are to be as they were
-        names = ["w_ih", "w_hh", "w_hr"] if run.project else ["w_ih", "w_hh"]
-        run.direct = (2.0 * max(run.R, run.V) * run.ld_gates * (run.X + run.H) < 1e9
-                      and all([grads[name].flags.c_contiguous for name in names]))
-        targets = {name: grads[name] if run.direct else np.zeros_like(grads[name], order="C") for name in names}
+        targets = make_targets(&run, packed, grads)
         set_outers(&run, packed, targets)
         with nogil:
             parallel(backward_task, &run, threads)
         if errors:
             raise errors[0]
         if run.blas:
-            blas_gradients(&run, packed, grads)
+            blas_gradients(&run, packed, targets)
         if dx is not None and not run.V:
             rows.zero_tails(dx)
         if not run.direct:
-            for name in targets:
-                grads[name] += targets[name]
+            for kind, target in targets.items():
+                if kind in grads:
+                    grads[kind] += target
+                else:
+                    grads[kind] = target
         add_biases(&run, packed, grads)
         add_vectors(&run, packed, grads)
         dh = store_state(rows, run.dh, run.ld_h, run.Q, run.size)

@@ -117,7 +117,7 @@ class _Native:
     def backward(self, saved: Any, dy: Array | None, dfinal: tuple[Array | None, ...], dx: Array) -> tuple[Any, Any]:
         """Fill dx (T, N, I); return the gradients of the weights by ONNX's names, and of the initial state."""
         module, record = saved
-        grads = {name: np.zeros_like(array) for name, array in self.own.items()}
+        grads: dict[str, Array] = {}
         dstate = module.direction_backward(
             record, None if dy is None else dy.transpose(1, 0, 2), dfinal, dx.transpose(1, 0, 2), grads
         )

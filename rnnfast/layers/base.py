@@ -194,7 +194,7 @@ def check_gradients(grads: Any, params: Mapping[str, FloatArray]) -> None:
     """
     if not isinstance(grads, dict):
         raise TypeError(f"grads must be a dict of arrays by parameter name; got {type(grads).__name__}")
-    for name, param in params.items():
+    for name, param in params.items() if grads else ():
         found = grads.get(name)
         if found is None:
             continue

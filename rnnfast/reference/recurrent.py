@@ -127,7 +127,7 @@ def direction_forward(
 
 
 def direction_backward(
-    saved: Saved, dy: Array | None, dstate: tuple[Array | None, ...], dx: Array | None, grads: Mapping[str, Array]
+    saved: Saved, dy: Array | None, dstate: tuple[Array | None, ...], dx: Array | None, grads: dict[str, Array]
 ) -> States:
     """Gradients of `direction_forward`: backpropagation through all steps.
 
@@ -142,8 +142,9 @@ def direction_backward(
     dx : (N, T, I), (V, I) or None
         Any strides. Filled with the gradient of x, zeros past a row's length; None: not wanted. Where x was a pair,
         the gradient of its table, added into what is there.
-    grads : mapping
-        w_ih, w_hh and all other weights that are not None: the gradients are added into these arrays.
+    grads : dict
+        w_ih, w_hh and all other weights that are not None: the gradients are added into these arrays, and those that
+        are missing made.
 
     Returns
     -------
@@ -154,6 +155,7 @@ def direction_backward(
     batch, steps, _ = saved.shape
     hidden = w_hh.shape[0] // cell.gates
     stepper = saved.stepper
+    make_missing(grads, weights)
     da = np.empty((steps, batch, w_hh.shape[0]), w_hh.dtype)  # of the inputs to the gates
     du = np.empty_like(da)  # of the recurrent products
     widths = [w_hh.shape[1], hidden]
@@ -193,6 +195,13 @@ def direction_backward(
     elif dx is not None:
         dx[...] = _unrows(da_rows @ w_ih, valid, (steps, batch)).transpose(1, 0, 2)
     return dcarry
+
+
+def make_missing(grads: dict[str, Array], weights: Mapping[str, Any]) -> None:
+    """Put zeros where a weight has no gradient yet."""
+    for kind, weight in weights.items():
+        if isinstance(weight, np.ndarray) and kind not in grads:
+            grads[kind] = np.zeros_like(weight, order="C")
 
 
 def _rows(x: Array, valid: Array | None) -> Array:

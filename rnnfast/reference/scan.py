@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.reference.ops import keep
-from rnnfast.reference.recurrent import _rows, _unrows
+from rnnfast.reference.recurrent import _rows, _unrows, make_missing
 from rnnfast.window import fold, unfold
 
 Array = NDArray[Any]
@@ -119,7 +119,7 @@ def direction_forward(
 
 
 def direction_backward(
-    saved: Saved, dy: Array | None, dstate: tuple[Array | None, ...], dx: Array | None, grads: Mapping[str, Array]
+    saved: Saved, dy: Array | None, dstate: tuple[Array | None, ...], dx: Array | None, grads: dict[str, Array]
 ) -> States:
     """Gradients of `direction_forward`: backpropagation through all steps.
 
@@ -134,8 +134,9 @@ def direction_backward(
     dx : (N, T, I), (V, I) or None
         Any strides. Filled with the gradient of x, zeros past a row's length; None: not wanted. Where x was a pair,
         the gradient of its table, added into what is there.
-    grads : mapping
-        w_ih, w_c and b_ih, where there are such: the gradients are added into these arrays.
+    grads : dict
+        w_ih, w_c and b_ih, where there are such: the gradients are added into these arrays, and those that are missing
+        made.
 
     Returns
     -------
@@ -143,6 +144,7 @@ def direction_backward(
     """
     weights, valid, past = saved.weights, saved.valid, saved.past
     cell, w_ih = weights["cell"], weights["w_ih"]
+    make_missing(grads, weights)
     batch, steps, _ = saved.shape
     hidden = w_ih.shape[0] // cell.gates
     v = _vectors(weights["w_c"], hidden, w_ih.dtype)

@@ -132,8 +132,9 @@ static void check_runs(void)
     free(w), free(a), free(c), free(b);
 }
 
-/* Columns of A in runs as the gate buffer has them, some of them padding; two B, the second one listed. */
-static void check_outer(ptrdiff_t k, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t n)
+/* Columns of A in runs as the gate buffer has them, some of them padding; two B, the second one listed. Where C is fresh,
+ * nothing of it may be read, and rows that belong to no column stay. */
+static void check_outer(ptrdiff_t k, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t n, int fresh)
 {
     const ptrdiff_t m = runs * run, stride = run + 3, lda = runs * stride, ldb = n + 1, first = k / 3, middle = m / 96 * 48;
     real *a = random_reals(k * lda), *b = random_reals((2 * k + 1) * ldb);
@@ -144,11 +145,16 @@ static void check_outer(ptrdiff_t k, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t n)
         rows_b[i] = 2 * (k - i);
     for (ptrdiff_t q = 0; q < m; q++)
         rows_c[q] = q % 5 == 4 ? -1 : m - 1 - q;
+    for (ptrdiff_t q = 0; q < m && fresh; q++)
+        for (ptrdiff_t i = 0; i < 2 * n && rows_c[q] >= 0; i++)
+            dw[i / n][rows_c[q] * n + i % n] = (real)NAN;
     rf_outer o = {.k = first, .m = m, .a = a, .lda = lda, .a_run = run, .a_stride = stride, .rows_c = rows_c, .parts = 2,
+                  .fresh = fresh,
                   .part = {{.n = n, .b = b, .ldb = ldb, .c = dw[0]},
                            {.n = n, .b = b, .ldb = ldb, .rows_b = rows_b, .c = dw[1]}}};
     ops->outer(&o, 0, m, scratch);
     o.k = k - first; /* the rest, in two parts of the columns */
+    o.fresh = 0;
     o.a = a + first * lda;
     o.part[0].b = b + first * ldb;
     o.part[1].rows_b = rows_b + first;
@@ -158,7 +164,7 @@ static void check_outer(ptrdiff_t k, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t n)
         for (ptrdiff_t q = 0; q < m; q++)
             for (ptrdiff_t j = 0; j < n; j++) {
                 const ptrdiff_t at = (m - 1 - q) * n + j;
-                double sum = before[part][at];
+                double sum = fresh && q % 5 < 4 ? 0 : before[part][at];
                 for (ptrdiff_t r = 0; r < k && q % 5 < 4; r++)
                     sum += (double)a[r * lda + q / run * stride + q % run] * b[(part ? rows_b[r] : r) * ldb + j];
                 check(dw[part][at], sum, 4 * EPS * (double)(k + 1), "outer");
@@ -544,8 +550,9 @@ int main(void)
         for (int n = 0; n < 7; n++)
             for (int k = 0; k < 3; k++)
                 for (int m = 0; m < 5; m++) /* the last is more than outer packs at a time */
-                    check_outer((const ptrdiff_t[]){0, 5, 200}[k], (const ptrdiff_t[]){1, 1, 3, 5, 2}[m],
-                                (const ptrdiff_t[]){1, 8, 48, 16, 480}[m], some_columns[n]);
+                    for (int fresh = 0; fresh <= (k > 0); fresh++)
+                        check_outer((const ptrdiff_t[]){0, 5, 200}[k], (const ptrdiff_t[]){1, 1, 3, 5, 2}[m],
+                                    (const ptrdiff_t[]){1, 8, 48, 16, 480}[m], some_columns[n], fresh);
         for (ptrdiff_t n = 1; n < 40; n++)
             check_small(n), check_additive(n);
         check_zoneout(1), check_zoneout(700);

@@ -51,7 +51,9 @@ class RecurrentPullback:
             raise RuntimeError("the parameters changed between forward and pullback; call forward again")
         if dy is not None:
             batch, steps, width = self._shape
-            dy = check_real("dy", dy, layer.dtype, self._shape if layer.batch_first else (steps, batch, width))
+            shape = self._shape if layer.batch_first else (steps, batch, width)
+            if type(dy) is not np.ndarray or dy.dtype != layer.dtype or dy.shape != shape:
+                dy = check_real("dy", dy, layer.dtype, shape)
             dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
         check_gradients(grads, layer.params)
         dfinal: tuple[FloatArray | None, ...] = (None,) * len(layer.cell.states)
@@ -62,8 +64,12 @@ class RecurrentPullback:
             )
 
         self._saved = None
-        grads.update({name: np.zeros_like(p) for name, p in layer.params.items() if grads.get(name) is None})
-        own = [{kind: grads[name] for kind, name in names.items()} for names in layer._names]
+        own = [
+            {kind: grads[name] for kind, name in names.items() if grads.get(name) is not None} for names in layer._names
+        ]
         dx, dinitial = engine.backward(saved, dy, dfinal, own, layer.dtype, layer.hidden_size, not layer.batch_first)
+        for names, made in zip(layer._names, own, strict=True):
+            for kind, name in names.items():
+                grads[name] = made[kind]
         dx = dx if layer.batch_first or dx.ndim == 2 else dx.transpose(1, 0, 2)
         return dx if dstate is None else (dx, dinitial if len(dinitial) > 1 else dinitial[0])
