@@ -19,7 +19,7 @@ from setuptools.command.build_ext import build_ext
 
 # Without debugging information, which Python's own flags ask for: it is most of the size and some of the time.
 COMMON = ["-std=gnu11", "-O3", "-g0", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-pthread"]
-COMMON += ["-Wall"]
+COMMON += ["-Wall", "-Wextra"]
 X86 = {
     "scalar": [],
     "avx2": ["-mavx2", "-mfma"],

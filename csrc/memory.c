@@ -26,14 +26,14 @@ static header *kept[KEPT];
 static size_t requests; /* for large blocks */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void after_fork(void)
-{
-    pthread_mutex_init(&lock, NULL);
-}
+/* A child has the forking thread alone, so nobody else may be among the kept blocks when it is made. */
+static void before_fork(void) { pthread_mutex_lock(&lock); }
+
+static void after_fork(void) { pthread_mutex_unlock(&lock); }
 
 void rf_memory_init(void)
 {
-    pthread_atfork(NULL, NULL, after_fork);
+    pthread_atfork(before_fork, after_fork, after_fork);
 }
 
 void *rf_alloc(size_t size)

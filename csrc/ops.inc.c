@@ -4,12 +4,12 @@
  * summed, and is scaled there. Nothing crosses rows, so that rows may be shared out to threads at will.
  */
 
-static const real lanes[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const real lane_numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 /* x[0..n-1], n < W, and `fill` in the lanes past them */
 INLINE V load_filled(const real *x, ptrdiff_t n, real fill)
 {
-    return v_select(v_lt(v_load(lanes), v_set1((real)n)), v_load_n(x, n), v_set1(fill));
+    return v_select(v_lt(v_load(lane_numbers), v_set1((real)n)), v_load_n(x, n), v_set1(fill));
 }
 
 INLINE real largest(V v)

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
 
+from rnnfast.checks import check_choice
+
 BACKENDS = ("native", "reference")
 _PACKAGES = {"native": "rnnfast._native", "reference": "rnnfast.reference"}
 _loaded: dict[tuple[str, str], ModuleType] = {}
@@ -33,9 +35,7 @@ def use_backend(name: str) -> Iterator[None]:
     ValueError
         If the name is neither of the two.
     """
-    if name not in BACKENDS:
-        raise ValueError(f"name must be one of {', '.join(BACKENDS)}; got {name!r}")
-    token = _current.set(name)
+    token = _current.set(check_choice("name", name, BACKENDS))
     try:
         yield
     finally:

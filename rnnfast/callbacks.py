@@ -9,7 +9,16 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from rnnfast.checks import FloatArray, check_choice, check_flag, check_number, check_size
+from rnnfast.checks import (
+    FloatArray,
+    call_of,
+    check_choice,
+    check_flag,
+    check_number,
+    check_path,
+    check_size,
+    check_text,
+)
 from rnnfast.training.history import History
 
 if TYPE_CHECKING:
@@ -26,6 +35,9 @@ class Callback:
 
     #: The name in the history that this callback watches, or None. Checked before training begins.
     monitor: str | None = None
+
+    def __repr__(self) -> str:
+        return call_of(self)
 
     def on_fit_begin(self, trainer: Trainer) -> None:
         """Before the first epoch of a fit."""
@@ -90,7 +102,7 @@ class EarlyStopping(Callback):
         mode: str = "min",
         restore_best: bool = True,
     ) -> None:
-        self.monitor = str(monitor)
+        self.monitor = check_text("monitor", monitor)
         self.patience = check_size("patience", patience)
         self.restore_best = check_flag("restore_best", restore_best)
         self.mode, self.min_delta = mode, min_delta
@@ -147,8 +159,8 @@ class Checkpoint(Callback):
         mode: str = "min",
         every_batches: int | None = None,
     ) -> None:
-        self.path = os.fspath(path)
-        self.monitor = monitor
+        self.path = check_path("path", path)
+        self.monitor = None if monitor is None else check_text("monitor", monitor)
         self.every = check_size("every", every)
         self.mode = mode
         self._watch = _Watch(mode)
@@ -204,7 +216,7 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False) -> None:
-        self.path = os.fspath(path)
+        self.path = check_path("path", path)
         self.append = check_flag("append", append)
 
     def on_fit_begin(self, trainer: Trainer) -> None:

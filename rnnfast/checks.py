@@ -7,8 +7,9 @@ complex numbers, objects, text and dates are refused. Nothing is computed before
 from __future__ import annotations
 
 import operator
+import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -89,9 +90,15 @@ def check_floating(name: str, value: Any, shapes: Sequence[Sequence[int | str]])
     raise ValueError(f"{name} must have shape {' or '.join(map(_spell, shapes))}; got {_spell(array.shape)}")
 
 
+def check_iterable(name: str, values: Any) -> None:
+    """Raise ``TypeError`` unless ``values`` has items, and is no string."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list; got {kind_of(values)}")
+
+
 def check_items(name: str, values: Any, kind: type[Item]) -> tuple[Item, ...]:
     """Return ``values`` as a tuple of ``kind``; ``TypeError`` if it is no sequence or an item is of another."""
-    if isinstance(values, str) or not isinstance(values, Iterable):
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of {kind.__name__} objects; got {kind_of(values)}")
     items = tuple(values)
     for k, item in enumerate(items):
@@ -103,6 +110,14 @@ def check_items(name: str, values: Any, kind: type[Item]) -> tuple[Item, ...]:
 def kind_of(value: Any) -> str:
     """Return what a value is, for the message of a ``TypeError``; tell a class from its instances."""
     return f"the class {value.__name__} itself" if isinstance(value, type) else type(value).__name__
+
+
+def call_of(value: Any) -> str:
+    """Return the call that makes an object, of those arguments that it has kept under their names."""
+    import inspect  # is not loaded for the sake of this alone
+
+    kept = [name for name in inspect.signature(type(value)).parameters if hasattr(value, name)]
+    return f"{type(value).__name__}({', '.join(f'{name}={getattr(value, name)!r}' for name in kept)})"
 
 
 def check_generator(rng: Any) -> np.random.Generator | None:
@@ -248,9 +263,29 @@ def check_seed(seed: Any) -> np.random.Generator:
 
 def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     """Return ``value`` if it is one of ``choices``, else raise ``ValueError``."""
-    if value not in choices:
+    if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be one of {', '.join(choices)}; got {value!r}")
     return str(value)
+
+
+def check_text(name: str, value: Any) -> str:
+    """Return ``value`` if it is a string, else raise ``TypeError``."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a string; got {kind_of(value)}")
+    return value
+
+
+def check_path(name: str, value: Any) -> str:
+    """Return a path as a string, or raise ``TypeError``."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path; got {kind_of(value)}")
+    return os.fspath(value)
+
+
+def check_mapping(name: str, value: Any, what: str) -> None:
+    """Raise ``TypeError`` unless ``value`` is a mapping; ``what`` says of what to what."""
+    if not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dict of {what}; got {kind_of(value)}")
 
 
 def check_flag(name: str, value: Any) -> bool:
@@ -272,3 +307,13 @@ def check_finite(name: str, value: NDArray[Any]) -> None:
 
 def _spell(shape: Sequence[int | str]) -> str:
     return "(" + ", ".join(str(s) for s in shape) + ("," if len(shape) == 1 else "") + ")"
+
+
+def called_before() -> RuntimeError:
+    """Return the error of a pullback that is called a second time."""
+    return RuntimeError("this pullback was called before; it consumes what forward saved")
+
+
+def parameters_changed() -> RuntimeError:
+    """Return the error of a pullback whose layer has other parameters than in the forward pass."""
+    return RuntimeError("the parameters changed between forward and pullback; call forward again")

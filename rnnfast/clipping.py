@@ -10,7 +10,7 @@ import numpy as np
 
 from rnnfast._native import optim as native
 from rnnfast.backend import get_backend
-from rnnfast.checks import FloatArray, check_number
+from rnnfast.checks import FloatArray, check_mapping, check_number
 from rnnfast.reference import optim as reference
 
 
@@ -27,6 +27,7 @@ def global_norm(grads: Mapping[str, FloatArray]) -> float:
     float
         The norm, summed in double in the order of the mapping; NaN or infinite if and only if an element is.
     """
+    check_mapping("grads", grads, "arrays by parameter name")
     squares = sum(sum_squares(g) for g in grads.values())
     if math.isfinite(squares) or not all(all_finite(g) for g in grads.values()):
         return math.sqrt(squares)
@@ -56,6 +57,8 @@ def clip_by_global_norm(grads: Mapping[str, FloatArray], max_norm: float) -> flo
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     ValueError
         If ``max_norm`` is not above 0, or a gradient is NaN or infinite; nothing has changed then.
 
@@ -83,7 +86,13 @@ def clip_by_value(grads: Mapping[str, FloatArray], limit: float) -> None:
         Gradients by parameter name; written to.
     limit : float
         Above 0.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not of its kind; nothing has changed then.
     """
+    check_mapping("grads", grads, "arrays by parameter name")
     limit = check_number("limit", limit, 0, above=True)
     for gradient in grads.values():
         np.clip(gradient, -limit, limit, out=gradient)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.backend import implementation
-from rnnfast.checks import as_array, check_number, check_real
+from rnnfast.checks import as_array, called_before, check_number, check_real
 from rnnfast.layers.crf import Chain
 from rnnfast.losses import Loss, LossPullback
 
@@ -29,11 +29,11 @@ class CRFLoss(Loss):
     1.098612
     """
 
-    def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> float:
+    def __call__(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> float:
         """Return the value alone; arguments and errors as in `forward`."""
         return self._summed(pred, target, mask, lengths, False)[0]
 
-    def forward(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, LossPullback]:
+    def forward(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> tuple[float, LossPullback]:
         """Return ``(value, pullback)``.
 
         Parameters
@@ -69,7 +69,7 @@ class CRFLoss(Loss):
         def pullback(scale: float = 1.0) -> Any:
             scale = check_number("scale", scale)
             if not held:
-                raise RuntimeError("this pullback was called before; it consumes what forward saved")
+                raise called_before()
             parts = held.pop()
             assert parts is not None
             return parts if scale == 1.0 else Chain(*(part * part.dtype.type(scale) for part in parts))

@@ -22,16 +22,16 @@ class Labelling(NamedTuple):
     Attributes
     ----------
     labels : ndarray of int64 (S,)
-    score : float
-        What labellings are ranked by.
     log_prob : float
         log of the probability of the labels given the logits, summed over the paths that the search has kept: at most
         the true one.
+    score : float
+        What it was ranked by.
     """
 
     labels: NDArray[np.int64]
-    score: float
     log_prob: float
+    score: float
 
 
 def ctc_greedy(logits: Any, *, lengths: Any = None, blank: int = 0) -> list[NDArray[np.int64]]:
@@ -68,7 +68,7 @@ def ctc_beam_search(
     *,
     lengths: Any = None,
     blank: int = 0,
-    beam_width: int = 10,
+    beam: int = 10,
     n_best: int = 1,
     language_model: LanguageModel | None = None,
     lm_weight: float = 1.0,
@@ -77,7 +77,7 @@ def ctc_beam_search(
     """Search the likeliest labellings of each sequence, summing over the paths of each.
 
     Labellings are ranked by ``log p(labels | logits) + lm_weight * log p_lm(labels) + insertion_bonus * S``, at every
-    step, and as many as ``beam_width`` go on to the next. With a wide beam and no language model the first is the
+    step, and as many as ``beam`` go on to the next. With a wide beam and no language model the first is the
     likeliest labelling.
 
     Parameters
@@ -88,14 +88,14 @@ def ctc_beam_search(
         Valid steps of each sequence.
     blank : int, default 0
         The class that means no label.
-    beam_width : int, default 10
+    beam : int, default 10
         Labellings kept after each step.
     n_best : int, default 1
-        Labellings returned for each sequence, at most ``beam_width``.
+        Labellings returned for each sequence, at most ``beam``.
     language_model : callable, optional
         ``language_model(labels)``, given a tuple of int, returns the log-probability of each class as the next label,
         (C,); what it says of the blank is not looked at, -inf forbids a label. It is asked once for each labelling
-        while that is kept, so about ``T * beam_width`` times a sequence at most.
+        while that is kept, so about ``T * beam`` times a sequence at most.
     lm_weight : float, default 1.0
         At least 0.
     insertion_bonus : float, default 0.0
@@ -124,10 +124,10 @@ def ctc_beam_search(
     ([], [1])
     """
     logits, valid = _checked(logits, lengths, blank)
-    width = check_size("beam_width", beam_width)
+    width = check_size("beam", beam)
     count = check_size("n_best", n_best)
     if count > width:
-        raise ValueError(f"n_best must be at most beam_width, {width}; got {count}")
+        raise ValueError(f"n_best must be at most beam, {width}; got {count}")
     weight = check_number("lm_weight", lm_weight, 0)
     bonus = check_number("insertion_bonus", insertion_bonus)
     if language_model is not None and not callable(language_model):
@@ -137,7 +137,7 @@ def ctc_beam_search(
     with np.errstate(invalid="ignore"):
         y -= np.logaddexp.reduce(y, axis=2, keepdims=True)
     found = implementation("ctc_search").beam_search(y, valid, blank, width, bonus, scorer)
-    return [[Labelling(*labelling) for labelling in labellings[:count]] for labellings in found]
+    return [[Labelling(labels, log_prob, score) for labels, score, log_prob in row[:count]] for row in found]
 
 
 class LabelErrorRate(Metric):
@@ -156,7 +156,7 @@ class LabelErrorRate(Metric):
     def __init__(self, blank: int = 0) -> None:
         self.blank = check_size("blank", blank, 0)
 
-    def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
+    def __call__(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
         found = ctc_greedy(pred, lengths=lengths, blank=self.blank)
         labels = unpad(target)
         if len(labels) != len(found):

@@ -59,11 +59,12 @@ class Weights(dict[str, Any]):
 class Saved:
     """What `forward` leaves for `backward`, which consumes it."""
 
-    __slots__ = ("backend", "cell", "directions", "dropout", "noise", "records", "seeds", "shape", "table")
+    __slots__ = ("backend", "cell", "directions", "dropout", "noise", "ops", "records", "seeds", "shape", "table")
 
     def __init__(
         self,
         backend: ModuleType,
+        ops: Any,
         cell: CellSpec | ScanSpec,
         shape: tuple[int, int, int],
         table: tuple[int, int] | None,
@@ -74,6 +75,7 @@ class Saved:
         records: list[Any],
     ) -> None:
         self.backend = backend
+        self.ops = ops  # the backend's module of that name, where there is dropout
         self.cell = cell
         self.shape = shape  # N, T, I of the first layer
         self.table = table  # V, I where the input was a `Lookup`
@@ -132,6 +134,7 @@ def forward(
     y (N, T, D*H), final state as ``state`` in new arrays, and what `backward` needs (None unless ``save``)
     """
     module = backend(f"{get_backend()} scan" if isinstance(cell, ScanSpec) else get_backend())
+    ops: Any = implementation("ops") if seeds or noise else None  # for dropout alone
     table = x.table.shape if isinstance(x, Lookup) else None
     batch, steps = x.indices.shape if isinstance(x, Lookup) else x.shape[:2]
     inputs = x.table.shape[1] if isinstance(x, Lookup) else x.shape[2]
@@ -143,7 +146,7 @@ def forward(
     y: FloatArray
     for layer, pair in enumerate(weights):
         if layer and seeds:
-            x = _dropped(x, dropout, seeds[layer - 1])  # type: ignore[arg-type]
+            x = _dropped(ops, x, dropout, seeds[layer - 1])  # type: ignore[arg-type]
         last = layer == len(weights) - 1
         y = _activations(batch, steps, directions * hidden, dtype, not last or time_major)
         for d, own in enumerate(pair):
@@ -151,7 +154,7 @@ def forward(
             out = y if directions == 1 else y[:, :, d * hidden : (d + 1) * hidden]
             initial = tuple([s[k] for s in state])
             if noise:
-                own = _thinned(own, cell.options.weight_drop, noise[k].weight)
+                own = _thinned(ops, own, cell.options.weight_drop, noise[k].weight)
                 found = module.direction_forward(cell, x, own, initial, lengths, d == 1, out, save, noise[k])
             else:
                 found = module.direction_forward(cell, x, own, initial, lengths, d == 1, out, save)
@@ -167,7 +170,8 @@ def forward(
     if not save:
         return y, finals, None
     y.flags.writeable = False  # backward reads it, for most cells
-    return y, finals, Saved(module, cell, (batch, steps, inputs), table, directions, dropout, seeds, noise, records)
+    shape = batch, steps, inputs
+    return y, finals, Saved(module, ops, cell, shape, table, directions, dropout, seeds, noise, records)
 
 
 def infer(
@@ -248,26 +252,26 @@ def backward(
             whole = grads[k].pop("w_hh", None) if thinned else None
             found[k] = saved.backend.direction_backward(record, own, dfinal, part, grads[k])
             if thinned:
-                drop = saved.cell.options.weight_drop
-                thin = implementation("ops").dropout(grads[k]["w_hh"], drop, saved.noise[k].weight)
+                seed, p = saved.noise[k].weight, saved.cell.options.weight_drop
+                thin = saved.ops.dropout(grads[k]["w_hh"], p, seed)
                 if whole is not None:
                     whole += thin
                 grads[k]["w_hh"] = thin if whole is None else whole
             if part is not dx:
                 dx += part
         if layer and saved.seeds:
-            dx = _dropped(dx, saved.dropout, saved.seeds[layer - 1])
+            dx = _dropped(saved.ops, dx, saved.dropout, saved.seeds[layer - 1])
         dy = dx
     if len(found) == 1:  # small calls come here often, and this is cheap
         return dx, tuple([s[None] for s in found[0]])
     return dx, tuple(np.stack(each) for each in zip(*found, strict=True))
 
 
-def _thinned(weights: Weights, p: float, seed: int) -> Weights:
+def _thinned(ops: Any, weights: Weights, p: float, seed: int) -> Weights:
     """Return the weights for one forward pass: recurrent ones dropped with chance p, the others scaled up."""
     if not p:
         return weights
-    return Weights(**{**weights, "w_hh": implementation("ops").dropout(weights["w_hh"], p, seed)})
+    return Weights(**{**weights, "w_hh": ops.dropout(weights["w_hh"], p, seed)})
 
 
 def _activations(batch: int, steps: int, width: int, dtype: np.dtype[Any], time_major: bool) -> FloatArray:
@@ -277,7 +281,7 @@ def _activations(batch: int, steps: int, width: int, dtype: np.dtype[Any], time_
     return np.empty((batch, steps, width), dtype)
 
 
-def _dropped(x: FloatArray, p: float, seed: int) -> FloatArray:
+def _dropped(ops: Any, x: FloatArray, p: float, seed: int) -> FloatArray:
     """Return x (N, T, C), time-major in memory, with dropout over that memory."""
-    dropped: FloatArray = implementation("ops").dropout(x.transpose(1, 0, 2), p, seed)
+    dropped: FloatArray = ops.dropout(x.transpose(1, 0, 2), p, seed)
     return dropped.transpose(1, 0, 2)

@@ -18,11 +18,12 @@ from rnnfast.layers.base import Layer
 
 def sample(
     logits: Any,
+    *,
     temperature: float = 1.0,
     top_k: int | None = None,
+    top_p: float | None = None,
     rng: np.random.Generator | None = None,
     forbidden: Iterable[int] = (),
-    top_p: float | None = None,
 ) -> int:
     """Draw an index with probability ``softmax(logits / temperature)``.
 
@@ -34,12 +35,16 @@ def sample(
         Below 1 the likely become likelier; 0 takes the largest logit, the first of equal ones.
     top_k : int, optional
         Draw among so many of the largest logits only; of equal ones the earlier.
+    top_p : float, optional
+        In (0, 1]: draw among the fewest indices, the likeliest first, whose probabilities sum to at least this.
     rng : numpy.random.Generator, optional
         Source of randomness; fresh entropy if not given.
     forbidden : iterable of int, default ()
         Indices never drawn.
-    top_p : float, optional
-        In (0, 1]: draw among the fewest indices, the likeliest first, whose probabilities sum to at least this.
+
+    Returns
+    -------
+    int
 
     Raises
     ------
@@ -53,18 +58,20 @@ def sample(
     values = as_array("logits", logits)
     if values.ndim != 1 or values.dtype.kind not in "biuf":
         raise TypeError(f"logits must be real numbers of shape (V,); got {values.dtype} of shape {values.shape}")
-    return int(draw(values[None], temperature, top_k, top_p, rng, forbidden)[0])
+    drawn = draw(values[None], temperature=temperature, top_k=top_k, top_p=top_p, rng=rng, forbidden=forbidden)
+    return int(drawn[0])
 
 
 def generate(
     model: Layer,
     prime: Any,
     length: int,
+    *,
     temperature: float = 1.0,
     top_k: int | None = None,
+    top_p: float | None = None,
     rng: np.random.Generator | None = None,
     forbidden: Iterable[int] = (),
-    top_p: float | None = None,
 ) -> Iterator[int]:
     """Yield ``length`` numbers that go on from ``prime``, each drawn as it is asked for.
 
@@ -77,8 +84,13 @@ def generate(
         What the model reads first, at least one number.
     length : int
         How many numbers to draw.
-    temperature, top_k, rng, forbidden, top_p
+    temperature, top_k, top_p, rng, forbidden
         As for `sample`.
+
+    Yields
+    ------
+    int
+        In 0..V-1.
 
     Raises
     ------
@@ -122,10 +134,11 @@ def generate_text(
     vocabulary: Vocabulary,
     length: int,
     prime: str = "\n",
+    *,
     temperature: float = 1.0,
     top_k: int | None = None,
-    rng: np.random.Generator | None = None,
     top_p: float | None = None,
+    rng: np.random.Generator | None = None,
 ) -> Iterator[str]:
     """Yield ``length`` tokens as text that go on from ``prime``; special tokens are never drawn.
 
@@ -139,8 +152,13 @@ def generate_text(
         How many tokens to draw.
     prime : str, default a newline
         What the model reads first, at least one token; it is not repeated in the result.
-    temperature, top_k, rng, top_p
+    temperature, top_k, top_p, rng
         As for `sample`.
+
+    Yields
+    ------
+    str
+        A token.
 
     Raises
     ------
@@ -158,5 +176,7 @@ def generate_text(
         raise TypeError(f"vocabulary must be a Vocabulary; got {type(vocabulary).__name__}")
     numbers = vocabulary.encode(prime)
     forbidden = [vocabulary.number(token) for token in vocabulary.special]
-    drawn = generate(model, numbers, length, temperature, top_k, rng, forbidden, top_p)
+    drawn = generate(
+        model, numbers, length, temperature=temperature, top_k=top_k, top_p=top_p, rng=rng, forbidden=forbidden
+    )
     return (vocabulary.tokens[number] for number in drawn)

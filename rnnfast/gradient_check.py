@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray, check_number, check_size
+from rnnfast.checks import FloatArray, check_mapping, check_number, check_size, kind_of
 from rnnfast.layers.base import Gradients, Layer
 from rnnfast.layers.states import map_state, state_leaves
 
@@ -87,9 +87,16 @@ def gradcheck(
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     ValueError
-        If a parameter is not float64.
+        If a parameter is not float64, or a number is out of range.
     """
+    if not isinstance(layer, Layer):
+        raise TypeError(f"layer must be a Layer; got {kind_of(layer)}")
+    if options is not None:
+        check_mapping("options", options, "arguments by name")
+    seed = check_size("seed", seed, 0)
     eps = check_number("eps", eps, 0.0, above=True)
     rtol = check_number("rtol", rtol, 0.0)
     directions = check_size("directions", directions)

@@ -8,14 +8,14 @@ float64 whatever the dtype, so that float32 and float64 layers of the same seed 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray, check_dtype, check_number, check_size
+from rnnfast.checks import FloatArray, check_dtype, check_number, check_size, kind_of
 
 _absent: ContextVar[bool] = ContextVar("rnnfast_no_initial_values", default=False)
 
@@ -52,15 +52,17 @@ def uniform(
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     ValueError
         If ``low`` exceeds ``high``, an end is not finite, or the dtype is another.
     """
-    dtype = check_dtype(dtype)
+    sizes, dtype = _checked(shape, rng), check_dtype(dtype)
     low = check_number("low", low)
     high = check_number("high", high, low)
     if _absent.get():
-        return np.zeros(tuple(shape), dtype)
-    return rng.uniform(low, high, tuple(shape)).astype(dtype)
+        return np.zeros(sizes, dtype)
+    return rng.uniform(low, high, sizes).astype(dtype)
 
 
 def normal(
@@ -87,15 +89,17 @@ def normal(
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     ValueError
         If ``std`` is negative, a number is not finite, or the dtype is another.
     """
-    dtype = check_dtype(dtype)
+    sizes, dtype = _checked(shape, rng), check_dtype(dtype)
     mean = check_number("mean", mean)
     std = check_number("std", std, 0.0)
     if _absent.get():
-        return np.zeros(tuple(shape), dtype)
-    return rng.normal(mean, std, tuple(shape)).astype(dtype)
+        return np.zeros(sizes, dtype)
+    return rng.normal(mean, std, sizes).astype(dtype)
 
 
 def xavier_uniform(
@@ -125,10 +129,12 @@ def xavier_uniform(
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     ValueError
         If the shape is not of two dimensions, its rows do not divide by ``gates``, or the dtype is another.
     """
-    outputs, inputs = _fans(shape, gates)
+    outputs, inputs = _fans(shape, rng, gates)
     bound = check_number("gain", gain) * math.sqrt(6.0 / max(1, inputs + outputs))
     return uniform(shape, rng, dtype, -abs(bound), abs(bound))
 
@@ -140,7 +146,7 @@ def xavier_normal(
 
     Glorot and Bengio 2010, equation 12. Parameters, result and errors are those of `xavier_uniform`.
     """
-    outputs, inputs = _fans(shape, gates)
+    outputs, inputs = _fans(shape, rng, gates)
     return normal(shape, rng, dtype, 0.0, abs(check_number("gain", gain)) * math.sqrt(2.0 / max(1, inputs + outputs)))
 
 
@@ -169,10 +175,12 @@ def he_uniform(
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     ValueError
         If the shape is not of two dimensions or the dtype is another.
     """
-    _, inputs = _fans(shape, 1)
+    _, inputs = _fans(shape, rng, 1)
     bound = abs(check_number("gain", gain)) * math.sqrt(3.0 / max(1, inputs))
     return uniform(shape, rng, dtype, -bound, bound)
 
@@ -184,7 +192,7 @@ def he_normal(
 
     He et al. 2015, equation 10. Parameters, result and errors are those of `he_uniform`.
     """
-    _, inputs = _fans(shape, 1)
+    _, inputs = _fans(shape, rng, 1)
     return normal(shape, rng, dtype, 0.0, abs(check_number("gain", gain)) / math.sqrt(max(1, inputs)))
 
 
@@ -217,12 +225,14 @@ def orthogonal(
 
     Raises
     ------
+    TypeError
+        If an argument is not of its kind.
     ValueError
         If the shape is not of two dimensions, its rows do not divide by ``gates``, or the dtype is another.
     """
     dtype = check_dtype(dtype)
     gain = check_number("gain", gain)
-    outputs, inputs = _fans(shape, gates)
+    outputs, inputs = _fans(shape, rng, gates)
     tall, wide = max(outputs, inputs), min(outputs, inputs)
     if _absent.get():
         return np.zeros((gates * outputs, inputs), dtype)
@@ -258,13 +268,13 @@ def chrono(shape: Sequence[int], rng: np.random.Generator, dtype: Any = np.float
     Raises
     ------
     TypeError
-        If ``t_max`` is no integer.
+        If an argument is not of its kind.
     ValueError
         If it is below 3, or the dtype is another.
     """
-    dtype = check_dtype(dtype)
+    sizes, dtype = _checked(shape, rng), check_dtype(dtype)
     t_max = check_size("t_max", t_max, 3)
-    return np.log(rng.uniform(1.0, t_max - 1.0, tuple(shape))).astype(dtype)
+    return np.log(rng.uniform(1.0, t_max - 1.0, sizes)).astype(dtype)
 
 
 def recurrent_bounds(steps: int, least: float = 0.5, most: float = 2.0) -> tuple[float, float]:
@@ -277,7 +287,7 @@ def recurrent_bounds(steps: int, least: float = 0.5, most: float = 2.0) -> tuple
     ----------
     steps : int
         T.
-    least, most : float
+    least, most : float, default 0.5 and 2.0
         What is left at least and at most of 1 after T steps; above 0, ``most`` not below ``least``.
 
     Returns
@@ -298,10 +308,18 @@ def recurrent_bounds(steps: int, least: float = 0.5, most: float = 2.0) -> tuple
     return low ** (1 / count), high ** (1 / count)
 
 
-def _fans(shape: Sequence[int], gates: int) -> tuple[int, int]:
+def _checked(shape: Any, rng: Any) -> tuple[int, ...]:
+    """Return ``shape`` as a tuple, or raise what is wrong with it or with ``rng``."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy.random.Generator; got {kind_of(rng)}")
+    if isinstance(shape, (str, bytes)) or not isinstance(shape, Iterable):
+        raise TypeError(f"shape must be a sequence of integers; got {kind_of(shape)}")
+    return tuple(check_size("shape", size, 0) for size in shape)
+
+
+def _fans(shape: Any, rng: Any, gates: int) -> tuple[int, int]:
     """Return the rows of one block and the columns of a weight of that shape."""
-    shape = tuple(shape)
-    gates = check_size("gates", gates)
-    if len(shape) != 2 or shape[0] % gates:
-        raise ValueError(f"shape must be (gates * outputs, inputs) with gates={gates}; got {shape}")
-    return shape[0] // gates, shape[1]
+    sizes, gates = _checked(shape, rng), check_size("gates", gates)
+    if len(sizes) != 2 or sizes[0] % gates:
+        raise ValueError(f"shape must be (gates * outputs, inputs) with gates={gates}; got {sizes}")
+    return sizes[0] // gates, sizes[1]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast.callbacks import Callback
-from rnnfast.checks import check_flag, check_size
+from rnnfast.checks import check_flag, check_path, check_size
 from rnnfast.training.history import History
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class JSONLLogger(Callback):
     """
 
     def __init__(self, path: str | os.PathLike[str], append: bool = False, every: int = 0) -> None:
-        self.path = os.fspath(path)
+        self.path = check_path("path", path)
         self.append = check_flag("append", append)
         self.every = check_size("every", every, 0)
 
@@ -88,7 +88,7 @@ class TensorBoardLogger(Callback):
     """
 
     def __init__(self, folder: str | os.PathLike[str], every: int = 0, histograms: bool = False) -> None:
-        self.folder = os.fspath(folder)
+        self.folder = check_path("folder", folder)
         self.every = check_size("every", every, 0)
         self.histograms = check_flag("histograms", histograms)
         self._writer: Any = None

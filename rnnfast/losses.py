@@ -16,7 +16,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.backend import implementation
-from rnnfast.checks import FloatArray, as_array, check_floating, check_lengths, check_number, check_real, check_size
+from rnnfast.checks import (
+    FloatArray,
+    as_array,
+    called_before,
+    check_floating,
+    check_lengths,
+    check_number,
+    check_real,
+    check_size,
+)
 from rnnfast.metrics import valid_weights
 from rnnfast.rows import flat, from_rows, is_time_major, to_rows
 
@@ -35,11 +44,11 @@ class Loss:
     shapes: ClassVar[tuple[tuple[str, ...], ...]] = (("N",), ("N", "C"), ("N", "T", "C"))
     per_step: ClassVar[bool] = True
 
-    def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> float:
+    def __call__(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> float:
         """Return the value alone; arguments and errors as in `forward`."""
         return self._run(pred, target, mask, lengths, False)[0]
 
-    def forward(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, LossPullback]:
+    def forward(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> tuple[float, LossPullback]:
         """Return ``(value, pullback)``.
 
         Parameters
@@ -76,7 +85,7 @@ class Loss:
             scale = check_number("scale", scale)
             dpred, held[0] = held[0], None
             if dpred is None:
-                raise RuntimeError("this pullback was called before; it consumes what forward saved")
+                raise called_before()
             if scale != 1.0:
                 dpred *= dpred.dtype.type(scale)
             return dpred
@@ -185,7 +194,7 @@ class SoftmaxCrossEntropy(Loss):
         weight = None if self.class_weight is None else self.class_weight.tolist()
         return {"label_smoothing": self.label_smoothing, "class_weight": weight}
 
-    def weight(self, target: Any, mask: Any = None, lengths: Any = None) -> float:
+    def weight(self, target: Any, *, mask: Any = None, lengths: Any = None) -> float:
         """Return the sum of the weights that the mean over these targets is taken with; arguments as in `forward`.
 
         Batches are put together by it: ``sum_k weight_k value_k / sum_k weight_k`` is the value over all of them.
@@ -418,7 +427,9 @@ def balanced_class_weight(target: Any, classes: int | None = None, mask: Any = N
     if goal.min() < 0 or goal.max() >= size:
         wrong = goal.min() if goal.min() < 0 else goal.max()
         raise ValueError(f"target must lie in 0..{size - 1}, the classes; got {wrong}")
-    weights = None if mask is None else _flattened("mask", mask).astype(np.float64)
+    weights = None if mask is None else _flattened("mask", mask)
+    if weights is not None and weights.dtype.kind not in "biuf":
+        raise TypeError(f"mask must hold real numbers; got dtype {weights.dtype}")
     if weights is not None and weights.shape != goal.shape:
         raise ValueError(f"mask must have a weight for each of {goal.size} targets; got {weights.size}")
     counts = np.bincount(goal.astype(np.int64), weights, size)

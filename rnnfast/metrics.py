@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import check_number
+from rnnfast.checks import call_of, check_number
 from rnnfast.layers.crf import Chain
 
 
@@ -28,7 +28,10 @@ class Metric:
 
     name: str
 
-    def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
+    def __repr__(self) -> str:
+        return call_of(self)
+
+    def __call__(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
         """Return the sum over the valid elements of one batch and their number (or summed weight)."""
         raise TypeError(f"{type(self).__name__} does not define a sum")
 
@@ -53,7 +56,7 @@ class Accuracy(Metric):
 
     name = "accuracy"
 
-    def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
+    def __call__(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
         target = np.asarray(target)
         found = pred.path(lengths) if isinstance(pred, Chain) else np.asarray(pred).argmax(axis=-1)
         _check_shapes(pred, target, found.shape)
@@ -74,7 +77,7 @@ class BinaryAccuracy(Metric):
     def __init__(self, threshold: float = 0.0) -> None:
         self.threshold = check_number("threshold", threshold)
 
-    def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
+    def __call__(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
         pred, target = np.asarray(pred), np.asarray(target)
         _check_shapes(pred, target, pred.shape)
         return _weigh((pred > self.threshold) == (target > 0.5), mask, lengths)
@@ -85,7 +88,7 @@ class MSE(Metric):
 
     name = "mse"
 
-    def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
+    def __call__(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
         pred, target = np.asarray(pred), np.asarray(target)
         _check_shapes(pred, target, pred.shape)
         return _weigh(np.square(np.subtract(pred, target, dtype=np.float64)), mask, lengths)
@@ -105,7 +108,7 @@ class MAE(Metric):
 
     name = "mae"
 
-    def __call__(self, pred: Any, target: Any, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
+    def __call__(self, pred: Any, target: Any, *, mask: Any = None, lengths: Any = None) -> tuple[float, float]:
         pred, target = np.asarray(pred), np.asarray(target)
         _check_shapes(pred, target, pred.shape)
         return _weigh(np.abs(np.subtract(pred, target, dtype=np.float64)), mask, lengths)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray, check_flag, check_number, check_real, kind_of
+from rnnfast.checks import FloatArray, check_flag, check_mapping, check_number, check_real, kind_of
 from rnnfast.clipping import twin
 from rnnfast.interrupts import hold_interrupts
 from rnnfast.layers.base import Layer
@@ -103,6 +103,9 @@ class Optimizer:
         Parameters, state and step counts change together: an interrupt during the step is acted upon after it.
         """
         scale = check_number("scale", scale)
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layer must be a Layer; got {kind_of(layer)}")
+        check_mapping("grads", grads, "arrays by parameter name")
         params = layer.parameters()
         unknown = [name for name in grads if name not in params]
         if unknown:
@@ -164,6 +167,7 @@ class Optimizer:
         TypeError, ValueError
             If an entry is not real, or the state arrays of a parameter differ in shape.
         """
+        check_mapping("state_dict", state_dict, "arrays by name")
         if "lr" not in state_dict:
             raise KeyError("state_dict: missing lr")
         names = [key.removesuffix("/step") for key in state_dict if key.endswith("/step")]

@@ -12,7 +12,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from rnnfast.checks import check_choice, check_number, check_size
+from rnnfast.checks import call_of, check_choice, check_number, check_size, check_text, kind_of
 
 
 class Moment(NamedTuple):
@@ -35,6 +35,9 @@ class Moment(NamedTuple):
 
 class Schedule:
     """Base of all schedules."""
+
+    def __repr__(self) -> str:
+        return call_of(self)
 
     def __call__(self, lr: float, moment: Moment) -> float:
         """Return the rate at ``moment``; ``lr`` is the one the optimiser was made with."""
@@ -81,14 +84,18 @@ class StepDecay(Schedule):
     def __init__(self, every: int | Sequence[int], factor: float = 0.1, unit: str = "epoch") -> None:
         self.unit = check_choice("unit", unit, ("epoch", "step"))
         self.factor = check_number("factor", factor, 0, above=True)
-        self.every = check_size("every", every) if not isinstance(every, Sequence) else 0
-        self.points = [check_size("every", point) for point in every] if isinstance(every, Sequence) else []
-        if self.points != sorted(set(self.points)):
-            raise ValueError(f"every must rise; got {self.points}")
+        self.every: int | tuple[int, ...]
+        if isinstance(every, Sequence):
+            self.every = tuple(check_size("every", point) for point in every)
+            if list(self.every) != sorted(set(self.every)):
+                raise ValueError(f"every must rise; got {list(self.every)}")
+        else:
+            self.every = check_size("every", every)
 
     def __call__(self, lr: float, moment: Moment) -> float:
         count = moment.epoch if self.unit == "epoch" else moment.step
-        return lr * self.factor ** (count // self.every if self.every else bisect_right(self.points, count))
+        times = count // self.every if isinstance(self.every, int) else bisect_right(self.every, count)
+        return lr * self.factor**times
 
 
 class WarmUp(Schedule):
@@ -106,6 +113,8 @@ class WarmUp(Schedule):
 
     def __init__(self, length: float, after: Schedule | None = None, start: float = 0.0) -> None:
         self.length = _check_length("length", length)
+        if after is not None and not isinstance(after, Schedule):
+            raise TypeError(f"after must be a Schedule; got {kind_of(after)}")
         self.after = after if after is not None else Constant()
         self.start = check_number("start", start, 0, 1)
 
@@ -222,7 +231,7 @@ class Plateau(Schedule):
         mode: str = "min",
         min_lr: float = 0.0,
     ) -> None:
-        self._monitor = str(monitor)
+        self._monitor = check_text("monitor", monitor)
         self.factor = check_number("factor", factor, 0, 1, above=True, below=True)
         self.patience = check_size("patience", patience, 0)
         self.min_delta = check_number("min_delta", min_delta, 0)
@@ -284,6 +293,9 @@ class ScheduledSampling:
         else:
             self.k = check_number("k", k, 0 if self.decay == "linear" else 1, above=self.decay == "linear")
         self.least = check_number("least", least, 0, 1)
+
+    def __repr__(self) -> str:
+        return call_of(self)
 
     def __call__(self, step: int) -> float:
         """Return the share, in [0, 1], after so many updates."""

@@ -94,6 +94,9 @@ class Stream(Steps):
     def __repr__(self) -> str:
         return f"Stream({self.model!r}, batch={self.batch})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _made, (self.model, self.batch, self.state)
+
     def reset(self, rows: Any = None) -> None:
         """Set the state to zeros.
 
@@ -312,3 +315,10 @@ def _scatter(model: Any, argument: str, value: Any, batch: int) -> Iterator[tupl
         arrays = [check_real(name, part, model.dtype, shape) for (name, part), shape in given]
     for k in range(model.num_layers):
         yield tuple(array[k] for array in arrays)
+
+
+def _made(model: Layer, batch: int, state: Any) -> Stream:
+    """Return a stream with a state: what a copy or a pickle of one is made with."""
+    stream = Stream(model, batch)
+    stream.state = state
+    return stream

@@ -2,7 +2,8 @@
 
 The default is what this process is really given: the CPUs it may run on, cut down to the CPU quota of its control group
 (a container limited to two CPUs on a machine of sixty-four gets two threads, not sixty-four). ``RNNFAST_NUM_THREADS``
-overrides the default, `set_num_threads` both, and `limit_threads` everything within a ``with`` block.
+overrides the default, `set_num_threads` both, and `limit_threads` everything within a ``with`` block. Whoever asks for
+more than `MOST`, which is what the pool runs, gets `MOST`, and is told so by `get_num_threads`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from rnnfast.checks import check_size
+
+MOST = 64  # MAX_THREADS of csrc/pool.c
 
 _limit: ContextVar[int] = ContextVar("rnnfast_threads", default=0)
 _threads = 0  # for the whole process; 0: not asked for yet
@@ -31,7 +34,7 @@ def set_num_threads(n: int | None) -> None:
     Parameters
     ----------
     n : int or None
-        At least 1; None returns to the default, which is worked out anew.
+        At least 1, and 64 at most: more count as 64. None returns to the default, which is worked out anew.
 
     Raises
     ------
@@ -39,7 +42,7 @@ def set_num_threads(n: int | None) -> None:
         If ``n`` is not an integer of at least 1.
     """
     global _threads
-    _threads = 0 if n is None else check_size("n", n)
+    _threads = 0 if n is None else min(check_size("n", n), MOST)
 
 
 @contextmanager
@@ -49,7 +52,8 @@ def limit_threads(n: int) -> Iterator[None]:
     Parameters
     ----------
     n : int
-        At least 1. It holds whatever the process is set to, so that a server may give each request its share.
+        At least 1, and 64 at most: more count as 64. It holds whatever the process is set to, so that a server may give
+        each request its share.
 
     Raises
     ------
@@ -62,7 +66,7 @@ def limit_threads(n: int) -> Iterator[None]:
     ...     get_num_threads()
     1
     """
-    token = _limit.set(check_size("n", n))
+    token = _limit.set(min(check_size("n", n), MOST))
     try:
         yield
     finally:
@@ -70,7 +74,7 @@ def limit_threads(n: int) -> Iterator[None]:
 
 
 def default_num_threads() -> int:
-    """Return the number of threads this process is given: the environment's, else CPUs within quota.
+    """Return the number of threads this process is given: the environment's, else CPUs within quota; `MOST` at most.
 
     Raises
     ------
@@ -79,10 +83,10 @@ def default_num_threads() -> int:
     """
     wanted = _from_environment()
     if wanted:
-        return wanted
+        return min(wanted, MOST)
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = cpu_quota()
-    return cpus if quota is None else max(1, min(cpus, math.ceil(quota)))
+    return min(MOST, cpus if quota is None else max(1, min(cpus, math.ceil(quota))))
 
 
 def cpu_quota(membership: str = "/proc/self/cgroup", mount: str = "/sys/fs/cgroup") -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -140,6 +141,10 @@ class Trainer:
         self.place: Place | None = None
         self.resumed: Resumed | None = None
 
+    def __repr__(self) -> str:
+        model, loss, optimizer = type(self.model).__name__, self.loss, self.optimizer
+        return f"Trainer({model}, {loss!r}, {optimizer!r}, epoch={self.epoch}, step={self.step})"
+
     @property
     def step(self) -> int:
         """Updates done over the life of the trainer."""
@@ -216,7 +221,8 @@ class Trainer:
             If a loss or gradient is NaN or infinite. Parameters are as before that batch.
         """
         samples = self._samples((x, y, lengths, mask), ("x", "y"), sample_weight)
-        if validation_data is not None and validation_split:
+        share = check_number("validation_split", validation_split, 0, 1, below=True)
+        if validation_data is not None and share:
             raise ValueError("validation_data and validation_split cannot both be given")
         held_out = None
         if validation_data is not None:
@@ -227,8 +233,8 @@ class Trainer:
                 )
             names = ("validation_data[0]", "validation_data[1]")
             held_out = self._samples((*validation_data, None, None)[:4], names)
-        elif check_number("validation_split", validation_split, 0, 1, below=True):
-            samples, held_out = samples.split(validation_split)
+        elif share:
+            samples, held_out = samples.split(share)
         shuffle = check_flag("shuffle", shuffle)
         feed = BatchFeed(samples, batch_size, shuffle, check_flag("bucket", bucket) and shuffle)
         measured = None if held_out is None else BatchFeed(held_out, batch_size, shuffle=False)
@@ -454,6 +460,8 @@ class Trainer:
 
     def _samples(self, data: tuple[Any, ...], names: tuple[str, str], weight: Any = None) -> Samples:
         x, y, lengths, mask = data
+        if y is None:
+            raise TypeError(f"{names[1]} must be the targets; got None")
         aligned = getattr(self.loss, "per_step", True)
         samples = samples_of(self.model, x, y, lengths, mask, names, aligned, weight)
         samples.check_targets(self.loss)
@@ -485,9 +493,11 @@ def _check_teacher(model: Layer, teacher: Any) -> Callable[[int], float]:
     share = 0.0 if isinstance(teacher, ScheduledSampling) else check_number("teacher", teacher, 0, 1)
     if share < 1 and not model.takes_target:
         raise ValueError(f"teacher is for models that are fed with their outputs; got {model!r}")
-    if isinstance(teacher, ScheduledSampling):
-        return teacher
-    return lambda step: share
+    return teacher if isinstance(teacher, ScheduledSampling) else partial(_always, share)
+
+
+def _always(share: float, step: int) -> float:
+    return share
 
 
 def _check_checkpoint(model: Layer, checkpoint: Any) -> int | None:

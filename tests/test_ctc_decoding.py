@@ -53,7 +53,7 @@ def test_a_wide_beam_finds_all_labellings(backend, blank):
     x = draw(4, 5, 3, 1, 2.0)
     lengths = np.array([5, 3, 1, 0])
     with use_backend(backend):
-        found = ctc_beam_search(x, lengths=lengths, blank=blank, beam_width=200, n_best=200)
+        found = ctc_beam_search(x, lengths=lengths, blank=blank, beam=200, n_best=200)
     for row, t, labellings in zip(x, lengths, found, strict=True):
         expected = all_labellings(row[:t], blank)
         assert {tuple(entry.labels): entry.log_prob for entry in labellings} == pytest.approx(expected, rel=1e-12)
@@ -72,9 +72,7 @@ def test_language_model_and_bonus(backend):
     x = draw(1, 6, 3, 2)
     table, model = bigrams(3, 3)
     with use_backend(backend):
-        found = ctc_beam_search(
-            x, beam_width=300, n_best=300, language_model=model, lm_weight=0.7, insertion_bonus=0.3
-        )[0]
+        found = ctc_beam_search(x, beam=300, n_best=300, language_model=model, lm_weight=0.7, insertion_bonus=0.3)[0]
     expected = {}
     for labels, log_prob in all_labellings(x[0], 0).items():
         said = sum(table[a, b] for a, b in itertools.pairwise((0, *labels)))
@@ -91,7 +89,7 @@ def test_language_model_and_bonus(backend):
 def test_native_is_the_reference(scored, width, seed, classes, blank):
     """Narrow beams drop labellings and find them again later, with longer ones still there."""
     x = draw(3, 25, classes, seed, 1.5)
-    options = {"lengths": [25, 12, 20], "blank": blank, "beam_width": width, "n_best": width}
+    options = {"lengths": [25, 12, 20], "blank": blank, "beam": width, "n_best": width}
     if scored:
         table = draw(1, classes, classes, seed + 1)[0]
         options.update(language_model=lambda k: table[k[-1] if k else 0], lm_weight=0.5, insertion_bonus=-0.1)
@@ -106,7 +104,7 @@ def test_native_is_the_reference(scored, width, seed, classes, blank):
 
 def test_the_probability_is_that_of_the_loss():
     x = draw(1, 12, 4, 5)
-    for entry in ctc_beam_search(x, beam_width=3000, n_best=5)[0]:
+    for entry in ctc_beam_search(x, beam=3000, n_best=5)[0]:
         assert -entry.log_prob == pytest.approx(CTCLoss(reduction="sequence")(x, [entry.labels]), rel=1e-9)
 
 
@@ -132,7 +130,7 @@ def test_the_language_model_is_asked_once_for_each_labelling_kept():
         asked.append(labels)
         return np.zeros(3)
 
-    ctc_beam_search(draw(1, 8, 3, 0), beam_width=400, language_model=model)
+    ctc_beam_search(draw(1, 8, 3, 0), beam=400, language_model=model)
     assert len(asked) == len(set(asked)) > 50
 
 
@@ -181,8 +179,8 @@ ERRORS = [
     (ZEROS + np.inf, {}, ValueError, "logits must have a finite number in each step"),
 ]
 SEARCH_ERRORS = [
-    ({"beam_width": 0}, ValueError, "beam_width must be at least 1; got 0"),
-    ({"beam_width": 2, "n_best": 3}, ValueError, "n_best must be at most beam_width, 2; got 3"),
+    ({"beam": 0}, ValueError, "beam must be at least 1; got 0"),
+    ({"beam": 2, "n_best": 3}, ValueError, "n_best must be at most beam, 2; got 3"),
     ({"lm_weight": -1}, ValueError, "lm_weight must lie in [0, inf)"),
     ({"insertion_bonus": np.inf}, ValueError, "insertion_bonus must be finite"),
     ({"language_model": 3}, TypeError, "language_model must be callable; got int"),

@@ -83,7 +83,7 @@ def test_empty_text():
 @pytest.mark.parametrize(
     ("call", "error", "match"),
     [
-        (lambda: CharVocabulary("ab"), TypeError, "got a string"),
+        (lambda: CharVocabulary("ab"), TypeError, "tokens must be a list; got str"),
         (lambda: CharVocabulary(["a", 1]), TypeError, "got 1"),
         (lambda: CharVocabulary(["a", "a"]), ValueError, "'a' twice"),
         (lambda: CharVocabulary(["a"], unknown="?"), ValueError, "'\\?' is not"),

@@ -8,19 +8,16 @@ import re
 import struct
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from demo_runs import ROOT, check_one_line, data, run
 
 from rnnfast.__main__ import DEMOS, main
 from rnnfast.data import CharVocabulary, pack_trees, scaler_from_state_dict
 from rnnfast.demos import common, corpus, formulas, glyphs, series, speed, text
 from rnnfast.io import load_model
 from rnnfast.losses import SoftmaxCrossEntropy
-
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("RNNFAST_DATA", ROOT.parent / "shared" / "data"))
 
 TEXTS = {
     "english": "to be, or not to be: that is the question\n" * 40,
@@ -29,20 +26,6 @@ TEXTS = {
     "one character": "a" * 50,
     "no newline": "abcd" * 100,
 }
-
-
-def data(name):
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"{path} is not there; set RNNFAST_DATA to the folder that has it")
-    return path
-
-
-def run(capsys, *arguments):
-    """Return the exit code and what was printed to either stream."""
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
@@ -248,12 +231,8 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
 def test_errors_take_one_line(arguments, message, tmp_path, capsys, monkeypatch):
     bad_files(tmp_path)
-    before = set(os.listdir(tmp_path))
     monkeypatch.chdir(tmp_path)
-    code, out, err = run(capsys, "demo", *arguments)
-    assert code == 1 and message in err
-    assert err.startswith("rnnfast: error: ") and err.count("\n") == 1
-    assert "%" not in out and set(os.listdir(tmp_path)) == before
+    check_one_line(capsys, arguments, message, tmp_path)
 
 
 USAGE = [

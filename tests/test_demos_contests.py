@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
 import re
 import tarfile
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from demo_runs import check_one_line, data
+from demo_runs import run_demo as run
 
 from rnnfast.__main__ import main
 from rnnfast.data import WordVocabulary, scaler_from_state_dict
@@ -25,23 +25,6 @@ from rnnfast.layers.sequential import Sequential
 from rnnfast.losses import MeanSquared
 from rnnfast.optimizers import Adam
 from rnnfast.trainer import Trainer
-
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("RNNFAST_DATA", ROOT.parent / "shared" / "data"))
-
-
-def data(name):
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"{path} is not there; set RNNFAST_DATA to the folder that has it")
-    return path
-
-
-def run(capsys, *arguments):
-    """Return the exit code and what was printed to either stream."""
-    code = main(["demo", *(str(argument) for argument in arguments)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 def test_adding(tmp_path, capsys):
@@ -252,12 +235,8 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
 def test_errors_take_one_line(arguments, message, tmp_path, capsys, monkeypatch):
     bad_files(tmp_path)
-    before = set(os.listdir(tmp_path))
     monkeypatch.chdir(tmp_path)
-    code, out, err = run(capsys, *arguments)
-    assert code == 1 and message in err
-    assert err.startswith("rnnfast: error: ") and err.count("\n") == 1
-    assert "%" not in out and set(os.listdir(tmp_path)) == before
+    check_one_line(capsys, arguments, message, tmp_path)
 
 
 @pytest.mark.parametrize(

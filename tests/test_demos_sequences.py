@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import wave
 import zipfile
@@ -10,35 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from demo_runs import data, number
+from demo_runs import run_demo as run
 
-from rnnfast.__main__ import main
 from rnnfast.data import WordEncoder
 from rnnfast.demos import grammar, sounds, speech
 from rnnfast.io import load_model
-
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("RNNFAST_DATA", ROOT.parent / "shared" / "data"))
-
-
-def data(name):
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"{path} is not there; set RNNFAST_DATA to the folder that has it")
-    return path
-
-
-def run(capsys, *arguments):
-    """Return the exit code and what was printed to either stream."""
-    code = main(["demo", *(str(argument) for argument in arguments)])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def number(pattern, text):
-    found = re.search(pattern, text)
-    assert found, text
-    return float(found[1])
-
 
 SENTENCE = "the bokanful gupik danly ran ."
 

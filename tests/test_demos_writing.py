@@ -5,38 +5,19 @@ from __future__ import annotations
 import argparse
 import gzip
 import math
-import os
 import re
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from demo_runs import data, number, run
 
-from rnnfast.__main__ import main
 from rnnfast.data import CharVocabulary, WordVocabulary, teacher_forcing
 from rnnfast.decoding import greedy
 from rnnfast.demos import captions, poems, quatrains, sentences, translate
 from rnnfast.demos.word_by_word import WordByWord
 from rnnfast.io import load_model
 from rnnfast.models import EncoderDecoder, LanguageModel, VectorToSequence
-
-ROOT = Path(__file__).resolve().parents[1]
-DATA = Path(os.environ.get("RNNFAST_DATA", ROOT.parent / "shared" / "data"))
-
-
-def data(name):
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"{path} is not there; set RNNFAST_DATA to the folder that has it")
-    return path
-
-
-def run(capsys, *arguments):
-    """Return the exit code and what was printed to either stream."""
-    code = main([str(argument) for argument in arguments])
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
 
 
 @pytest.mark.parametrize("options", [[], ["--attention", "additive", "--feeding", "context", "--beam", 1]])
@@ -211,12 +192,6 @@ def test_teacher_forcing():
     ):
         with pytest.raises(error, match=match):
             teacher_forcing(sequences, **{"start": 1, "end": 0, **options})
-
-
-def number(pattern, text):
-    found = re.search(pattern, text)
-    assert found, text
-    return float(found[1].replace(",", ""))
 
 
 def first_lines(path, count):

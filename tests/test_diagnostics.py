@@ -237,7 +237,7 @@ def test_what_has_no_stack_and_what_is_not_finite(rng):
 def test_models_that_write_are_seen_layer_by_layer(rng):
     tokens, source = rng.integers(0, 7, (3, 5)), rng.integers(0, 4, (3, 6))
     lengths = [5, 2, 1]
-    writer, reader = LanguageModel(7, 4, 6, 2, "gru", seed=0), EncoderDecoder(4, 7, 4, 6, seed=0)
+    writer, reader = LanguageModel(7, 4, 6, 2, cell="gru", seed=0), EncoderDecoder(4, 7, 4, 6, seed=0)
     found = diagnose(writer, (tokens, tokens, lengths), SoftmaxCrossEntropy(), show=False)
     assert [level.name for level in found.levels] == ["decoder.recurrent l0", "decoder.recurrent l1"]
     assert found.loss == pytest.approx(SoftmaxCrossEntropy()(writer(tokens)[0], tokens, lengths=lengths), rel=1e-5)

@@ -22,7 +22,9 @@ LOGITS = np.log([0.5, 0.3, 0.15, 0.05])
 def test_frequencies_are_the_softmax(temperature, top_k):
     rng = np.random.default_rng(0)
     count = 20_000
-    drawn = np.bincount([sample(LOGITS, temperature, top_k, rng) for _ in range(count)], minlength=4)
+    drawn = np.bincount(
+        [sample(LOGITS, temperature=temperature, top_k=top_k, rng=rng) for _ in range(count)], minlength=4
+    )
     expected = np.exp(LOGITS / temperature)
     if top_k is not None:
         expected[top_k:] = 0
@@ -40,21 +42,25 @@ def test_cold_takes_the_largest():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "match"),
+    ("logits", "options", "error", "match"),
     [
-        (([[1.0]],), TypeError, "shape"),
-        ((["a"],), TypeError, "real numbers"),
-        (([],), ValueError, "at least one finite"),
-        (([np.nan, 1],), ValueError, "NaN"),
-        (([np.inf, 1],), ValueError, "inf"),
-        (([1.0], 1.0, None, None, [0]), ValueError, "at least one finite"),
-        (([1.0], -1), ValueError, "temperature"),
-        (([1.0, 2.0], 1.0, 0), ValueError, "top_k"),
+        ([[1.0]], {}, TypeError, "shape"),
+        (["a"], {}, TypeError, "real numbers"),
+        ([], {}, ValueError, "at least one finite"),
+        ([np.nan, 1], {}, ValueError, "NaN"),
+        ([np.inf, 1], {}, ValueError, "inf"),
+        ([1.0], {"forbidden": [0]}, ValueError, "at least one finite"),
+        ([1.0], {"forbidden": [1]}, IndexError, "forbidden must lie in 0..0; got 1"),
+        ([1.0], {"forbidden": 0}, TypeError, "forbidden must be integers; got int"),
+        ([1.0], {"forbidden": "0"}, TypeError, "forbidden must be integers; got str"),
+        ([1.0], {"forbidden": ["0"]}, TypeError, "forbidden must be an integer; got '0'"),
+        ([1.0], {"temperature": -1}, ValueError, "temperature"),
+        ([1.0, 2.0], {"top_k": 0}, ValueError, "top_k"),
     ],
 )
-def test_sample_refuses(arguments, error, match):
+def test_sample_refuses(logits, options, error, match):
     with pytest.raises(error, match=match):
-        sample(*arguments)
+        sample(logits, **options)
 
 
 VOCABULARY = CharVocabulary.build("hello wörld 春", unknown="\ufffd")
@@ -95,19 +101,20 @@ def test_unknown_prime(model):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "error", "match"),
+    ("prime", "length", "options", "error", "match"),
     [
-        (([], 3), ValueError, "prime must be integers"),
-        (([0.5], 3), ValueError, "prime must be integers"),
-        (([0], -1), ValueError, "length"),
-        (([0], 1, -1.0), ValueError, "temperature"),
-        (([0], 1, 1.0, 0), ValueError, "top_k"),
-        (([0], 1, 1.0, None, 3), TypeError, r"rng must be a numpy\.random\.Generator; got int"),
+        ([], 3, {}, ValueError, "prime must be integers"),
+        ([0.5], 3, {}, ValueError, "prime must be integers"),
+        ([0], -1, {}, ValueError, "length"),
+        ([0], 1, {"temperature": -1.0}, ValueError, "temperature"),
+        ([0], 1, {"top_k": 0}, ValueError, "top_k"),
+        ([0], 1, {"rng": 3}, TypeError, r"rng must be a numpy\.random\.Generator; got int"),
+        ([0], 1, {"forbidden": None}, TypeError, "forbidden must be integers; got NoneType"),
     ],
 )
-def test_generate_refuses_at_once(model, arguments, error, match):
+def test_generate_refuses_at_once(model, prime, length, options, error, match):
     with pytest.raises(error, match=match):
-        generate(model, *arguments)
+        generate(model, prime, length, **options)
 
 
 def test_generate_text_needs_a_vocabulary(model):

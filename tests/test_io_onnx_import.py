@@ -90,7 +90,8 @@ def test_fine_tuning_saving_and_reading_back(tmp_path, rng):
     history = trainer.fit(x, label, epochs=5, progress=False)
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     twin = Trainer(start, SoftmaxCrossEntropy(), Adam(lr=0.02))
-    np.testing.assert_allclose(twin.fit(x, label, epochs=5, progress=False)["loss"], history["loss"], rtol=1e-2)
+    expected = twin.fit(x, label, epochs=5, progress=False)["loss"]
+    np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)  # float32, 35 updates
     for suffix in (".npz", ".safetensors"):
         again = load_model(save_model(graph, tmp_path / f"g{suffix}"))
         assert type(again) is Graph

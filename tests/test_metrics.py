@@ -41,7 +41,7 @@ CASES = [
 
 @pytest.mark.parametrize(("metric", "target", "mask", "lengths", "expected"), CASES)
 def test_by_hand(metric, target, mask, lengths, expected):
-    assert metric.finish(*metric(PRED, target, mask, lengths)) == pytest.approx(expected, rel=1e-14)
+    assert metric.finish(*metric(PRED, target, mask=mask, lengths=lengths)) == pytest.approx(expected, rel=1e-14)
 
 
 @pytest.mark.parametrize(("metric", "target", "mask", "lengths", "expected"), CASES)
@@ -50,26 +50,27 @@ def test_batches_of_different_sizes_add_up(metric, target, mask, lengths, expect
     many = [None if a is None else np.concatenate([a, a, a]) for a in wide]
     total = weight = 0.0
     for rows in (slice(0, 1), slice(1, 3), slice(3, 6)):
-        part = metric(*(None if a is None else a[rows] for a in many))
+        pred, goal, *more = (None if a is None else a[rows] for a in many)
+        part = metric(pred, goal, mask=more[0], lengths=more[1])
         total, weight = total + part[0], weight + part[1]
     assert metric.finish(total, weight) == pytest.approx(expected, rel=1e-14)
 
 
 @pytest.mark.parametrize(("metric", "target"), [(m, t) for m, t, *_ in CASES[::5]])
 def test_what_is_left_out_may_be_anything(metric, target):
-    expected = metric(PRED, target, None, [2, 3])
+    expected = metric(PRED, target, lengths=[2, 3])
     pred, target = PRED.copy(), np.array(target)
     pred[0, 2] = np.nan
     if target.dtype.kind == "f":
         target[0, 2] = np.nan
-    got = metric(pred, target, None, [2, 3])
+    got = metric(pred, target, lengths=[2, 3])
     assert got == pytest.approx(expected)
     assert math.isfinite(got[0])
 
 
 def test_nothing_valid_is_nan():
     metric = Accuracy()
-    assert math.isnan(metric.finish(*metric(PRED, CLASSES, np.zeros((2, 3)))))
+    assert math.isnan(metric.finish(*metric(PRED, CLASSES, mask=np.zeros((2, 3)))))
     assert metric(PRED[:0], CLASSES[:0]) == (0.0, 0.0)
 
 
@@ -95,9 +96,9 @@ def test_weights():
 )
 def test_bad_shapes(metric, target, mask, lengths, word):
     with pytest.raises(ValueError, match=word):
-        metric(PRED, target, mask, lengths)
+        metric(PRED, target, mask=mask, lengths=lengths)
 
 
 def test_lengths_need_a_time_axis():
     with pytest.raises(ValueError, match="lengths"):
-        Accuracy()(PRED[:, 0], CLASSES[:, 0], None, LENGTHS)
+        Accuracy()(PRED[:, 0], CLASSES[:, 0], lengths=LENGTHS)

@@ -1,9 +1,11 @@
 """How many threads a call may use: the default, its overrides, and what limits it."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +65,23 @@ def test_bad_environment(monkeypatch, value):
     monkeypatch.setenv("RNNFAST_NUM_THREADS", value)
     with pytest.raises(ValueError, match="RNNFAST_NUM_THREADS"):
         threads.get_num_threads()
+
+
+def test_what_is_told_is_what_the_pool_runs(monkeypatch):
+    pool = Path(__file__).resolve().parents[1] / "csrc" / "pool.c"
+    assert re.findall(r"MAX_THREADS = (\d+)", pool.read_text()) == [str(threads.MOST)]
+    for asked in (threads.MOST + 1, 1000, 10**12):
+        threads.set_num_threads(asked)
+        assert threads.get_num_threads() == threads.MOST
+        with threads.limit_threads(asked):
+            assert threads.get_num_threads() == threads.MOST
+        threads.set_num_threads(None)
+        monkeypatch.setenv("RNNFAST_NUM_THREADS", str(asked))
+        assert threads.default_num_threads() == threads.MOST
+    monkeypatch.delenv("RNNFAST_NUM_THREADS")
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda pid: set(range(256)), raising=False)
+    monkeypatch.setattr(threads, "cpu_quota", lambda: None)
+    assert threads.default_num_threads() == threads.MOST
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ INLINE V within(V x, ptrdiff_t p, ptrdiff_t units)
     const ptrdiff_t n = units - p * W;
     if (n >= W)
         return x;
-    return v_select(v_lt(v_load(lanes), v_set1((real)n)), x, v_set1(0));
+    return v_select(v_lt(v_load(lane_numbers), v_set1((real)n)), x, v_set1(0));
 }
 
 /* Mean and 1 / sqrt(variance + eps) of n vectors in each of the panels, `stride` elements apart; n <= 4. */

@@ -56,7 +56,9 @@ def run(args: argparse.Namespace) -> int:
     live = sys.stdout.isatty()
     print(prime.lstrip("\n"), end="", flush=live)
     rng = np.random.default_rng(args.seed)
-    for piece in generate_text(model, vocabulary, args.length, prime, args.temperature, args.top_k, rng):
+    for piece in generate_text(
+        model, vocabulary, args.length, prime, temperature=args.temperature, top_k=args.top_k, rng=rng
+    ):
         print(between + piece, end="", flush=live)
     print()
     return 0

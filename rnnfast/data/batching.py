@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import as_array, check_size
+from rnnfast.checks import as_array, check_generator, check_iterable, check_size
 
 
 def pad_sequences(
@@ -37,7 +37,7 @@ def pad_sequences(
     Raises
     ------
     TypeError
-        If a sequence is not numeric.
+        If an argument is not of its kind, or a sequence not numeric.
     ValueError
         If there is no sequence, or their further axes differ.
 
@@ -47,6 +47,7 @@ def pad_sequences(
     >>> padded.tolist(), lengths.tolist()
     ([[1, 2, 3], [4, 0, 0]], [3, 1])
     """
+    check_iterable("sequences", sequences)
     arrays = [as_array(f"sequences[{n}]", sequence) for n, sequence in enumerate(sequences)]
     if not arrays:
         raise ValueError("sequences must hold at least one sequence; got none")
@@ -101,6 +102,7 @@ def teacher_forcing(
     ([1, 5, 6, 7], [5, 6, 7, 2])
     """
     first, last = np.array([check_size("start", start, 0)]), np.array([check_size("end", end, 0)])
+    check_iterable("sequences", sequences)
     inputs, outputs = [], []
     for n, sequence in enumerate(sequences):
         tokens = as_array(f"sequences[{n}]", sequence)
@@ -151,6 +153,7 @@ def bucket_by_length(
         raise ValueError("lengths must be one number of at least 0 for each sequence")
     batch_size = check_size("batch_size", batch_size)
     pool = check_size("pool", pool)
+    check_generator(rng)
     order = np.arange(len(sizes)) if rng is None else rng.permutation(len(sizes))
     width = max(len(order), 1) if rng is None else batch_size * pool
     batches = []

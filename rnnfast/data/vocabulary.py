@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import check_indices, check_size
+from rnnfast.checks import check_indices, check_iterable, check_size, check_text
 
 
 class Vocabulary:
@@ -45,21 +45,25 @@ class Vocabulary:
     kind: ClassVar[str]
 
     def __init__(self, tokens: Sequence[str], unknown: str | None = None, special: Sequence[str] = ()) -> None:
-        if isinstance(tokens, str) or isinstance(special, str):
-            raise TypeError("tokens and special must be lists of strings; got a string")
+        check_iterable("tokens", tokens)
+        check_iterable("special", special)
+        if unknown is not None:
+            check_text("unknown", unknown)
         self.tokens = tuple(tokens)
         self.unknown = unknown
+        special = tuple(special)
+        for name, own in (("tokens", self.tokens), ("special", special)):
+            for token in own:
+                if not isinstance(token, str):
+                    raise TypeError(f"{name} must be strings; got {token!r}")
         self.special = tuple(dict.fromkeys([*special, *([] if unknown is None else [unknown])]))
-        for token in (*self.tokens, *self.special):
-            if not isinstance(token, str):
-                raise TypeError(f"tokens must be strings; got {token!r}")
         self._numbers = {token: number for number, token in enumerate(self.tokens)}
         if len(self._numbers) != len(self.tokens):
             twice = next(token for token, count in Counter(self.tokens).items() if count > 1)
             raise ValueError(f"tokens must differ; got {twice!r} twice")
         absent = [token for token in self.special if token not in self._numbers]
         if absent:
-            raise ValueError(f"special tokens must be among the tokens; {absent[0]!r} is not")
+            raise ValueError(f"special tokens and unknown must be among the tokens; {absent[0]!r} is not")
         self._plain = {token: k for token, k in self._numbers.items() if token not in self.special}
         self._unknown_number = None if unknown is None else self._numbers[unknown]
 
@@ -97,6 +101,7 @@ class Vocabulary:
         TypeError, ValueError
             If an argument is not of its kind, or ``max_size`` leaves no room for the special tokens.
         """
+        check_iterable("special", special)
         min_count = check_size("min_count", min_count)
         first = list(dict.fromkeys([*([] if unknown is None else [unknown]), *special]))
         if max_size is not None and check_size("max_size", max_size) < len(first):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from rnnfast.checks import as_array, check_indices, check_number, check_size
+from rnnfast.checks import as_array, check_indices, check_iterable, check_number, check_size
 
 
 def sliding_windows(
@@ -116,6 +116,7 @@ def split_chronologically(
     array = as_array("values", values)
     if array.ndim == 0:
         raise ValueError("values must have a first axis to split; got a single number")
+    check_iterable("fractions", fractions)
     shares = [check_number("fractions", share, 0, 1, above=True) for share in fractions]
     if abs(sum(shares) - 1) > 1e-9:
         raise ValueError(f"fractions must add up to 1; got {list(fractions)}")

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rnnfast.checks import check_number, check_size
 from rnnfast.decoding.choose import log_softmax
-from rnnfast.decoding.steps import Hypothesis, Stepwise, as_stepwise, check_first, check_logits
+from rnnfast.decoding.steps import Hypothesis, Stepwise, as_stepwise, check_first, check_forbidden, check_logits
 
 
 def beam_search(
@@ -75,7 +75,7 @@ def beam_search(
     if n_best > beam:
         raise ValueError(f"n_best must be at most beam, {beam}; got {n_best}")
     search = _Search(steps, max_length, end, beam, n_best, check_number("length_penalty", length_penalty, 0))
-    return search.run(state, tokens, list(forbidden))
+    return search.run(state, tokens, check_forbidden(forbidden))
 
 
 class _Search:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.checks import as_array, check_generator, check_number, check_size
-from rnnfast.decoding.steps import check_logits
+from rnnfast.decoding.steps import check_forbidden, check_logits
 
 
 def log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -21,6 +21,7 @@ def log_softmax(scores: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def draw(
     logits: Any,
+    *,
     temperature: float = 1.0,
     top_k: int | None = None,
     top_p: float | None = None,
@@ -62,7 +63,7 @@ def draw(
     if values.ndim != 2 or values.dtype.kind not in "biuf":
         raise TypeError(f"logits must be real numbers of shape (N, V); got {values.dtype} of shape {values.shape}")
     check_options(temperature, top_k, top_p, rng)
-    _, scores = check_logits(values, len(values), None, list(forbidden))
+    _, scores = check_logits(values, len(values), None, check_forbidden(forbidden))
     return choose(scores, temperature, top_k, top_p, rng or np.random.default_rng())
 
 

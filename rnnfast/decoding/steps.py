@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import FloatArray, as_array, check_indices, check_lengths, kind_of
+from rnnfast.checks import FloatArray, as_array, check_indices, check_lengths, check_size, kind_of
 from rnnfast.layers.base import Layer
 
 
@@ -75,6 +76,9 @@ class Stepper:
             raise TypeError(f"model must carry a state, as a Sequential does; got {kind_of(model)}")
         self.model: Any = model
 
+    def __repr__(self) -> str:
+        return f"Stepper({self.model!r})"
+
     def start(self, prompt: Any, *, lengths: Any = None) -> tuple[Any, NDArray[np.int64]]:
         """Return the state before the last token of each prompt, and that token, which decoding begins with.
 
@@ -141,6 +145,13 @@ def check_first(first: Any) -> NDArray[np.int64]:
             f"first must be the numbers of N tokens, of shape (N,) and at least 0; got {tokens.dtype} of {tokens.shape}"
         )
     return tokens.astype(np.int64)
+
+
+def check_forbidden(forbidden: Any) -> list[int]:
+    """Return numbers that must not be chosen as a list, or raise ``TypeError``."""
+    if isinstance(forbidden, (str, bytes)) or not isinstance(forbidden, Iterable):
+        raise TypeError(f"forbidden must be integers; got {kind_of(forbidden)}")
+    return [check_size("forbidden", number, 0) for number in forbidden]
 
 
 def check_logits(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rnnfast.checks import check_size
 from rnnfast.decoding.choose import check_options, choose, log_softmax
-from rnnfast.decoding.steps import Hypothesis, Stepwise, as_stepwise, check_first, check_logits
+from rnnfast.decoding.steps import Hypothesis, Stepwise, as_stepwise, check_first, check_forbidden, check_logits
 
 
 class Picked(NamedTuple):
@@ -78,7 +78,7 @@ def stream_tokens(
     end = None if end is None else check_size("end", end, 0)
     check_options(temperature, top_k, top_p, rng)
     rng = rng or np.random.default_rng()
-    return _stream(steps, state, tokens, max_length, end, temperature, top_k, top_p, rng, list(forbidden))
+    return _stream(steps, state, tokens, max_length, end, temperature, top_k, top_p, rng, check_forbidden(forbidden))
 
 
 def _stream(
@@ -119,7 +119,23 @@ def sample_sequences(
     rng: np.random.Generator | None = None,
     forbidden: Iterable[int] = (),
 ) -> list[Hypothesis]:
-    """Return a sequence for each row, drawn at random; arguments and errors as for `stream_tokens`."""
+    """Return a sequence for each row, drawn at random.
+
+    Parameters
+    ----------
+    model, state, first, max_length, end, temperature, top_k, top_p, rng, forbidden
+        As for `stream_tokens`.
+
+    Returns
+    -------
+    list of N Hypothesis
+        The score is the log-probability.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As `stream_tokens`.
+    """
     picks = stream_tokens(
         model,
         state,
@@ -151,5 +167,21 @@ def sample_sequences(
 def greedy(
     model: Any, state: Any, first: Any, *, max_length: int, end: int | None = None, forbidden: Iterable[int] = ()
 ) -> list[Hypothesis]:
-    """Return for each row the sequence of likeliest tokens; arguments and errors as for `stream_tokens`."""
+    """Return for each row the sequence of likeliest tokens, of equal ones the first.
+
+    Parameters
+    ----------
+    model, state, first, max_length, end, forbidden
+        As for `stream_tokens`.
+
+    Returns
+    -------
+    list of N Hypothesis
+        The score is the log-probability.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        As `stream_tokens`.
+    """
     return sample_sequences(model, state, first, max_length=max_length, end=end, temperature=0.0, forbidden=forbidden)

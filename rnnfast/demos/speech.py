@@ -177,7 +177,7 @@ def run_joined(args: argparse.Namespace, path: Path, rate: int, train: list[Reco
     padded, lengths = pad_sequences(y)
     logits = model(padded, lengths=lengths)[0]
     greedy = ctc_greedy(logits, lengths=lengths, blank=BLANK)
-    beams = ctc_beam_search(logits, lengths=lengths, blank=BLANK, beam_width=10, n_best=3)
+    beams = ctc_beam_search(logits, lengths=lengths, blank=BLANK, beam=10, n_best=3)
 
     print("\nsome of the test, with the three labellings the search finds likeliest:\n")
     order = sorted(range(min(4, len(truth))), key=lambda k: len(truth[k]))

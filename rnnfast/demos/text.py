@@ -208,9 +208,9 @@ def write(model: Sequential, corpus: Corpus, args: argparse.Namespace, seed: int
         corpus.vocabulary,
         args.length,
         corpus.prime,
-        args.temperature,
-        args.top_k,
-        np.random.default_rng(seed),
+        temperature=args.temperature,
+        top_k=args.top_k,
+        rng=np.random.default_rng(seed),
     )
     live = sys.stdout.isatty()
     print(f"\n--- what it writes, at temperature {args.temperature:g} ---")

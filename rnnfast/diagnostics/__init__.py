@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import check_flag, check_seed, check_size, kind_of
+from rnnfast.checks import check_flag, check_seed, check_size, kind_of, told_of
 from rnnfast.diagnostics.gates import activity, saturation
 from rnnfast.diagnostics.jacobians import gradient_norms, recurrence
 from rnnfast.diagnostics.levels import levels
@@ -90,8 +90,10 @@ def diagnose(
         raise TypeError(f"loss must be callable and have forward; got {kind_of(loss)}")
     steps, show = check_size("steps", steps), check_flag("show", show)
     x, y, lengths, mask = (*batch, None, None)[:4]
+    rng = check_seed(seed)
     with np.errstate(over="ignore", invalid="ignore"):
-        value, grads, seen = record(model, loss, x, y, state, lengths, mask, check_seed(seed))
+        with told_of("batch does not suit the model or the loss"):
+            value, grads, seen = record(model, loss, x, y, state, lengths, mask, rng)
         found = Diagnosis(
             loss=value,
             gradient_norm=math.sqrt(sum(float(np.vdot(g, g)) for g in grads.values())),

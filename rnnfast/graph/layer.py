@@ -12,7 +12,16 @@ import rnnfast.graph.elementwise
 import rnnfast.graph.products
 import rnnfast.graph.recurrent
 import rnnfast.graph.shaping  # noqa: F401
-from rnnfast.checks import FloatArray, as_array, check_dtype, check_lengths, check_real, check_size
+from rnnfast.checks import (
+    FloatArray,
+    as_array,
+    called_before,
+    check_dtype,
+    check_lengths,
+    check_real,
+    check_size,
+    parameters_changed,
+)
 from rnnfast.graph.table import OPERATORS, Array, Backward
 from rnnfast.layers.base import Gradients, Layer, Pullback, add_gradient, check_gradients
 
@@ -297,9 +306,9 @@ class _Pullback:
     def __call__(self, dy: Any, grads: Gradients, dstate: Any = None) -> Any:
         graph, tape = self._graph, self._tape
         if tape is None:
-            raise RuntimeError("this pullback was called before; it consumes what forward saved")
+            raise called_before()
         if graph.params.version != self._version:
-            raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+            raise parameters_changed()
         check_gradients(grads, graph.params)
         shape, shapes = self._shapes
         (port,) = graph._port_of("outputs", "y")

@@ -58,6 +58,7 @@ class Activation(Layer):
         Returns
         -------
         y : ndarray, shape of x
+            It cannot be written to: the pullback reads it.
         pullback : callable
             ``dx = pullback(dy, grads)``; see `Layer`.
 
@@ -70,6 +71,7 @@ class Activation(Layer):
         """
         x = check_floating("x", x, _SHAPES)
         y = self._run(x)
+        y.flags.writeable = False
         return y, Once(self, y.shape, y.dtype, lambda dy, grads: self._slope(y, dy, grads))
 
     def _run(self, x: FloatArray) -> FloatArray:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rnnfast.backend import implementation
 from rnnfast.checks import (
     FloatArray,
+    called_before,
     check_choice,
     check_dtype,
     check_generator,
@@ -23,6 +24,7 @@ from rnnfast.checks import (
     check_real,
     check_seed,
     check_size,
+    parameters_changed,
 )
 from rnnfast.initializers import uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback, add_gradient, check_gradients, pull
@@ -138,7 +140,7 @@ class Attention(Layer):
         -------
         context : ndarray (N, T, memory_size)
         weights : ndarray (N, T, S)
-            a, zeros past the lengths.
+            a, zeros past the lengths. They cannot be written to: the pullback reads them.
         pullback : callable
             ``dquery, dmemory = pullback((dcontext, dweights), grads)``; either may be None for zero. See `Layer`.
 
@@ -189,15 +191,17 @@ class Attention(Layer):
         if self._children:
             projected, query_pullback = self._children["query"].forward(query)
         weights = masked_softmax(self._scores(projected, keys, lengths), lengths)
+        weights.flags.writeable = False
         context = weights @ memory
         shapes, version = (context.shape, weights.shape), self.params.version
         saved: list[Any] = [projected]
+        module = implementation("attention") if self.score == "additive" else None
 
         def backward(dout: Any, grads: Gradients) -> tuple[FloatArray, FloatArray, FloatArray]:
             if not saved:
-                raise RuntimeError("this pullback was called before; it consumes what forward saved")
+                raise called_before()
             if self.params.version != version:
-                raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+                raise parameters_changed()
             dcontext, dextra = self._checked_gradients(dout, shapes)
             check_gradients(grads, self.params)
             q = saved.pop()
@@ -206,10 +210,8 @@ class Attention(Layer):
                 dweights = dweights + dextra
             dmemory = weights.swapaxes(1, 2) @ dcontext
             dscores = weights * (dweights - (dweights * weights).sum(axis=2, keepdims=True))
-            if self.score == "additive":
-                dq, dkeys, dv = implementation("attention").additive_gradients(
-                    q, keys, self.params["weight"], lengths, dscores
-                )
+            if module is not None:
+                dq, dkeys, dv = module.additive_gradients(q, keys, self.params["weight"], lengths, dscores)
                 add_gradient(grads, "weight", dv)
             else:
                 dq, dkeys = dscores @ keys, dscores.swapaxes(1, 2) @ q

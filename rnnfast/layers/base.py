@@ -3,7 +3,8 @@
 ``layer(x)`` is inference and saves nothing. ``out, pullback = layer.forward(x)`` is training: ``dx = pullback(dout,
 grads)`` adds the gradients of the parameters into ``grads``, a dict by parameter name that the caller owns, and returns
 the gradient of the input. A pullback may be called once: it consumes what forward saved. A layer keeps no
-activations, no state and no training flag, so one layer serves many threads.
+activations, no state and no training flag, so any number of threads may call one layer at once; not, however, while its
+parameters are being written (`Layer.update`, `Layer.load_state_dict`, an optimiser's step).
 
 Stateless layers return ``y``; stateful ones (``stateful = True``: recurrent layers and `Sequential`) take ``state`` and
 return ``(y, state)``, and their pullback takes ``dstate=`` and then returns ``(dx, dstate)``.
@@ -17,7 +18,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from rnnfast.checks import FloatArray, check_real
+from rnnfast.checks import FloatArray, check_flag, check_mapping, check_real
 from rnnfast.parameters import Parameters
 
 Gradients = dict[str, FloatArray]
@@ -26,6 +27,11 @@ Pullback = Callable[..., Any]
 
 class Layer:
     """Base of all layers.
+
+    Parameters
+    ----------
+    params : mapping of str to ndarray, optional
+        The layer's own arrays, which it takes over.
 
     Attributes
     ----------
@@ -86,7 +92,8 @@ class Layer:
     def update(self) -> Iterator[Gradients]:
         """Hand out all parameters by full name for writing, and let packed copies know afterwards.
 
-        Arrays may be changed in place, and what is assigned to a name is copied in.
+        Arrays may be changed in place, and what is assigned to a name is copied in. No other thread may call the layer
+        meanwhile.
 
         Examples
         --------
@@ -125,6 +132,8 @@ class Layer:
         TypeError, ValueError
             If an array is not real or has the wrong shape.
         """
+        check_mapping("state_dict", state_dict, "arrays by parameter name")
+        strict = check_flag("strict", strict)
         own = self.parameters()
         missing = [name for name in own if name not in state_dict]
         unknown = [name for name in state_dict if name not in own]

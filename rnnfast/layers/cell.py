@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from rnnfast.checks import (
     FloatArray,
+    called_before,
     check_dtype,
     check_flag,
     check_generator,
@@ -18,6 +19,7 @@ from rnnfast.checks import (
     check_seed,
     check_size,
     kind_of,
+    parameters_changed,
 )
 from rnnfast.layers.base import Gradients, Layer, Pullback, add_gradient, check_gradients
 
@@ -217,9 +219,9 @@ class CellLayer(Layer):
         def backward(dy: Any, grads: Gradients, dstate: Any = None) -> Any:
             nonlocal used
             if used:
-                raise RuntimeError("this pullback was called before; it consumes what forward saved")
+                raise called_before()
             if self.params.version != version:
-                raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+                raise parameters_changed()
             if dy is not None:
                 dy = check_real("dy", dy, self.dtype, shape)
                 dy = dy if self.batch_first else dy.transpose(1, 0, 2)
@@ -276,7 +278,8 @@ class CellLayer(Layer):
             y[rows, t] = new[0]
             if keep is not None:
                 keep.append((rows, saved))
-        return (y if self.batch_first else y.transpose(1, 0, 2)), self._packed(state)
+        # The cell may have kept what it returned last, which is therefore not handed out.
+        return (y if self.batch_first else y.transpose(1, 0, 2)), self._packed([part.copy() for part in state])
 
     def _returned(self, method: str, state: Any, count: int) -> States:
         """Return a state that the cell gave, or raise if it is not what it should be."""

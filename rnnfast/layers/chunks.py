@@ -17,7 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.checks import as_array, check_generator, check_lengths, check_size
+from rnnfast.backend import get_backend, use_backend
+from rnnfast.checks import (
+    as_array,
+    called_before,
+    check_generator,
+    check_lengths,
+    check_size,
+    kind_of,
+    parameters_changed,
+)
 from rnnfast.layers.base import Gradients, Layer, Pullback
 from rnnfast.layers.sequential import Sequential
 from rnnfast.layers.states import zeros_like
@@ -114,6 +123,8 @@ def checkpointed(
 
 def check_chunkable(layer: Layer) -> Layer:
     """Return the part of a layer that can be done in chunks of time, or raise; see `checkpointed`."""
+    if not isinstance(layer, Layer):
+        raise TypeError(f"layer must be a Layer; got {kind_of(layer)}")
     if not layer.stateful:
         raise TypeError(f"layer must carry a state from chunk to chunk; got {layer!r}")
     head = layer
@@ -163,6 +174,7 @@ def _chunks(
     steps = x.shape[1]
     starts = list(range(0, steps, size)) or [0]
     versions = [store.version for _, store in layer.stores()]
+    backend = get_backend()
 
     def piece(k: int) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
         start = starts[k]
@@ -203,16 +215,17 @@ def _chunks(
     def backward(dy: Any, grads: Gradients, dstate: Any = None) -> Any:
         nonlocal used
         if used:
-            raise RuntimeError("this pullback was called before; it consumes what forward saved")
+            raise called_before()
         if [store.version for _, store in layer.stores()] != versions:
-            raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+            raise parameters_changed()
         if dy is not None and np.shape(dy) != shape:
             raise ValueError(f"dy must have shape {shape}; got {np.shape(dy)}")
         used = True
         carry = zeros_like(final) if dstate is None else dstate
         dx: Any = None
         for k in reversed(range(len(starts))):
-            _, _, pullback = forward(k, befores.pop())
+            with use_backend(backend):  # what is done again must be the same again
+                _, _, pullback = forward(k, befores.pop())
             own = None if dy is None else dy[:, starts[k] : starts[k] + size]
             part, carry = pullback(own, grads, dstate=carry)
             if part is not None:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from rnnfast.backend import implementation
 from rnnfast.checks import (
     FloatArray,
+    called_before,
     check_choice,
     check_dtype,
     check_generator,
@@ -17,6 +18,7 @@ from rnnfast.checks import (
     check_real,
     check_seed,
     check_size,
+    parameters_changed,
 )
 from rnnfast.initializers import uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback, add_gradient, check_gradients
@@ -171,9 +173,9 @@ class CRF(Layer):
 
         def pullback(dchain: Any, grads: Gradients) -> FloatArray:
             if not held:
-                raise RuntimeError("this pullback was called before; it consumes what forward saved")
+                raise called_before()
             if self.params.version != version:
-                raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+                raise parameters_changed()
             if not isinstance(dchain, Chain):
                 raise TypeError(f"dchain must be a Chain of gradients; got {type(dchain).__name__}")
             pairs = zip(Chain._fields, dchain, held[0], strict=True)

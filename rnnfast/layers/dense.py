@@ -116,6 +116,7 @@ class Dense(Layer):
         Returns
         -------
         y : ndarray, shape of x with out_features in place of in_features
+            With an activation it cannot be written to: the pullback reads it.
         pullback : callable
             ``dx = pullback(dy, grads)``; see `Layer`.
 
@@ -130,12 +131,14 @@ class Dense(Layer):
         swapped = is_time_major(x)
         rows = with_contiguous_rows(to_rows(x, swapped))
         out = self._product(rows)
+        out.flags.writeable = self.activation is None  # else the pullback reads it
         y = from_rows(out, x.shape, swapped)
+        affine_gradients = implementation("dense").affine_gradients
 
         def backward(dy: FloatArray, grads: Gradients) -> FloatArray:
             dout = with_contiguous_rows(self._before_activation(to_rows(dy, swapped), out))
             own = {name: _contiguous(grads.get(name), param) for name, param in self.params.items()}
-            dx: FloatArray = implementation("dense").affine_gradients(
+            dx: FloatArray = affine_gradients(
                 rows, dout, self.params["weight"], self._packed(), own["weight"], own.get("bias"), True
             )
             for name, total in own.items():

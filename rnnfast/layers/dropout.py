@@ -68,12 +68,13 @@ class Dropout(Layer):
         if p == 0.0:
             return x, Once(self, x.shape, x.dtype, lambda dy, grads: dy)
         seed = int(rng.integers(2**64, dtype=np.uint64))
+        dropout = implementation("ops").dropout
 
         def backward(dy: FloatArray, grads: Gradients) -> FloatArray:
-            dx: FloatArray = implementation("ops").dropout(dy, p, seed)
+            dx: FloatArray = dropout(dy, p, seed)
             return dx
 
-        return implementation("ops").dropout(x, p, seed), Once(self, x.shape, x.dtype, backward)
+        return dropout(x, p, seed), Once(self, x.shape, x.dtype, backward)
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values."""

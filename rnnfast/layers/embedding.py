@@ -109,6 +109,7 @@ class Embedding(Layer):
         """
         x = self._checked(x)
         y = self.params["weight"].take(x, axis=0)
+        scatter_add = implementation("ops").scatter_add
 
         def backward(dy: FloatArray, grads: Gradients) -> None:
             out = grads.setdefault("weight", np.zeros(self.params["weight"].shape, self.dtype))
@@ -116,7 +117,7 @@ class Embedding(Layer):
             if self.padding_idx is not None:
                 kept = np.flatnonzero(rows != self.padding_idx)
                 rows, values = rows[kept], values[kept]
-            implementation("ops").scatter_add(out, rows, values)
+            scatter_add(out, rows, values)
 
         return y, Once(self, y.shape, self.dtype, backward)
 

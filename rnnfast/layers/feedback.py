@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rnnfast.checks import (
     FloatArray,
     as_array,
+    called_before,
     check_choice,
     check_dtype,
     check_generator,
@@ -220,11 +221,15 @@ class OutputFeedback(Layer):
                 fed = _choose(live, own, fed)
             y[:, t] = _choose(live, out, 0)
             records.append((live, pullback, own))
-        final = inner
+        final, used = inner, False
 
         def backward(dy: Any, grads: Gradients, dstate: Any = None) -> Any:
+            nonlocal used
+            if used:
+                raise called_before()
             dy, dfed, dinner = self._gradients(dy, dstate, y.shape, final)
             below = _below(grads)
+            used = True
             dx = np.zeros((batch, steps, inputs), self.dtype)
             for t in reversed(range(steps)):
                 live, pullback, own = records.pop()

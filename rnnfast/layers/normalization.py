@@ -106,12 +106,11 @@ class LayerNorm(Layer):
         x = self._checked(x)
         swapped = is_time_major(x)
         y, saved = self._run(to_rows(x, swapped), True)
+        gradients = implementation("normalization").layer_norm_gradients
 
         def backward(dy: FloatArray, grads: Gradients) -> FloatArray:
             weight = self.params.get("weight")
-            dx, dweight, dbias = implementation("normalization").layer_norm_gradients(
-                to_rows(dy, swapped), saved, weight
-            )
+            dx, dweight, dbias = gradients(to_rows(dy, swapped), saved, weight)
             for name, total in (("weight", dweight), ("bias", dbias)):
                 if name in self.params:
                     add_gradient(grads, name, total)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray, check_real
+from rnnfast.checks import FloatArray, called_before, check_real, parameters_changed
 from rnnfast.layers.base import Gradients, Layer, check_gradients
 
 
@@ -53,10 +53,10 @@ class Once:
         """
         backward = self._backward
         if backward is None:
-            raise RuntimeError("this pullback was called before; it consumes what forward saved")
+            raise called_before()
         params = self._layer.params
         if params.version != self._version:
-            raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+            raise parameters_changed()
         dy = check_real("dy", dy, self._dtype, self._shape)
         check_gradients(grads, params)
         self._backward = None

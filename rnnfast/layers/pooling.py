@@ -19,6 +19,9 @@ _Lengths = NDArray[np.int64] | None
 class Pool(Layer):
     """What Last, Ends, MeanPool and MaxPool share: (N, T, C) becomes (N, C), and sequences of length 0 become zeros."""
 
+    def __init__(self) -> None:
+        super().__init__()
+
     @property
     def pools(self) -> bool:
         """True: the result has no time axis."""

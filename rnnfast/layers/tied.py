@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from rnnfast.backend import implementation
-from rnnfast.checks import FloatArray, check_real
+from rnnfast.checks import FloatArray, check_real, parameters_changed
 from rnnfast.layers.base import Gradients, Layer, Pullback, check_gradients
 from rnnfast.layers.embedding import Embedding
 from rnnfast.layers.once import Once
@@ -48,19 +48,18 @@ class Tied(Layer):
         rows = with_contiguous_rows(to_rows(x, swapped))
         y = from_rows(self._product(rows), x.shape, swapped)
         version = self.embedding.params.version
+        affine_gradients = implementation("dense").affine_gradients
 
         def backward(dy: FloatArray, grads: Gradients) -> FloatArray:
             table = self.embedding.params["weight"]
             if self.embedding.params.version != version:
-                raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+                raise parameters_changed()
             params = {"weight": table, "bias": self.params["bias"]}
             check_gradients(grads, params)
             dout = with_contiguous_rows(to_rows(dy, swapped))
             for name, param in params.items():
                 grads[name] = np.ascontiguousarray(grads[name]) if name in grads else np.zeros_like(param)
-            dx: FloatArray = implementation("dense").affine_gradients(
-                rows, dout, table, self._packed(), grads["weight"], grads["bias"], True
-            )
+            dx: FloatArray = affine_gradients(rows, dout, table, self._packed(), grads["weight"], grads["bias"], True)
             return from_rows(dx, x.shape, swapped)
 
         return y, Once(self, y.shape, self.dtype, backward)

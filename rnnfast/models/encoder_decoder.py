@@ -104,6 +104,7 @@ class EncoderDecoder(Layer):
         target_size: int,
         embedding_dim: int = 128,
         hidden_size: int = 256,
+        *,
         cell: str = "lstm",
         encoder_hidden_size: int | None = None,
         encoder_layers: int = 1,
@@ -116,7 +117,6 @@ class EncoderDecoder(Layer):
         bridge: str = "dense",
         tied: bool = False,
         dropout: float = 0.0,
-        *,
         dtype: Any = np.float32,
         seed: Any = None,
     ) -> None:

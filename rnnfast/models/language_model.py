@@ -65,10 +65,10 @@ class LanguageModel(Layer):
         embedding_dim: int = 256,
         hidden_size: int = 256,
         num_layers: int = 1,
+        *,
         cell: str = "lstm",
         tied: bool = True,
         dropout: float = 0.0,
-        *,
         dtype: Any = np.float32,
         seed: Any = None,
     ) -> None:

@@ -203,6 +203,7 @@ class Tagger(Layer):
         pull_chain: Pullback | None = None
         if self._chain is not None:
             scores, pull_chain = self._chain.forward(scores, lengths=lengths)
+        scatter_add = implementation("ops").scatter_add
 
         def pullback(dscores: Any, grads: Gradients) -> None:
             if pull_chain is not None:
@@ -211,7 +212,7 @@ class Tagger(Layer):
             dflat = pull_before(pull(pull_context, "context.", dy, grads)[within], {})
             if pull_spelling is not None:
                 dread = np.zeros(read.shape, self.dtype)
-                implementation("ops").scatter_add(dread, places, dflat[:, self.word_dim :])
+                scatter_add(dread, places, dflat[:, self.word_dim :])
                 pull(pull_spelling, "spelling.", dread, grads)
             pull(pull_words, "words.", dflat[:, : self.word_dim], grads)
 

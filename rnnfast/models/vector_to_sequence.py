@@ -73,11 +73,11 @@ class VectorToSequence(Layer):
         embedding_dim: int = 128,
         hidden_size: int = 256,
         num_layers: int = 1,
+        *,
         cell: str = "lstm",
         use: str = "both",
         tied: bool = False,
         dropout: float = 0.0,
-        *,
         dtype: Any = np.float32,
         seed: Any = None,
     ) -> None:

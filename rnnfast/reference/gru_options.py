@@ -29,7 +29,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.reference.norm import gradient, normalise
+from rnnfast.reference.normalization import gradient, normalise
 from rnnfast.reference.rnn import Array, States, sigmoid
 
 

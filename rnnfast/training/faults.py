@@ -30,6 +30,9 @@ class TrainingError(ArithmeticError):
         super().__init__(message)
         self.epoch, self.batch, self.place = epoch, batch, place
 
+    def __reduce__(self) -> tuple[type[TrainingError], tuple[str, int, int, str]]:
+        return type(self), (str(self), self.epoch, self.batch, self.place)  # so that a worker process can raise it
+
 
 def find_fault(
     model: Any, loss: Any, batch: Batch, state: Any, rng: np.random.Generator, manner: Manner = PLAIN

@@ -24,9 +24,12 @@ class GradientStore:
     """
 
     def __init__(self, layer: Layer) -> None:
+        self._lay_out(layer.parameters())
+
+    def _lay_out(self, params: Gradients) -> None:
+        """Make buffers for gradients of these parameters."""
         self.grads: Gradients = {}
         self.flat: Gradients = {}
-        params = layer.parameters()
         for dtype in sorted({p.dtype for p in params.values()}, key=str):
             unit = ALIGNMENT // dtype.itemsize
             sizes = {name: p.size for name, p in params.items() if p.dtype == dtype}
@@ -42,6 +45,14 @@ class GradientStore:
         """Set every gradient to zero."""
         for buffer in self.flat.values():
             buffer.fill(0)
+
+    def __getstate__(self) -> Gradients:
+        return self.grads
+
+    def __setstate__(self, grads: Gradients) -> None:
+        self._lay_out(grads)  # copied one by one, gradients would be views of the buffers no more
+        for name, gradient in grads.items():
+            self.grads[name][...] = gradient
 
 
 def _aligned(size: int, dtype: np.dtype[Any]) -> FloatArray:

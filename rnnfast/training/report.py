@@ -41,9 +41,9 @@ class Report:
         self._weight += weight
         for metric, sums in zip(self._metrics, self._sums, strict=True):
             if not isinstance(metric, LossMetric):
-                total, weight = metric(pred, batch.target, batch.mask, batch.loss_lengths)
+                total, count = metric(pred, batch.target, mask=batch.mask, lengths=batch.loss_lengths)
                 sums[0] += total
-                sums[1] += weight
+                sums[1] += count
 
     def sums(self) -> list[float]:
         """Return all sums so far, for `restore`."""

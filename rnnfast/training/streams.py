@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rnnfast.checks import as_array, check_finite, check_size, told_of
 from rnnfast.layers.base import Layer
-from rnnfast.training.feeds import Batch, check_data, extremes, try_loss
+from rnnfast.training.feeds import Batch, Data, check_data, extremes, try_loss
 
 
 class StreamFeed:
@@ -36,16 +36,13 @@ class StreamFeed:
     ) -> None:
         self._names = name_x, name_y = names
         streams, steps = check_size("streams", streams), check_size("steps", steps)
-        x = check_data(name_x, inputs)
-        if not isinstance(x, np.ndarray):
-            x = np.stack(x)
+        x = _whole(name_x, check_data(name_x, inputs))
         if x.ndim > 2 or (x.ndim == 1 and x.dtype.kind == "f"):
             raise ValueError(f"{name_x} must have shape (L,) of integers or (L, C); got {x.shape} of {x.dtype}")
         if targets is None:
             x, y = x[:-1], x[1:]
         else:
-            found = check_data(name_y, targets)
-            y = found if isinstance(found, np.ndarray) else np.stack(found)
+            y = _whole(name_y, check_data(name_y, targets))
             if len(y) != len(x):
                 raise ValueError(f"{name_y} must have one entry for each step, {len(x)}; got {len(y)}")
         length = len(x) // streams
@@ -131,6 +128,15 @@ def check_forwards(model: Layer, name: str = "") -> None:
         raise ValueError(f"model must read forwards only to be trained on a stream; {what} is bidirectional")
     for part, child in model.children().items():
         check_forwards(child, f"{name}.{part}" if name else part)
+
+
+def _whole(name: str, data: Data) -> NDArray[Any]:
+    """Return a list of steps as one array, or raise ``ValueError``."""
+    if isinstance(data, np.ndarray):
+        return data
+    if len({step.shape for step in data}) > 1:
+        raise ValueError(f"{name} must have steps of one shape; got {data[0].shape} and others")
+    return np.stack(data)
 
 
 def _checked(name: str, value: Any) -> NDArray[Any]:

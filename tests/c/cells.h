@@ -2,14 +2,7 @@
  *
  * A row is one array: gate slots (S,U), h_prev (U), c_prev (U), vectors (E,U); out come h, c and aux, (U) each. Slots
  * and vectors are in the order of the cell's file. */
-#include <math.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "rnnfast.h"
-
-static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+#include "checks.h"
 
 /* Peepholes, and with a normalisation gains and biases. */
 static ptrdiff_t vectors_of(const rf_cell *c)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnnfast import engine
-from rnnfast.checks import FloatArray, check_real
+from rnnfast.checks import FloatArray, called_before, check_real, parameters_changed
 from rnnfast.layers.base import Gradients, check_gradients
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class RecurrentPullback:
         """
         layer, saved = self._layer, self._saved
         if saved is None:
-            raise RuntimeError("this pullback was called before; it consumes what forward saved")
+            raise called_before()
         if layer.params.version != self._version:
-            raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+            raise parameters_changed()
         if dy is not None:
             batch, steps, width = self._shape
             shape = self._shape if layer.batch_first else (steps, batch, width)

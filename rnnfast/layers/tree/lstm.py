@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from rnnfast.backend import implementation
 from rnnfast.checks import (
     FloatArray,
+    called_before,
     check_choice,
     check_dtype,
     check_flag,
@@ -18,6 +19,7 @@ from rnnfast.checks import (
     check_real,
     check_seed,
     check_size,
+    parameters_changed,
 )
 from rnnfast.initializers import orthogonal, uniform, xavier_uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback, add_gradient, check_gradients
@@ -174,9 +176,9 @@ class TreeLSTM(Layer):
         def backward(dy: Any, grads: Gradients, dstate: Any = None) -> FloatArray:
             nonlocal saved
             if saved is None:
-                raise RuntimeError("this pullback was called before; it consumes what forward saved")
+                raise called_before()
             if self.params.version != version:
-                raise RuntimeError("the parameters changed between forward and pullback; call forward again")
+                raise parameters_changed()
             if dy is not None:
                 dy = check_real("dy", dy, self.dtype, (*shape[:2], self.hidden_size))
             if dstate is not None and (not isinstance(dstate, (tuple, list)) or len(dstate) != 2):
