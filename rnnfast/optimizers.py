@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,10 @@ class Optimizer:
     decay_bias : bool, default False
         Whether parameters with fewer than two dimensions (biases, gains) decay as well. torch.optim decays all that
         it is given, which is ``decay_bias=True``.
+    lr_factors : mapping of str to float, optional
+        What the learning rate is multiplied with, at least 0, for parameters whose full name matches a pattern as in
+        a shell: ``{"*.weight_hh*": 0.1}``. Of several that match the first counts; 0 leaves a parameter as it is,
+        decay included.
 
     Attributes
     ----------
@@ -38,10 +43,17 @@ class Optimizer:
     slots: tuple[str, ...] = ()  # names of the state arrays, in the order the rule takes them
     rule: str  # key of RULES in reference/optim.py and _native/optim.pyx
 
-    def __init__(self, lr: float, weight_decay: float = 0.0, decay_bias: bool = False) -> None:
+    def __init__(
+        self,
+        lr: float,
+        weight_decay: float = 0.0,
+        decay_bias: bool = False,
+        lr_factors: Mapping[str, float] | None = None,
+    ) -> None:
         self.lr = lr
         self.weight_decay = check_number("weight_decay", weight_decay, 0)
         self.decay_bias = check_flag("decay_bias", decay_bias)
+        self.lr_factors = _check_factors({} if lr_factors is None else lr_factors)
         self._state: dict[str, tuple[FloatArray, ...]] = {}
         self._steps: dict[str, int] = {}
 
@@ -55,11 +67,16 @@ class Optimizer:
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments: ``type(opt)(**opt.config())`` makes its like, without state."""
-        return {"lr": self.lr, "weight_decay": self.weight_decay, "decay_bias": self.decay_bias}
+        config = {"lr": self.lr, "weight_decay": self.weight_decay, "decay_bias": self.decay_bias}
+        return {**config, "lr_factors": dict(self.lr_factors)} if self.lr_factors else config
 
     def constants(self, step: int) -> dict[str, float]:
         """Return the constants of rf_optim_step that plain descent has not, for the ``step``-th step (from 1)."""
         return {}
+
+    def factor(self, name: str) -> float:
+        """Return what the learning rate is multiplied with for a parameter, by its full name."""
+        return next((factor for pattern, factor in self.lr_factors.items() if fnmatchcase(name, pattern)), 1.0)
 
     def update(self, layer: Layer, grads: Mapping[str, FloatArray], scale: float = 1.0) -> None:
         """Take one step: change the parameters of ``layer`` in place.
@@ -111,6 +128,7 @@ class Optimizer:
         decay = self.weight_decay if self.decay_bias or param.ndim > 1 else 0.0
         k = {"scale": scale, "l2": decay, "shrink": 1.0, "rate": self.lr, "a": 0.0, "b": 0.0, "eps": 0.0, "root": 1.0}
         k.update(self.constants(self._steps.get(name, 0) + 1))
+        k["rate"] *= self.factor(name)
         return tuple(k.values())
 
     def _fresh(self, param: FloatArray) -> tuple[FloatArray, ...]:
@@ -171,6 +189,13 @@ class Optimizer:
         return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in self.config().items())})"
 
 
+def _check_factors(given: Any) -> dict[str, float]:
+    """Return factors of the learning rate by pattern, checked."""
+    if not isinstance(given, Mapping) or not all(isinstance(pattern, str) for pattern in given):
+        raise TypeError(f"lr_factors must map patterns of names to numbers; got {kind_of(given)}")
+    return {pattern: check_number(f"lr_factors[{pattern!r}]", factor, 0) for pattern, factor in given.items()}
+
+
 class SGD(Optimizer):
     """Gradient descent, with momentum on wish: ``v = momentum v + g``, ``p -= lr v``.
 
@@ -182,7 +207,7 @@ class SGD(Optimizer):
         In [0, 1).
     nesterov : bool, default False
         Descend along ``g + momentum v`` instead (Sutskever et al., 2013); needs a momentum.
-    weight_decay, decay_bias
+    weight_decay, decay_bias, lr_factors
         See `Optimizer`.
     """
 
@@ -193,8 +218,9 @@ class SGD(Optimizer):
         nesterov: bool = False,
         weight_decay: float = 0.0,
         decay_bias: bool = False,
+        lr_factors: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(lr, weight_decay, decay_bias)
+        super().__init__(lr, weight_decay, decay_bias, lr_factors)
         self.momentum = check_number("momentum", momentum, 0, 1, below=True)
         self.nesterov = check_flag("nesterov", nesterov)
         if self.nesterov and not self.momentum:
@@ -220,7 +246,7 @@ class RMSProp(Optimizer):
         In [0, 1).
     eps : float, default 1e-8
         Above 0.
-    weight_decay, decay_bias
+    weight_decay, decay_bias, lr_factors
         See `Optimizer`.
 
     References
@@ -238,8 +264,9 @@ class RMSProp(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         decay_bias: bool = False,
+        lr_factors: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(lr, weight_decay, decay_bias)
+        super().__init__(lr, weight_decay, decay_bias, lr_factors)
         self.alpha = check_number("alpha", alpha, 0, 1, below=True)
         self.eps = check_number("eps", eps, 0, above=True)
 
@@ -259,7 +286,7 @@ class Adagrad(Optimizer):
         Learning rate, at least 0.
     eps : float, default 1e-10
         Above 0.
-    weight_decay, decay_bias
+    weight_decay, decay_bias, lr_factors
         See `Optimizer`.
 
     References
@@ -271,9 +298,14 @@ class Adagrad(Optimizer):
     slots = ("sum",)
 
     def __init__(
-        self, lr: float = 0.01, eps: float = 1e-10, weight_decay: float = 0.0, decay_bias: bool = False
+        self,
+        lr: float = 0.01,
+        eps: float = 1e-10,
+        weight_decay: float = 0.0,
+        decay_bias: bool = False,
+        lr_factors: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(lr, weight_decay, decay_bias)
+        super().__init__(lr, weight_decay, decay_bias, lr_factors)
         self.eps = check_number("eps", eps, 0, above=True)
 
     def config(self) -> dict[str, Any]:
@@ -297,7 +329,7 @@ class Adam(Optimizer):
         Each in [0, 1).
     eps : float, default 1e-8
         Above 0.
-    weight_decay, decay_bias
+    weight_decay, decay_bias, lr_factors
         See `Optimizer`; `AdamW` decays apart from the gradient, which works better.
 
     References
@@ -315,8 +347,9 @@ class Adam(Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         decay_bias: bool = False,
+        lr_factors: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(lr, weight_decay, decay_bias)
+        super().__init__(lr, weight_decay, decay_bias, lr_factors)
         try:
             first, second = betas
         except (TypeError, ValueError):
@@ -344,7 +377,7 @@ class AdamW(Adam):
         See `Adam`.
     weight_decay : float, default 0.01
         At least 0.
-    decay_bias : bool, default False
+    decay_bias, lr_factors
         See `Optimizer`.
 
     References
@@ -359,9 +392,10 @@ class AdamW(Adam):
         eps: float = 1e-8,
         weight_decay: float = 0.01,
         decay_bias: bool = False,
+        lr_factors: Mapping[str, float] | None = None,
     ) -> None:
-        super().__init__(lr, betas, eps, weight_decay, decay_bias)
+        super().__init__(lr, betas, eps, weight_decay, decay_bias, lr_factors)
 
     def _constants(self, name: str, param: FloatArray, scale: float) -> tuple[float, ...]:
         scale, decay, _, *rest = super()._constants(name, param, scale)
-        return (scale, 0.0, 1 - self.lr * decay, *rest)
+        return (scale, 0.0, 1 - self.lr * self.factor(name) * decay, *rest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import tarfile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from rnnfast.__main__ import main
 from rnnfast.data import WordVocabulary, scaler_from_state_dict
 from rnnfast.demos import adding, air, contest, memory, polarity, pollution
 from rnnfast.io import load_model
+from rnnfast.layers.dense import Dense
+from rnnfast.layers.normalization import LayerNorm
+from rnnfast.layers.pooling import Last
 from rnnfast.layers.recurrent import LSTM, RNN
 from rnnfast.layers.scan import IndRNN
 from rnnfast.layers.sequential import Sequential
@@ -93,11 +97,39 @@ def test_weights_of_the_state_stay_within_bounds():
 
 
 def test_independent_units_of_memory():
-    first, _, second, _, third, _ = memory.independent(200, 40, 0)
-    assert second.weight_hh_l0.min() ** 40 >= 0.5 and second.weight_hh_l0.max() ** 40 <= 2.0001
-    for layer in (first, third):
-        assert 0 <= layer.weight_hh_l0.min() < 0.1 and layer.weight_hh_l0.max() > 0.9
-    assert not np.array_equal(first.weight_hh_l0, third.weight_hh_l0)
+    """Times from the shortest to twice the task's length, even by their logarithm; half of the weights negative."""
+    layers = memory.independent(600, 40, np.random.default_rng(0))
+    recurrent, norms = layers[::2], layers[1::2]
+    assert len(recurrent) == memory.LAYERS and all(isinstance(layer, LayerNorm) for layer in norms)
+    assert not np.array_equal(recurrent[1].weight_hh_l0, recurrent[2].weight_hh_l0)
+    for layer in recurrent:
+        kept = np.abs(layer.weight_hh_l0.astype(float))
+        times = np.sort(-1 / np.log(kept))
+        assert 0.3 <= times[0] < 0.33 and 75 < times[-1] <= 80.01
+        assert times[300] == pytest.approx(np.sqrt(0.3 * 80), rel=0.25)
+        assert 250 < (layer.weight_hh_l0 < 0).sum() < 350
+        size = np.abs(layer.weight_ih_l0).mean(axis=1) / np.sqrt(np.maximum(1 - kept, 1 / 40))
+        assert size.std() < 0.25 * size.mean()
+
+
+def test_weights_of_the_state_have_a_rate_of_their_own(monkeypatch):
+    x, y = np.ones((2, 5, 2), np.float32), np.ones((2, 1), np.float32)
+    task = contest.Task(x, y, x, y, MeanSquared(), 1, {"others": 1e-2}, forgets=0.9, caution=0.1)
+    made = []
+
+    def adam(**options):
+        made.append(Adam(**options))
+        return made[-1]
+
+    def make(name, seeds):
+        return Sequential(contest.make_layer(name, 2, 4, 5, 0), Last(), Dense(4, 1, seed=1))
+
+    monkeypatch.setattr(contest, "Adam", adam)
+    contest.compete(task, make, SimpleNamespace(seed=0, cells=["indrnn", "gru"], epochs=1, seconds=None), 1)
+    names = list(make("indrnn", []).parameters())
+    assert [name for name in names if made[0].factor(name) == 0.1] == ["0.weight_hh_l0", "0.weight_hh_l1"]
+    assert {made[0].factor(name) for name in names} == {0.1, 1.0}
+    assert not made[1].lr_factors and made[1].betas == made[0].betas == (0.9, 0.9)
 
 
 def test_independent_units_begin_with_a_long_memory():

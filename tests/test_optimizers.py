@@ -153,6 +153,50 @@ def test_biases_decay_only_on_wish(name):
         assert (layer.parameters()["bias"] < 1).all() == decay_bias
 
 
+@pytest.mark.parametrize("name", MAKERS)
+def test_factors_of_the_learning_rate(name):
+    """A parameter with a factor moves as with an optimiser of that rate; the first pattern that matches counts."""
+    factors = {"w*": 0.25, "weight": 9.0, "b?as": 2.0}
+    plain, layer = MAKERS[name][0](), make_bag(np.float64)
+    optimizer = type(plain)(**{**plain.config(), "lr_factors": factors})
+    assert type(plain)(**optimizer.config()).lr_factors == factors and "lr_factors" not in plain.config()
+    alone = {}
+    for key, factor in (("weight", 0.25), ("bias", 2.0)):
+        other = make_bag(np.float64)
+        single = type(plain)(**{**plain.config(), "lr": plain.lr * factor})
+        for step in range(3):
+            single.update(other, {key: make_grads(other, step)[key]})
+        alone[key] = other.parameters()[key]
+    for step in range(3):
+        optimizer.update(layer, {key: make_grads(layer, step)[key] for key in alone})
+    for key, expected in alone.items():
+        np.testing.assert_allclose(layer.parameters()[key], expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_factor_of_nothing_keeps_a_parameter(name):
+    plain, layer = MAKERS[name][0](), make_bag(np.float64)
+    before = layer.state_dict()
+    optimizer = type(plain)(**{**plain.config(), "decay_bias": True, "lr_factors": {"bias": 0}})
+    optimizer.update(layer, make_grads(layer, 0))
+    assert np.array_equal(layer.parameters()["bias"], before["bias"])
+    assert not np.array_equal(layer.parameters()["weight"], before["weight"])
+
+
+@pytest.mark.parametrize(
+    ("factors", "error", "match"),
+    [
+        ({"a": -1}, ValueError, r"lr_factors\['a'\] must lie in \[0, inf\); got -1"),
+        ({"a": "b"}, TypeError, r"lr_factors\['a'\]"),
+        ({1: 1.0}, TypeError, "lr_factors must map patterns of names to numbers; got"),
+        ([0.1], TypeError, "lr_factors must map patterns of names to numbers; got"),
+    ],
+)
+def test_bad_factors(factors, error, match):
+    with pytest.raises(error, match=match):
+        Adam(lr_factors=factors)
+
+
 def test_scale_is_that_of_the_gradient():
     one, other = make_bag(np.float64), make_bag(np.float64)
     first, second = Adam(), Adam()

@@ -63,6 +63,10 @@ class Task(NamedTuple):
         Sequences of an update.
     rates : dict
         Highest learning rate by name of the cell; "others" is for those not named.
+    forgets : float, default 0.999
+        Adam's second beta.
+    caution : float, default 1.0
+        Share of the learning rate for the weights of the state of an IndRNN, whose effect grows with the steps.
     """
 
     x: Any
@@ -72,6 +76,8 @@ class Task(NamedTuple):
     loss: Any
     batch: int
     rates: dict[str, float]
+    forgets: float = 0.999
+    caution: float = 1.0
 
 
 class Bounded(Callback):
@@ -145,7 +151,11 @@ def compete(
         trainer = Trainer(
             model,
             task.loss,
-            Adam(lr=task.rates.get(name, task.rates["others"])),
+            Adam(
+                lr=task.rates.get(name, task.rates["others"]),
+                betas=(0.9, task.forgets),
+                lr_factors={"*.weight_hh*": task.caution} if name == "indrnn" else None,
+            ),
             clip_norm=1.0,
             schedule=Cosine(warmup=0.05),
             seed=args.seed,

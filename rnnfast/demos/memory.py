@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from rnnfast.demos.common import add_options, check_save, positive, save_and_reload
 from rnnfast.demos.contest import Outcome, Task, add_cells, compete, make_layer, shorten, sparkline
-from rnnfast.initializers import recurrent_bounds
 from rnnfast.layers.base import Layer
 from rnnfast.layers.dense import Dense
 from rnnfast.layers.embedding import Embedding
@@ -30,17 +29,19 @@ from rnnfast.losses import SoftmaxCrossEntropy
 EXAMPLES = """\
 examples:
   python -m rnnfast demo memory
-  python -m rnnfast demo memory --pause 50 --epochs 20
-  python -m rnnfast demo memory --epochs 20 --cells indrnn
+  python -m rnnfast demo memory --pause 50 --epochs 25
+  python -m rnnfast demo memory --pause 50 --epochs 5 --cells lstm gru
   python -m rnnfast demo memory --no-chrono --cells lstm
 """
 
-EPOCHS = 10
+EPOCHS = 20
 BATCH = 20
 TEST = 500
-RATES = {"rnn": 1e-3, "indrnn": 2e-2, "others": 1e-2}
+RATES = {"rnn": 1e-3, "lstm": 2e-2, "others": 1e-2}
 SYMBOLS = 10  # to remember
 KINDS = 8  # of symbols; 0 is the blank, KINDS + 1 the sign
+LAYERS = 4  # of independent units
+SHORTEST = 0.3  # steps; the weight of such a unit's state is 0.04
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,13 +74,13 @@ def run(args: argparse.Namespace) -> int:
     def make(name: str, seeds: Sequence[int]) -> Sequential:
         steps = x.shape[1]
         if name == "indrnn":
-            layers = independent(args.hidden, steps, seeds[0])
+            layers = independent(args.hidden, steps, np.random.default_rng(seeds[0]))
         else:
             layers = [make_layer(name, KINDS + 2, args.hidden, steps, seeds[0], args.chrono)]
         table = Embedding(KINDS + 2, KINDS + 2, seed=seeds[2])
         return Sequential(table, *layers, Dense(args.hidden, KINDS + 1, seed=seeds[1]))
 
-    task = Task(x, y, test_x, test_y, SoftmaxCrossEntropy(), BATCH, RATES)
+    task = Task(x, y, test_x, test_y, SoftmaxCrossEntropy(), BATCH, RATES, forgets=0.98, caution=0.05)
     outcomes = compete(task, make, args, EPOCHS)
     right = {outcome.name: recalled(outcome.model, test_x, test_y) for outcome in outcomes}
     best = max(outcomes, key=lambda outcome: right[outcome.name])
@@ -100,20 +101,25 @@ def problems(count: int, pause: int, rng: np.random.Generator) -> tuple[NDArray[
     return x, y
 
 
-def independent(hidden: int, steps: int, seed: int) -> list[Layer]:
-    """Return three layers of independent units that can bring symbols back in their order.
+def independent(hidden: int, steps: int, rng: np.random.Generator) -> list[Layer]:
+    """Return four layers of independent units that can bring symbols back in their order.
 
-    What a unit has gathered does not tell the seventh symbol from the eighth. Three layers can: one whose units tell
-    the time, one that holds what came at a time, one that lets it out when it is asked for. So only the second begins
-    with weights of the state near 1, the others with any from 0; each layer is normalised, for sums over a sequence
-    grow with it.
+    What a unit has gathered does not tell the seventh symbol from the eighth. Layers in a row can: units that tell the
+    time, units that answer to a symbol at a time, units that hold what came, units that let it out when it is asked
+    for. So units of every layer remember for times spread over the length of the task, evenly by their logarithm, as
+    those of gated cells begin with chrono. Half of the weights of the state are negative: such a unit answers to
+    changes, and tells one step from the next. A unit that gathers over n steps takes in a part of 1 / sqrt(n), and
+    each layer is normalised, lest those that remember for long drown the others.
     """
-    near = recurrent_bounds(steps)
-    any_memory = (0.0, near[1])
     layers: list[Layer] = []
-    for k, bounds in enumerate((any_memory, near, any_memory)):
-        layers.append(IndRNN(hidden if k else KINDS + 2, hidden, recurrent_bounds=bounds, seed=seed + k))
-        layers.append(LayerNorm(hidden))
+    for k in range(LAYERS):
+        layer = IndRNN(hidden if k else KINDS + 2, hidden, seed=rng)
+        times = np.exp(rng.uniform(math.log(SHORTEST), math.log(2.0 * steps), hidden))
+        kept = np.exp(-1.0 / times)
+        with layer.update() as params:
+            params["weight_hh_l0"][:] = np.where(rng.random(hidden) < 0.5, -kept, kept)
+            params["weight_ih_l0"] *= np.sqrt(np.maximum(1.0 - kept, 1.0 / steps))[:, None]
+        layers += [layer, LayerNorm(hidden)]
     return layers
 
 

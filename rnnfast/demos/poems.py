@@ -38,7 +38,7 @@ examples:
 
 EPOCHS = 8
 SECONDS = 180.0
-BATCH, BATCH_MADE_UP = 64, 16
+BATCH, BATCH_MADE_UP = 32, 16
 MADE_UP = 1000
 MIN_COUNT = 2
 UNKNOWN, START, END = "\ufffd", "<s>", "</s>"

@@ -32,7 +32,8 @@ examples:
 """
 
 EPOCHS = 8
-BATCH = 16
+BATCH = 32
+WORD = 32  # numbers a word
 MADE_UP = 1200
 LEAST_COUNT = 3
 NEW = (
@@ -106,9 +107,9 @@ def learn(
     """Train a network; return it with its averaged weights, and a trainer to measure it with."""
     seeds = [int(s) for s in np.random.SeedSequence(seed).generate_state(3)]
     model = Sequential(
-        Embedding(words, 64, seed=seeds[0]),
+        Embedding(words, WORD, seed=seeds[0]),
         Dropout(0.5),
-        LSTM(64, args.hidden, bidirectional=True, seed=seeds[1]),
+        LSTM(WORD, args.hidden, bidirectional=True, seed=seeds[1]),
         MeanPool(),
         Dropout(0.5),
         Dense(2 * args.hidden, 2, seed=seeds[2]),
@@ -120,7 +121,7 @@ def learn(
     trainer = Trainer(
         model,
         loss,
-        Adam(lr=1e-2),
+        Adam(lr=2e-2),
         clip_norm=1.0,
         schedule=Cosine(warmup=0.05),
         metrics=[Accuracy()],
