@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rnnfast.checks import FloatArray, check_flag, check_mapping, check_number, check_real
+from rnnfast.checks import FloatArray, check_flag, check_mapping, check_number, check_real, kind_of
 from rnnfast.clipping import twin
 from rnnfast.interrupts import hold_interrupts
 from rnnfast.layers.base import Layer, check_layer

@@ -312,7 +312,7 @@ def test_a_history_lists_what_it_has():
         ({"metrics": [MAE]}, r"metrics\[0\] must be a Metric; got the class MAE itself"),
         ({"metrics": ["mae"]}, r"metrics\[0\] must be a Metric; got str"),
         ({"loss": MeanSquared}, "loss must be .*; got the class MeanSquared itself"),
-        ({"optimizer": SGD}, "optimizer must be of Optimizer; got the class SGD itself"),
+        ({"optimizer": SGD}, "optimizer must be of Optimizer, such as .*; got the class SGD itself"),
     ],
 )
 def test_a_trainer_says_what_it_needs(arguments, match):

@@ -251,6 +251,18 @@ def call(name, arguments):
         list(found)
 
 
+def test_the_check_of_refusals_can_fail():
+    def refuse(path):
+        if path != "good":
+            raise TypeError("unhashable")
+
+    for function, match in ((refuse, "path=None"), (lambda path: None, "takes nearly everything")):
+        with pytest.raises(AssertionError, match=match):
+            check_refusals(function, {"path": "good"}, "path")
+    with pytest.raises(AssertionError, match="path=None"):
+        check_refusals(lambda path: open("absent"), {"path": "good"}, "path")
+
+
 def test_every_name_is_here():
     assert names() == set(GOOD)
 
