@@ -6,6 +6,7 @@ Those of ``rnnfast.io`` are in test_io_arguments.py.
 import contextlib
 import inspect
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -260,7 +261,7 @@ def test_the_check_of_refusals_can_fail():
         with pytest.raises(AssertionError, match=match):
             check_refusals(function, {"path": "good"}, "path")
     with pytest.raises(AssertionError, match="path=None"):
-        check_refusals(lambda path: open("absent"), {"path": "good"}, "path")
+        check_refusals(lambda path: Path("absent").read_text(), {"path": "good"}, "path")
 
 
 def test_every_name_is_here():

@@ -70,7 +70,7 @@ def write(
     OSError
         If it cannot be written.
     TypeError, ValueError
-        If ``path`` is none, the document is not JSON, an array is not numeric, or the suffix is unknown.
+        If ``path`` is no path, the document is not JSON, an array is not numeric, or the suffix is unknown.
     """
     check_path("path", path)
     if len(arrays) >= strict_json.MAX_ARRAYS:
@@ -94,7 +94,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays]:
     Raises
     ------
     TypeError
-        If ``path`` is none.
+        If ``path`` is no path.
     OSError
         If it cannot be read.
     ModelFileError

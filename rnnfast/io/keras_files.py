@@ -41,7 +41,7 @@ def read_keras_weights(path: str | os.PathLike[str]) -> dict[str, list[FloatArra
     Raises
     ------
     TypeError
-        If ``path`` is none.
+        If ``path`` is no path.
     ModuleNotFoundError
         If the package h5py is missing.
     OSError

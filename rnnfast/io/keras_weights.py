@@ -62,7 +62,7 @@ def to_keras_weights(layer: Layer) -> list[FloatArray]:
     Raises
     ------
     TypeError
-        If ``layer`` is none.
+        If ``layer`` is no layer.
     ConversionError
         If the layer has something that Keras has not.
     """

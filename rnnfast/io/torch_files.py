@@ -35,7 +35,7 @@ def read_torch_safetensors(path: str | os.PathLike[str]) -> dict[str, FloatArray
     Raises
     ------
     TypeError
-        If ``path`` is none.
+        If ``path`` is no path.
     OSError
         If the file cannot be read.
     ModelFileError
