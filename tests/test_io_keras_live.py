@@ -9,7 +9,14 @@ import numpy as np
 import pytest
 
 from rnnfast import LSTM
-from rnnfast.io import ConversionError, from_keras, load_keras_weights, read_keras_weights, to_keras_weights
+from rnnfast.io import (
+    ConversionError,
+    from_keras,
+    import_onnx,
+    load_keras_weights,
+    read_keras_weights,
+    to_keras_weights,
+)
 
 BACKENDS = [name for name in ("torch", "jax", "tensorflow") if importlib.util.find_spec(name)]
 if importlib.util.find_spec("keras") is None or not BACKENDS:
@@ -137,3 +144,27 @@ def test_weights_of_a_trained_layer_go_out():
     twin(X)
     twin.set_weights(to_keras_weights(layer))
     np.testing.assert_allclose(layer(X)[0], computed(twin, X), rtol=0, atol=2e-6)
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "torch" or importlib.util.find_spec("onnxscript") is None,
+    reason="Keras exports to ONNX by torch and onnxscript, where it computes with torch",
+)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        lambda: [layers.LSTM(4, return_sequences=True)],
+        lambda: [layers.LSTM(4), layers.Dense(2)],
+        lambda: [layers.GRU(4, return_sequences=True), layers.Dense(2, activation="softmax")],
+        lambda: [layers.SimpleRNN(4, return_sequences=True)],
+        lambda: [layers.Bidirectional(layers.LSTM(4, return_sequences=True))],
+    ],
+    ids=["lstm", "lstm last", "gru", "rnn", "bidirectional"],
+)
+def test_what_keras_exports_to_onnx_is_imported(parts, tmp_path):
+    model = perturbed(keras.Sequential([keras.Input(X.shape[1:]), *parts()]))
+    model.predict(X, verbose=0)  # Keras exports what has been called
+    model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    found = import_onnx(tmp_path / "model.onnx")(X)
+    found = found[0] if isinstance(found, tuple) else found
+    np.testing.assert_allclose(found, computed(model, X), rtol=0, atol=2e-6)
