@@ -97,7 +97,8 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1
 cdef int split(Run* run, double passes) except -1
 cdef double now() noexcept nogil
 cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil
-cdef void row_share(const Run* run, int thread, int threads, Py_ssize_t* row0, Py_ssize_t* row1) noexcept nogil
+cdef void row_share(const Run* run, Py_ssize_t first, Py_ssize_t end, int thread, int threads, Py_ssize_t* row0,
+                    Py_ssize_t* row1) noexcept nogil
 cdef void poll(Run* run, int thread) noexcept nogil
 cdef bint meet(Run* run, int thread, int threads, Py_ssize_t* meetings) noexcept nogil
 

@@ -122,22 +122,26 @@ cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t
     last[0] = n * (part + 1) // parts
 
 
-cdef void row_share(const Run* run, int thread, int threads, Py_ssize_t* row0, Py_ssize_t* row1) noexcept nogil:
-    """Share the rows out so that every thread has about as many steps to do; threads past the last get none."""
-    cdef Py_ssize_t t, j, done = 0, length, part = 0
+cdef void row_share(const Run* run, Py_ssize_t first, Py_ssize_t end, int thread, int threads, Py_ssize_t* row0,
+                    Py_ssize_t* row1) noexcept nogil:
+    """Share the rows out so that every thread has about as much to do in steps first..end; those past the last get none.
+
+    Anew for every chunk, after which all meet: else whoever has the long rows would wait for the short ones at first,
+    and the others for the long ones in the end.
+    """
+    cdef Py_ssize_t t = end, j, done = 0, part = 0, whole = run.off[end] - run.off[first]
     row0[0] = row1[0] = run.B
     if thread >= threads:
         return
     if run.R == run.T * run.B:
         share(run.B, thread, threads, row0, row1)
         return
-    t = run.T
     row0[0] = 0 if thread == 0 else run.B
     for j in range(run.B):
-        while t > 0 and run.n[t - 1] <= j:
+        while t > first and run.n[t - 1] <= j:
             t -= 1
-        done += t  # t is the length of row j
-        while part < threads - 1 and done * threads >= run.R * (part + 1):
+        done += t - first  # steps that row j makes
+        while part < threads - 1 and done * threads >= whole * (part + 1):
             part += 1
             if part == thread:
                 row0[0] = j + 1

@@ -172,8 +172,6 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
     cdef int sharing = min(threads, run.sharing)  # the pool may have given fewer than asked for
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
-    else:
-        row_share(run, thread, sharing, &my_row0, &my_row1)
     if run.V:
         share(run.V, thread, threads, &row0, &row1)
         project(run, row1 - row0, run.table + row0 * run.X * run.size, run.X,
@@ -196,6 +194,8 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
             else:
                 project_inputs(run, row0, row1, first, t, gates, thread)
         barrier(thread, threads)
+        if not run.by_units:
+            row_share(run, t, end, thread, sharing, &my_row0, &my_row1)
         if (takes_part and run.B == 1 and run.P <= run.cell.steps_panels and run.y.stride == run.size
                 and not run.around):
             sweep_alone(run, t, end, first - base)

@@ -108,26 +108,26 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
 
 cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
-    cdef Py_ssize_t t, row0 = 0, row1 = run.B, group0 = 0, group1 = run.groups, count = 0
+    cdef Py_ssize_t t, end = run.T, first, row0 = 0, row1 = run.B, group0 = 0, group1 = run.groups
     cdef Py_ssize_t meetings = 0
     cdef int sharing = min(threads, run.sharing)
     cdef rf_step s
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
-    else:
-        row_share(run, thread, sharing, &row0, &row1)
     s.dh, s.dc, s.daux = run.dm if run.project else run.dh, run.dc, run.daux
-    for t in range(run.T - 1, -1, -1):
+    while end > 0:
+        first = end - 1
+        while first > 0 and run.off[end] - run.off[first] <= run.chunk:
+            first -= 1
+        if not run.by_units:
+            row_share(run, first, end, thread, sharing, &row0, &row1)
         if thread < sharing:
-            set_step(run, t, run.off[t], &s)
-            backward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, thread, sharing)
-        count += run.n[t]
-        if count > run.chunk:
-            count = 0
-            if meet(run, thread, threads, &meetings):
-                return
-    if meet(run, thread, threads, &meetings):
-        return
+            for t in range(end - 1, first - 1, -1):
+                set_step(run, t, run.off[t], &s)
+                backward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, thread, sharing)
+        end = first
+        if meet(run, thread, threads, &meetings):
+            return
     if run.V:
         sum_by_index(run, thread, threads)
     input_gradient(run, thread, threads)
