@@ -67,10 +67,9 @@ class Native(Contender):
         return {"forward": forward, "training": training, "stream": step_of_stream, "step": step}[case.task], read
 
     def threads_used(self, case: Case) -> int | None:
-        layer = build(case)
         if case.cell in TREES:
             return None
-        plan = layer.explain(case.batch, case.steps, lengths=case.lengths, training=case.task == "training")
+        plan = build(case).explain(case.batch, case.steps, lengths=case.lengths, training=case.task == "training")
         return max(int(part.threads) for part in plan.layers)
 
 

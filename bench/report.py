@@ -117,9 +117,9 @@ def overall(results: list[Result]) -> list[str]:
             continue
         mean = geometric_mean(ratio for ratio, _ in found)
         line = f"{title}: {mean:.2f} times as fast as the best peer in {len(found)} cells, aim {aim:g}"
-        if all(percent is not None for _, percent in found):
-            most = geometric_mean(ratio * 100.0 / min(percent or 100.0, 100.0) for ratio, percent in found)
-            line += f"; at its limit in every case it would be {most:.2f}"
+        most = [ratio * 100.0 / min(percent, 100.0) for ratio, percent in found if percent is not None]
+        if len(most) == len(found):
+            line += f"; at its limit in every case it would be {geometric_mean(most):.2f}"
         lines.append(line)
     return lines
 

@@ -6,8 +6,8 @@
  * whether it runs in one sweep or step by step. BLAS libraries promise none of this and pack the weights at each call.
  *
  * outer: weight gradients, a sum over all steps and rows, added to what is there (or written, where nothing is), row by
- * row of the weights as the user knows them. Blocks of KC rows of both operands are packed so that the tile runs from the first-level cache; the chain
- * over k is again one and the same for any split.
+ * row of the weights as the user knows them. Blocks of KC rows of both operands are packed so that the tile runs from the
+ * first-level cache; the chain over k is again one and the same for any split.
  *
  * The tile holds TILE x 4 vectors of C in registers: 6 x 4 where there are 32 vector registers, 3 x 4 where there are
  * 16 (a vector of B and the three broadcast values fill the rest). A single row has too few independent chains to
