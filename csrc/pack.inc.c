@@ -5,7 +5,20 @@
  * (its k) and the weight gradient (columns again).
  */
 
-/* to: panels of panel_columns, each (K, panel_columns); to[p][k][c] = w[rows[p*panel_columns + c]][k] */
+/* Transpose W vectors: in each round the first half is interleaved with the second. */
+INLINE void transpose(V *x)
+{
+    for (int half = 1; half < W; half *= 2) {
+        V y[W];
+        UNROLL for (int i = 0; i < W / 2; i++)
+            v_zip(x[i], x[i + W / 2], &y[2 * i], &y[2 * i + 1]);
+        UNROLL for (int i = 0; i < W; i++)
+            x[i] = y[i];
+    }
+}
+
+/* to: panels of panel_columns, each (K, panel_columns); to[p][k][c] = w[rows[p*panel_columns + c]][k]; columns and
+ * panel_columns are multiples of W */
 static void RF(pack_columns)(const void *w_, ptrdiff_t k, const ptrdiff_t *rows, ptrdiff_t columns,
                              ptrdiff_t panel_columns, void *to_, ptrdiff_t panel0, ptrdiff_t panel1)
 {
@@ -13,12 +26,21 @@ static void RF(pack_columns)(const void *w_, ptrdiff_t k, const ptrdiff_t *rows,
     for (ptrdiff_t p = panel0; p < panel1; p++) {
         const ptrdiff_t n = MIN(panel_columns, columns - p * panel_columns);
         real *to = (real *)to_ + p * panel_columns * k;
-        for (ptrdiff_t k0 = 0; k0 < k; k0 += 16) /* squares that stay in the first-level cache */
-            for (ptrdiff_t c = 0; c < n; c++) {
-                const ptrdiff_t row = rows[p * panel_columns + c];
-                for (ptrdiff_t i = k0; i < MIN(k, k0 + 16); i++)
-                    to[i * n + c] = row < 0 ? 0 : w[row * k + i];
+        for (ptrdiff_t c = 0; c < n; c += W) {
+            const ptrdiff_t *row = rows + p * panel_columns + c;
+            for (ptrdiff_t k0 = 0; k0 < k; k0 += W) {
+                const ptrdiff_t have = MIN(W, k - k0);
+                V x[W];
+                UNROLL for (int i = 0; i < W; i++) {
+                    x[i] = v_set1(0);
+                    if (row[i] >= 0)
+                        x[i] = have < W ? v_load_n(w + row[i] * k + k0, have) : v_load(w + row[i] * k + k0);
+                }
+                transpose(x);
+                for (ptrdiff_t i = 0; i < have; i++)
+                    v_store(to + (k0 + i) * n + c, x[i]);
             }
+        }
     }
 }
 
@@ -33,8 +55,13 @@ static void RF(pack_rows)(const void *w_, ptrdiff_t n, const ptrdiff_t *rows, pt
         for (ptrdiff_t i = 0; i < k; i++, to += wide) {
             if (rows[i] < 0) {
                 memset(to, 0, (size_t)wide * sizeof(real));
+                continue;
+            }
+            const real *from = w + rows[i] * n + p * 4 * W;
+            if (have == 4 * W) {
+                memcpy(to, from, 4 * W * sizeof(real)); /* of constant size: no call */
             } else {
-                memcpy(to, w + rows[i] * n + p * 4 * W, (size_t)have * sizeof(real));
+                memcpy(to, from, (size_t)have * sizeof(real));
                 memset(to + have, 0, (size_t)(wide - have) * sizeof(real));
             }
         }

@@ -42,5 +42,11 @@ INLINE real v_sum(V a)
         s += a[i];
     return s;
 }
+INLINE void v_zip(V a, V b, V *lo, V *hi)
+{
+    const V low = RF_VX(unpacklo)(a, b), high = RF_VX(unpackhi)(a, b); /* each within its half */
+    *lo = RF_VX(permute2f128)(low, high, 0x20);
+    *hi = RF_VX(permute2f128)(low, high, 0x31);
+}
 
 #include "exponent.h"

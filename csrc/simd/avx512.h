@@ -37,5 +37,16 @@ INLINE V v_scale2(V a, V n) { return RF_VX(scalef)(a, n); } /* a * 2^n, n an int
 INLINE M v_lt(V a, V b) { return RF_VMASK(cmp)(a, b, _CMP_LT_OQ); }
 INLINE V v_select(M m, V a, V b) { return RF_VX(mask_blend)(m, b, a); } /* a where m, else b */
 INLINE real v_sum(V a) { return RF_VX(reduce_add)(a); }
+INLINE void v_zip(V a, V b, V *lo, V *hi) /* a0 b0 a1 b1 ..., the first half of it and the second */
+{
+#if RF_DOUBLE
+    *lo = _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
+    *hi = _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+#else
+    const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    *lo = _mm512_permutex2var_ps(a, first, b);
+    *hi = _mm512_permutex2var_ps(a, _mm512_add_epi32(first, _mm512_set1_epi32(8)), b);
+#endif
+}
 
 #include "exponent.h"

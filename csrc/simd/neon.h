@@ -40,5 +40,10 @@ INLINE V v_max(V a, V b) { return v_select(v_lt(b, a), a, b); }
 INLINE V v_sqrt(V a) { return RF_VX(vsqrtq)(a); }
 INLINE V v_abs(V a) { return RF_VX(vabsq)(a); }
 INLINE real v_sum(V a) { return RF_VX(vaddvq)(a); }
+INLINE void v_zip(V a, V b, V *lo, V *hi)
+{
+    *lo = RF_VX(vzip1q)(a, b);
+    *hi = RF_VX(vzip2q)(a, b);
+}
 
 #include "exponent.h"

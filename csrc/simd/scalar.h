@@ -46,5 +46,15 @@ INLINE V v_select(M m, V a, V b) { return (V)(((M)a & m) | ((M)b & ~m)); }
 INLINE V v_min(V a, V b) { return v_select(a < b, a, b); }
 INLINE V v_max(V a, V b) { return v_select(a > b, a, b); }
 INLINE V v_abs(V a) { return (V)((M)a & ~(M)v_set1((real)-0.0)); }
+INLINE void v_zip(V a, V b, V *lo, V *hi)
+{
+#if RF_DOUBLE
+    *lo = (V){a[0], b[0]};
+    *hi = (V){a[1], b[1]};
+#else
+    *lo = (V){a[0], b[0], a[1], b[1]};
+    *hi = (V){a[2], b[2], a[3], b[3]};
+#endif
+}
 
 #include "exponent.h"

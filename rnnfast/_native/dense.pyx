@@ -11,9 +11,14 @@ from libc.string cimport memset
 
 from rnnfast._native.blas_gradients cimport blas_affine_gradients
 from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops, rf_outer, rf_product
-from rnnfast._native.pack cimport panels_of
+from rnnfast._native.panels cimport pack_columns, pack_rows, panels_of
 from rnnfast._native.provider import get_gemm
 from rnnfast.threads import get_num_threads
+
+
+# Operations between two looks at signals: some tens of milliseconds, for sums over few rows go through all of a large
+# matrix of gradients for each piece.
+cdef double PIECE = 4e9
 
 
 cdef class Panels:
@@ -52,9 +57,9 @@ cdef class Panels:
         if data == NULL:
             raise MemoryError
         if backward:
-            self.ops.pack_rows(<const void*> source, inputs, self.rows, outputs, data, 0, s.panels)
+            pack_rows(self.ops, <const void*> source, inputs, self.rows, outputs, data, get_num_threads())
         else:
-            self.ops.pack_columns(<const void*> source, inputs, self.rows, padded, 4 * width, data, 0, s.panels)
+            pack_columns(self.ops, <const void*> source, inputs, self.rows, padded, 4 * width, data, get_num_threads())
         s.b = data
         self.data[backward] = data
         return 0
@@ -85,8 +90,8 @@ cdef void task(void* context, int thread, int threads) noexcept nogil:
 
 
 cdef int run_pieces(Work* w, double work, int threads) except -1:
-    """Run the task over all rows, `work` operations each, in pieces of some milliseconds."""
-    cdef Py_ssize_t piece = 192 * max(1, <Py_ssize_t> (4e8 / (192 * max(work, 1))))
+    """Run the task over all rows, `work` operations each, in pieces."""
+    cdef Py_ssize_t piece = 192 * max(1, <Py_ssize_t> (PIECE / (192 * max(work, 1))))
     while w.row1 < w.rows:
         w.row0, w.row1 = w.row1, min(w.rows, w.row1 + piece)
         with nogil:
@@ -174,7 +179,7 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
         c = dx.__array_interface__["data"][0]
         w.product, w.a, w.c = &product, <const char*> d, <char*> c
     # a call of several pieces may be interrupted between them, and then dw is to be as it was
-    total = dw if 4.0 * rows * outputs * inputs < 4e8 else np.empty_like(dw)
+    total = dw if 4.0 * rows * outputs * inputs < PIECE else np.empty_like(dw)
     target = total.__array_interface__["data"][0]
     memset(&outer, 0, sizeof(rf_outer))
     outer.m = outer.a_run = outputs

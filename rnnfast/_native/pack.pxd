@@ -34,5 +34,3 @@ cdef enum:
 
 
 cdef Packed packed_weights(str cell, object weights)
-
-cdef void panels_of(rf_product* s, Py_ssize_t columns, Py_ssize_t width, int vectors, Py_ssize_t stride) noexcept nogil

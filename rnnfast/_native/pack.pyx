@@ -11,6 +11,8 @@ import numpy as np
 from libc.string cimport memset
 
 from rnnfast._native.kernels cimport alloc, ops, release, rf_cell, rf_ops, rf_product
+from rnnfast._native.panels cimport pack_columns, pack_rows, panels_of
+from rnnfast.threads import get_num_threads
 
 
 cdef const rf_cell* find_cell(const rf_ops* table, str name) except NULL:
@@ -24,18 +26,6 @@ cdef const rf_cell* find_cell(const rf_ops* table, str name) except NULL:
             return table.cells[i]
         i += 1
     raise ValueError(f"no native cell named {name!r}")
-
-
-cdef void panels_of(rf_product* s, Py_ssize_t columns, Py_ssize_t width, int vectors, Py_ssize_t stride) noexcept nogil:
-    """Cut `columns` into panels of `vectors` vectors, `stride` columns apart in a row of C."""
-    cdef Py_ssize_t wide = vectors * width
-    cdef Py_ssize_t rest
-    s.panels = (columns + wide - 1) // wide
-    s.panel_stride = stride
-    s.vectors = vectors
-    rest = columns - (s.panels - 1) * wide
-    s.last = <int> ((rest + width - 1) // width)
-    s.tail = <int> (rest - (s.last - 1) * width)
 
 
 cdef class Packed:
@@ -194,9 +184,10 @@ cdef class Packed:
         s.b = self.forward_data[which]
         array = self.weight(which)
         cdef size_t source = array.ctypes.data
+        cdef int threads = get_num_threads()
         with nogil:
-            self.ops.pack_columns(<const void*> source, k, self.rows(which), self.columns(which),
-                                  s.vectors * self.width, self.forward_data[which], 0, s.panels)
+            pack_columns(self.ops, <const void*> source, k, self.rows(which), self.columns(which),
+                         s.vectors * self.width, self.forward_data[which], threads)
 
     def weight(self, int which):
         return self.w_ih if which == 0 else self.w_hr if which == PROJECTION else self.w_hh
@@ -214,6 +205,7 @@ cdef class Packed:
         cdef rf_product* s
         cdef char* data
         cdef size_t source
+        cdef int threads = get_num_threads()
         for which in range(PROJECTION + 1):
             if (self.backward_data[which] != NULL or self.cell.phases < which < PROJECTION
                     or which == PROJECTION and not self.projects()):
@@ -235,7 +227,7 @@ cdef class Packed:
             array = self.weight(which)
             source = array.ctypes.data
             with nogil:
-                self.ops.pack_rows(<const void*> source, n, self.rows(which), k, data, 0, s.panels)
+                pack_rows(self.ops, <const void*> source, n, self.rows(which), k, data, threads)
             s.b = data
             self.backward_data[which] = data
         return 0

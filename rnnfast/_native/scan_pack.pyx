@@ -12,7 +12,8 @@ cimport numpy as cnp
 from libc.string cimport memcpy, memset
 
 from rnnfast._native.kernels cimport alloc, ops, release, rf_ops, rf_product, rf_scan_cell
-from rnnfast._native.pack cimport panels_of
+from rnnfast._native.panels cimport pack_columns, pack_rows, panels_of
+from rnnfast.threads import get_num_threads
 
 cnp.import_array()
 
@@ -97,6 +98,7 @@ cdef class ScanPacked:
         cdef rf_product new
         cdef char* data
         cdef cnp.ndarray weight = self.w_ih
+        cdef int threads = get_num_threads()
         with self.lock:
             if s.b != NULL:
                 return 0
@@ -107,10 +109,9 @@ cdef class ScanPacked:
             if data == NULL:
                 raise MemoryError
             if backward:
-                self.ops.pack_rows(cnp.PyArray_DATA(weight), n, self.list_rows(), k, data, 0, new.panels)
+                pack_rows(self.ops, cnp.PyArray_DATA(weight), n, self.list_rows(), k, data, threads)
             else:
-                self.ops.pack_columns(cnp.PyArray_DATA(weight), k, self.list_rows(), n, 4 * self.width, data, 0,
-                                      new.panels)
+                pack_columns(self.ops, cnp.PyArray_DATA(weight), k, self.list_rows(), n, 4 * self.width, data, threads)
             new.b = data
             s[0] = new
         return 0
