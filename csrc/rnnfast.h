@@ -172,15 +172,14 @@ typedef struct rf_tree {
     const ptrdiff_t *first; /* (rows+1) */
     const ptrdiff_t *child; /* (edges) row of h and c */
     const ptrdiff_t *slot;  /* (edges) row of f */
-    void *a;                /* (rows,4H) i o u f. forward: IN pre-activations from the input, OUT i o u; backward: IN that, OUT
-                               gradients of the pre-activations */
-    const void *g;          /* (rows,3H) IN i o u from the children; NULL where there are none */
+    void *a;                /* (rows,4H) i o u f. forward: IN pre-activations, but for what f has from the child, OUT i o u;
+                               backward: IN that, OUT gradients of the pre-activations */
     void *f;                /* (...,H) forward: IN pre-activations from the child, OUT f; backward: OUT gradients */
     void *h, *c;            /* (rows,H) OUT in forward, IN in backward */
     const void *c_all;      /* (nodes,H) of all nodes */
     const void *dh;         /* (rows,H) IN */
     void *dc;               /* (rows,H) IN */
-    void *dc_all;           /* (nodes,H) of all nodes, added to */
+    void *dc_all;           /* (nodes,H) of all nodes, OUT of the children */
 } rf_tree;
 
 /* ctc.inc.c: a logarithm that stands for a probability of 0, and stays far from all others however many are added */

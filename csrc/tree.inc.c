@@ -1,25 +1,18 @@
 /* Tree-LSTM (Tai et al. 2015), the pointwise part of one level of many trees; k runs over a node's children:
- *   i, o = sigmoid(a_i + g_i, a_o + g_o), u = tanh(a_u + g_u), f_k = sigmoid(a_f + f_k),
- *   c = i u + sum_k f_k c_k, h = o tanh(c).
- * What g and f_k are products of makes the difference between the child-sum and the N-ary form. Rows are H elements long,
- * without padding. Saved: i o u in a, f_k in f; tanh(c) is computed again. A node has one parent, so no two rows write to
- * the same child. */
+ *   i, o = sigmoid(a_i, a_o), u = tanh(a_u), f_k = sigmoid(a_f + f_k), c = i u + sum_k f_k c_k, h = o tanh(c).
+ * What a and f_k are products of makes the difference between the child-sum and the N-ary form. Rows are H elements long,
+ * without padding. Saved: i o u in a, f_k in f; tanh(c) is computed again. A node has one parent, so each child's
+ * gradient is written once. */
 
 static void RF(tree_forward)(const rf_tree *s, ptrdiff_t row0, ptrdiff_t row1)
 {
     const ptrdiff_t n = s->hidden;
     for (ptrdiff_t r = row0; r < row1; r++) {
         real *a = (real *)s->a + r * 4 * n;
-        const real *g = s->g ? (const real *)s->g + r * 3 * n : NULL;
         for (ptrdiff_t u0 = 0; u0 < n; u0 += W) {
             const int lanes = (int)MIN(W, n - u0);
-            V i = load_lanes(a + u0, lanes), o = load_lanes(a + n + u0, lanes), u = load_lanes(a + 2 * n + u0, lanes);
-            if (g) {
-                i += load_lanes(g + u0, lanes);
-                o += load_lanes(g + n + u0, lanes);
-                u += load_lanes(g + 2 * n + u0, lanes);
-            }
-            i = v_sigmoid(i), o = v_sigmoid(o), u = v_tanh(u);
+            const V i = v_sigmoid(load_lanes(a + u0, lanes)), o = v_sigmoid(load_lanes(a + n + u0, lanes));
+            const V u = v_tanh(load_lanes(a + 2 * n + u0, lanes));
             const V a_f = load_lanes(a + 3 * n + u0, lanes);
             V c = i * u;
             for (ptrdiff_t k = s->first[r]; k < s->first[r + 1]; k++) {
@@ -52,12 +45,11 @@ static void RF(tree_backward)(const rf_tree *s, ptrdiff_t row0, ptrdiff_t row1)
             V da_f = v_set1(0);
             for (ptrdiff_t k = s->first[r]; k < s->first[r + 1]; k++) {
                 real *f_k = (real *)s->f + s->slot[k] * n + u0;
-                real *dc_k = (real *)s->dc_all + s->child[k] * n + u0;
                 const V f = load_lanes(f_k, lanes);
                 const V df = dc * load_lanes((const real *)s->c_all + s->child[k] * n + u0, lanes) * v_fnma(f, f, f);
                 store_lanes(f_k, lanes, df);
                 da_f += df;
-                store_lanes(dc_k, lanes, v_fma(dc, f, load_lanes(dc_k, lanes)));
+                store_lanes((real *)s->dc_all + s->child[k] * n + u0, lanes, dc * f);
             }
             store_lanes(a + u0, lanes, dc * u * v_fnma(i, i, i));
             store_lanes(a + n + u0, lanes, dh * tanh_c * v_fnma(o, o, o));

@@ -141,7 +141,6 @@ cdef extern from "rnnfast.h" nogil:
         const Py_ssize_t* child
         const Py_ssize_t* slot
         void* a
-        const void* g
         void* f
         void* h
         void* c

@@ -95,6 +95,9 @@ ctypedef struct Run:
 
 cdef int set_run(Run* run, Packed packed, Lengths rows) except -1
 cdef int split(Run* run, double passes) except -1
+cdef double rate_of(const rf_ops* ops) noexcept nogil
+cdef double start_time(int threads) noexcept nogil
+cdef double stream_time(double weights) noexcept nogil
 cdef double now() noexcept nogil
 cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil
 cdef void row_share(const Run* run, Py_ssize_t first, Py_ssize_t end, int thread, int threads, Py_ssize_t* row0,

@@ -9,7 +9,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from rnnfast._native.kernels cimport barrier, flush_subnormals, restore_subnormals
+from rnnfast._native.kernels cimport barrier, flush_subnormals, restore_subnormals, rf_ops
 from rnnfast.threads import get_num_threads
 
 
@@ -46,6 +46,15 @@ cdef double START = 16e-6      # to have other threads begin and end, which slee
 cdef double WAKE = 1e-6        # and more for every thread
 
 
+cdef double rate_of(const rf_ops* ops) noexcept nogil:
+    """Operations a second in products: vectors of 32 bytes and more run at the rate of the tuned kernels."""
+    return (110e9 if ops.width * ops.itemsize >= 32 else 20e9) * 4 / ops.itemsize
+
+
+cdef double start_time(int threads) noexcept nogil:
+    return START + WAKE * threads
+
+
 cdef double stream_time(double weights) noexcept nogil:
     """Seconds in which one core reads so many bytes of weights, as it does again at every step."""
     if weights <= L1:
@@ -77,8 +86,7 @@ cdef int split(Run* run, double passes) except -1:
     Of all numbers of threads and both ways (and that one thread does the recurrence, and all what is not bound to
     the order of time) the cheapest by the model above. Measured on two cores; for more it is the model's word.
     """
-    # multiply-adds: vectors of 32 bytes and more run at the rate of the tuned kernels
-    cdef double rate = (110e9 if run.W * run.size >= 32 else 20e9) * 4 / run.size
+    cdef double rate = rate_of(run.ops)
     cdef double apart = 2.0 * run.R * (run.ld_gates * run.X + (passes - 1) * recurrent_size(run)) / rate
     cdef double alone, best, cost, start
     cdef Py_ssize_t groups
@@ -92,7 +100,7 @@ cdef int split(Run* run, double passes) except -1:
     alone = sweep_time(run, 1, False, rate)
     best = alone + apart
     run.brief = best + 1e-7 * run.T < 5e-3  # a step takes some time, however small
-    if best < 3 * (START + 2 * WAKE):
+    if best < 3 * start_time(2):
         return 1
     most = get_num_threads()
     if most < 2:
@@ -101,7 +109,7 @@ cdef int split(Run* run, double passes) except -1:
     threads = 1
     while threads < most:
         threads = min(2 * threads, most)
-        start = START + WAKE * threads
+        start = start_time(threads)
         cost = start + alone + apart / threads
         if cost < 0.9 * best:
             best, chosen, run.sharing, run.by_units = cost, threads, 1, False

@@ -2,25 +2,20 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-def level_forward(
-    first: NDArray[Any],
-    child: NDArray[Any],
-    slot: NDArray[Any],
-    a: NDArray[Any],
-    g: NDArray[Any] | None,
-    f: NDArray[Any],
-    h: NDArray[Any],
-    c: NDArray[Any],
-    row: int,
-) -> None: ...
-def level_backward(
-    first: NDArray[Any],
-    child: NDArray[Any],
-    slot: NDArray[Any],
-    a: NDArray[Any],
-    f: NDArray[Any],
-    c: NDArray[Any],
-    dh: NDArray[Any],
-    dc: NDArray[Any],
-    row: int,
-) -> None: ...
+from rnnfast._native.forest import Forest as Forest
+from rnnfast._native.forest import make_forest as make_forest
+
+class Saved: ...
+
+def forward(
+    forest: Forest,
+    x: NDArray[Any],
+    w_ih: NDArray[Any],
+    w_hh: NDArray[Any],
+    bias: NDArray[Any] | None,
+    cache: dict[str, Any],
+    save: bool,
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], Saved | None]: ...
+def backward(
+    saved: Saved, dy: NDArray[Any] | None, dh: NDArray[Any] | None, dc: NDArray[Any] | None
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any] | None]: ...

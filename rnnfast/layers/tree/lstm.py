@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import Any, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnfast.backend import implementation
 from rnnfast.checks import (
@@ -23,21 +23,9 @@ from rnnfast.checks import (
 )
 from rnnfast.initializers import orthogonal, uniform, xavier_uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback, add_gradient, check_gradients
-from rnnfast.layers.tree.plan import Level, Plan, check_parents, make_plan
+from rnnfast.layers.tree.plan import check_parents, no_trees
 
 States = tuple[FloatArray, FloatArray]
-
-
-class _Saved(NamedTuple):
-    """What forward leaves for backward; rows are nodes by level."""
-
-    plan: Plan
-    rows: FloatArray  # (M, I) inputs
-    gates: FloatArray  # (M, 4*H) i o u and, from before, f
-    below: FloatArray  # (nodes with children, H or 2*H) what their recurrent product multiplied
-    forgets: list[FloatArray]  # by level, (edges, H) or (2*n, H)
-    h: FloatArray  # (M, H)
-    c: FloatArray
 
 
 class TreeLSTM(Layer):
@@ -103,7 +91,7 @@ class TreeLSTM(Layer):
         self.bias = check_flag("bias", bias)
         self.dtype = check_dtype(dtype)
         self.init = check_choice("init", init, ("default", "torch"))
-        self._weights: tuple[int, dict[str, Any]] = (-1, {})
+        self._packed: tuple[int, dict[str, Any]] = (-1, {})
         super().__init__(self._initial(check_seed(seed)))
 
     def _initial(self, rng: np.random.Generator) -> Gradients:
@@ -129,9 +117,10 @@ class TreeLSTM(Layer):
         self, x: Any, parents: Any, *, lengths: Any = None
     ) -> tuple[FloatArray, States]:
         """Return ``(y, (h, c))`` without saving anything for a backward pass; arguments as in `forward`."""
-        x, plan = self._checked(x, parents, lengths)
-        saved = self._up(x, plan)
-        return self._results(x, saved)
+        tree = implementation("tree")
+        x, forest = self._checked(tree, x, parents, lengths)
+        y, h, c, _ = tree.forward(forest, x, *self._weights(), False)
+        return y, (h, c)
 
     def forward(  # type: ignore[override]
         self, x: Any, parents: Any, *, lengths: Any = None, rng: np.random.Generator | None = None
@@ -166,11 +155,10 @@ class TreeLSTM(Layer):
         ValueError
             If a shape does not fit, or parents do not form trees.
         """
-        x, plan = self._checked(x, parents, lengths)
-        modules = implementation("dense"), implementation("tree")
-        saved: _Saved | None = self._up(x, plan)
-        assert saved is not None
-        results = self._results(x, saved)
+        tree = implementation("tree")
+        x, forest = self._checked(tree, x, parents, lengths)
+        y, h, c, saved = tree.forward(forest, x, *self._weights(), True)
+        y.flags.writeable = False  # backward reads it, for sums over children
         version, shape = self.params.version, x.shape
 
         def backward(dy: Any, grads: Gradients, dstate: Any = None) -> FloatArray:
@@ -189,111 +177,29 @@ class TreeLSTM(Layer):
             ]
             check_gradients(grads, self.params)
             kept, saved = saved, None
-            return self._down(modules, kept, shape, dy, roots, grads)
+            dx, *made = tree.backward(kept, dy, *roots)
+            for name, gradient in zip(("weight_ih", "weight_hh", "bias"), made, strict=True):
+                if name in self.params:
+                    add_gradient(grads, name, gradient)
+            return cast(FloatArray, dx)
 
-        return results, backward
+        return (y, (h, c)), backward
 
-    def _checked(self, x: Any, parents: Any, lengths: Any) -> tuple[FloatArray, Plan]:
+    def _checked(self, tree: ModuleType, x: Any, parents: Any, lengths: Any) -> tuple[FloatArray, Any]:
+        """Return x as it should be, and how its trees are computed."""
         x = check_real("x", x, self.dtype, ("N", "T", self.input_size))
-        shape = x.shape[0], x.shape[1]
-        valid = check_lengths(lengths, *shape)
-        return x, make_plan(check_parents(parents, shape), valid, 2 if self.kind == "binary" else None)
+        valid = check_lengths(lengths, x.shape[0], x.shape[1])
+        parents, binary = check_parents(parents, (x.shape[0], x.shape[1])), self.kind == "binary"
+        forest = tree.make_forest(parents, valid, binary)
+        if forest is None:
+            raise no_trees(parents, valid, binary)
+        return x, forest
 
-    def _packed(self) -> dict[str, Any]:
-        """Return the parts of the weights and where packed copies of each are kept while they stand still."""
-        version, found = self._weights
-        if version != self.params.version:
-            n, w = 3 * self.hidden_size, self.params["weight_hh"]
-            parts = {"x": self.params["weight_ih"], "u": w[:n], "f": w[n:]}
-            turned = {f"{name} turned": np.ascontiguousarray(parts[name].T) for name in "uf"}
-            found = {name: (part, {}) for name, part in (parts | turned).items()}
-            self._weights = (self.params.version, found)
-        return found
-
-    def _slots(self, level: Level) -> NDArray[np.intp]:
-        """Return the row of each edge's forget gate."""
-        return np.arange(len(level.child)) if self.kind == "child_sum" else 2 * level.parent + level.side
-
-    def _up(self, x: FloatArray, plan: Plan) -> _Saved:
-        """Compute all nodes from the leaves on."""
-        dense, tree, weights, hidden = implementation("dense"), implementation("tree"), self._packed(), self.hidden_size
-        rows = x.reshape(-1, self.input_size)[plan.place]
-        gates = dense.affine(rows, weights["x"][0], self.params.get("bias"), weights["x"][1])
-        h, c = (np.empty((len(rows), hidden), self.dtype) for _ in range(2))
-        leaves = plan.levels[1].row if len(plan.levels) > 1 else len(rows)
-        below = np.zeros((len(rows) - leaves, weights["u"][0].shape[1]), self.dtype)
-        forgets = []
-        for level in plan.levels:
-            n, first = len(level.first) - 1, level.row - leaves
-            slots, g, f = self._slots(level), None, np.zeros((0, hidden), self.dtype)
-            if len(level.child):
-                each, own = h[level.child], below[first : first + n]
-                if self.kind == "child_sum":
-                    own[...] = np.add.reduceat(each, level.first[:-1])
-                else:
-                    own.reshape(n, 2, hidden)[level.parent, level.side] = each
-                g = dense.affine(own, weights["u"][0], None, weights["u"][1])
-                f = dense.affine(each if self.kind == "child_sum" else own, weights["f"][0], None, weights["f"][1])
-                f = f.reshape(-1, hidden)
-            tree.level_forward(level.first, level.child, slots, gates, g, f, h, c, level.row)
-            if len(f) > len(slots):
-                missing = np.ones(len(f), np.bool_)
-                missing[slots] = False
-                f[missing] = 0
-            forgets.append(f)
-        return _Saved(plan, rows, gates, below, forgets, h, c)
-
-    def _results(self, x: FloatArray, saved: _Saved) -> tuple[FloatArray, States]:
-        """Return h in the user's places, and the states of the roots."""
-        batch, width, _ = x.shape
-        y = np.zeros((batch * width, self.hidden_size), self.dtype)
-        y[saved.plan.place] = saved.h
-        h, c = (np.zeros((batch, self.hidden_size), self.dtype) for _ in range(2))
-        live = saved.plan.roots >= 0
-        h[live], c[live] = saved.h[saved.plan.roots[live]], saved.c[saved.plan.roots[live]]
-        return y.reshape(batch, width, self.hidden_size), (h, c)
-
-    def _down(
-        self, modules: Any, saved: _Saved, shape: tuple[int, ...], dy: Any, droots: list[Any], grads: Gradients
-    ) -> FloatArray:
-        """Go back from the roots: add the parameters' gradients and return dx."""
-        dense, tree = modules
-        plan, weights, hidden, gates = saved.plan, self._packed(), self.hidden_size, saved.gates
-        dh, dc = (np.zeros_like(saved.h) for _ in range(2))
-        if dy is not None:
-            dh[...] = dy.reshape(-1, hidden)[plan.place]
-        live = plan.roots >= 0
-        for d, given in zip((dh, dc), droots, strict=True):
-            if given is not None:
-                d[plan.roots[live]] += given[live]
-        for level, f in zip(reversed(plan.levels), reversed(saved.forgets), strict=True):
-            tree.level_backward(level.first, level.child, self._slots(level), gates, f, saved.c, dh, dc, level.row)
-            n = len(level.first) - 1
-            if len(level.child):
-                dg = gates[level.row : level.row + n, : 3 * hidden]
-                dbelow = dense.affine(dg, weights["u turned"][0], None, weights["u turned"][1])
-                f = f if self.kind == "child_sum" else f.reshape(n, 2 * hidden)
-                deach = dense.affine(f, weights["f turned"][0], None, weights["f turned"][1])
-                if self.kind == "child_sum":
-                    dh[level.child] += dbelow[level.parent] + deach
-                else:
-                    dh[level.child] += (dbelow + deach).reshape(n, 2, hidden)[level.parent, level.side]
-        made = {name: np.zeros(param.shape, self.dtype) for name, param in self.params.items()}
-        dx_rows = dense.affine_gradients(saved.rows, gates, *weights["x"], made["weight_ih"], made.get("bias"), True)
-        leaves = len(saved.rows) - len(saved.below)
-        f = np.concatenate(saved.forgets) if saved.forgets else dh
-        each = saved.below
-        if self.kind == "child_sum":
-            each = saved.h[np.concatenate([level.child for level in plan.levels])] if plan.levels else dh
-        dw_u, dw_f = made["weight_hh"][: 3 * hidden], made["weight_hh"][3 * hidden :]
-        if len(saved.below):
-            dense.affine_gradients(saved.below, gates[leaves:, : 3 * hidden], *weights["u"], dw_u, None, False)
-            dense.affine_gradients(each, f.reshape(len(each), -1), *weights["f"], dw_f, None, False)
-        for name, gradient in made.items():
-            add_gradient(grads, name, gradient)
-        dx = np.zeros((shape[0] * shape[1], self.input_size), self.dtype)
-        dx[plan.place] = dx_rows
-        return dx.reshape(shape)
+    def _weights(self) -> tuple[Any, ...]:
+        """Return the parameters, and where packed copies of them are kept while they stand still."""
+        if self._packed[0] != self.params.version:
+            self._packed = (self.params.version, {})
+        return self.params["weight_ih"], self.params["weight_hh"], self.params.get("bias"), self._packed[1]
 
     def config(self) -> dict[str, Any]:
         """Return the constructor's arguments as JSON values, the seed apart."""
@@ -307,4 +213,4 @@ class TreeLSTM(Layer):
         }
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_weights": (-1, {})}
+        return {**self.__dict__, "_packed": (-1, {})}
