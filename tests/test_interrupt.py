@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import ctypes, os, signal, sys, threading, time
 import numpy as np
-from rnnfast import GRU, LSTM, Dense
+from rnnfast import GRU, LSTM, Dense, TreeLSTM
 from rnnfast._native import kernels, provider
 from rnnfast.threads import set_num_threads
 
@@ -46,6 +46,16 @@ def resident():
 def claim(*shape):  # takes no memory
     return np.broadcast_to(np.float32(0.1), shape)
 
+class Trees(TreeLSTM):
+    def parents(self, x):
+        return np.broadcast_to((np.arange(x.shape[1]) - 1) // 2, x.shape[:2])
+
+    def __call__(self, x):
+        return super().__call__(x, self.parents(x))
+
+    def forward(self, x):
+        return super().forward(x, self.parents(x))
+
 kind, layer, x = {
     "inference": ("infer", lambda: LSTM(8, 256, seed=0, init="torch"), claim(32, 30000, 8)),
     "large steps": ("infer", lambda: LSTM(512, 1024, seed=0, init="torch"), claim(4096, 20, 512)),
@@ -53,6 +63,8 @@ kind, layer, x = {
     "forward": ("forward", lambda: LSTM(8, 512, seed=0, init="torch"), claim(64, 2000, 8)),
     "pullback": ("pullback", lambda: LSTM(8, 512, seed=0, init="torch"), claim(64, 300, 8)),
     "weight gradients": ("pullback", lambda: LSTM(4096, 128, seed=0, init="torch"), claim(64, 200, 4096)),
+    "trees": ("infer", lambda: Trees(512, 512, seed=0, init="torch"), claim(64, 511, 512)),
+    "trees pullback": ("pullback", lambda: Trees(512, 512, "binary", seed=0, init="torch"), claim(32, 255, 512)),
     "dense": ("infer", lambda: Dense(2048, 2048, seed=0, init="torch"), claim(40000, 2048)),
     "dense pullback": ("pullback", lambda: Dense(2048, 2048, seed=0, init="torch"), claim(10000, 2048)),
 }[case]
@@ -90,7 +102,8 @@ assert resident() < before + 30, f"{resident() - before} MB more after the secon
 assert np.array_equal(outputs(layer(small)), wanted)
 print(f"{worst:.3f}")
 """
-CASES = ["inference", "large steps", "one row", "forward", "pullback", "weight gradients", "dense", "dense pullback"]
+CASES = ["inference", "large steps", "one row", "forward", "pullback", "weight gradients", "trees", "trees pullback"]
+CASES += ["dense", "dense pullback"]
 
 
 def interrupt(case, threads, handler, gemm):

@@ -4,6 +4,8 @@ Tolerances: float64 differs by the rounding of sums of some tens of terms, 1e-12
 held to 8 * eps * sqrt(K) * (levels) by the largest element, as in test_native.py.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -23,6 +25,7 @@ from rnnfast import (
     save_model,
     use_backend,
 )
+from rnnfast._native import kernels, provider
 from rnnfast.data import pack_trees
 from rnnfast.layers.base import Layer
 
@@ -161,20 +164,107 @@ def test_native_is_the_reference(kind, hidden, dtype, isa, rng):
         np.testing.assert_allclose(found[name], value, rtol=0, atol=bound, err_msg=name)
 
 
+def assert_same_bits(found, expected):
+    for name, value in expected.items():
+        np.testing.assert_array_equal(found[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("large", [0, 7, 199, None])
 @pytest.mark.parametrize("kind", KINDS)
-def test_neither_threads_nor_other_trees_change_a_bit(kind, rng):
+def test_neither_threads_nor_other_trees_change_a_bit(kind, large, rng):
+    """200 small trees, or among them a large one that the others cannot be weighed up against."""
     layer = TreeLSTM(16, 70, kind, seed=1)
     parents, lengths = random_trees(rng, 200, 9, 2)
-    x = rng.standard_normal((200, 9, 16)).astype(np.float32)
+    if large is not None:
+        parents = np.pad(parents, ((0, 0), (0, 291)), constant_values=99)
+        parents[large] = (np.arange(300) - 1) // 2
+        lengths[large] = 300
+    x = rng.standard_normal((*parents.shape, 16)).astype(np.float32)
     with limit_threads(1):
         alone = run(layer, x, parents, lengths)
-    with limit_threads(3):
-        for name, value in run(layer, x, parents, lengths).items():
-            np.testing.assert_array_equal(value, alone[name], err_msg=name)
+    for threads in (2, 3, 8):
+        with limit_threads(threads):
+            assert_same_bits(run(layer, x, parents, lengths), alone)
     for tree in (0, 7, 150):
         y, (h, c) = layer(x[tree : tree + 1], parents[tree : tree + 1], lengths=lengths[tree : tree + 1])
         np.testing.assert_array_equal(y[0], alone["y"][tree])
         np.testing.assert_array_equal((h[0], c[0]), (alone["h"][tree], alone["c"][tree]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_long_calls_give_the_same_bits(kind, rng):
+    """One thread needs two rounds for what two do in one."""
+    layer = TreeLSTM(160, 160, kind, seed=1)
+    parents, lengths = random_trees(rng, 150, 60, 2)
+    x = rng.standard_normal((150, 60, 160)).astype(np.float32)
+    with limit_threads(1):
+        alone = run(layer, x, parents, lengths)
+    with limit_threads(2):
+        assert_same_bits(run(layer, x, parents, lengths), alone)
+
+
+def test_callers_that_take_each_other_s_threads_get_the_same_bits(rng):
+    """The pool serves one caller at a time, so that a call may have two threads in one round and one in the next."""
+    layer = TreeLSTM(160, 160, seed=1)
+    parents, lengths = random_trees(rng, 300, 60, 2)
+    x = rng.standard_normal((300, 60, 160)).astype(np.float32)
+
+    def call(_):
+        with limit_threads(2):
+            return layer(x, parents, lengths=lengths)[0]
+
+    with limit_threads(1):
+        alone = layer(x, parents, lengths=lengths)[0]
+    with ThreadPoolExecutor(2) as callers:
+        for found in callers.map(call, range(2)):
+            np.testing.assert_array_equal(found, alone)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_blas_makes_the_same_gradients(kind, packed_gemm, rng):
+    layer = TreeLSTM(7, 10, kind, dtype=np.float64, seed=1)
+    x = rng.standard_normal((6, 6, 7))
+    expected = run(layer, x, PARENTS, LENGTHS)
+    provider.set_gemm("blas")
+    for name, value in run(layer, x, PARENTS, LENGTHS).items():
+        np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-13, err_msg=name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_wide_trees_and_strided_input(kind, rng):
+    """A node of more children than a block has rows, among others; x, dy and the states' gradients of any strides."""
+    layer = TreeLSTM(5, 6, kind, dtype=np.float64, init="torch", seed=1)
+    parents = np.array([[-1] + [0] * 299, [1, 2, -1] + [2] * 297, [-1] + [k // 150 for k in range(299)]])
+    if kind == "binary":
+        parents = np.stack([(np.arange(300) - 1) // 2, np.arange(-1, 299), np.append(np.arange(1, 300), -1)])
+    x = rng.standard_normal((5, 300, 3)).T
+    with use_backend("reference"):
+        expected = run(layer, x, parents, None)
+    for name, value in run(layer, x, parents, None).items():
+        np.testing.assert_allclose(value, expected[name], rtol=0, atol=1e-11 * max(1, np.abs(value).max()))
+    dy = rng.standard_normal((6, 300, 3)).T
+    given = [layer.forward(x, parents)[1](d, {}, dstate=(s, None)) for d, s in (
+        (dy, dy[:, 0]), (dy.copy(), dy[:, 0].copy()),
+    )]  # fmt: skip
+    np.testing.assert_array_equal(*given)
+
+
+def test_memory_comes_back(packed_gemm, rng):
+    layer, x = TreeLSTM(3, 40, seed=0), rng.standard_normal((6, 6, 3))
+    run(layer, x, PARENTS, LENGTHS)  # packs the weights
+    before = kernels.memory_use()[1]
+    run(layer, x, PARENTS, LENGTHS)
+    layer(x, PARENTS, lengths=LENGTHS)
+    layer.forward(x, PARENTS, lengths=LENGTHS)
+    with pytest.raises(ValueError, match="got 9"):
+        layer(x, PARENTS)
+    assert kernels.memory_use()[1] == before
+
+
+def test_what_backward_reads_cannot_be_changed(rng):
+    (y, _), _ = TreeLSTM(3, 4, seed=0).forward(rng.standard_normal((6, 6, 3)), PARENTS, lengths=LENGTHS)
+    with pytest.raises(ValueError, match="read-only"):
+        y[0] = 0
 
 
 @settings(max_examples=40, deadline=None)
@@ -254,16 +344,22 @@ def test_packing():
         ("child_sum", [[1, 2, 0]], None, ValueError, "one root, whose parent is -1; tree 0 has 0"),
         ("child_sum", [[-1, 2, 1]], None, ValueError, "those of tree 0 go in a circle"),
         ("child_sum", [[-1, 0, 0]], [4], ValueError, r"lengths must lie in 0\.\.3"),
+        ("binary", [[1, 0, -1]], None, ValueError, "those of tree 0 go in a circle"),
     ],
 )
-def test_errors(kind, parents, lengths, error, message):
-    with pytest.raises(error, match=message):
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_errors(backend, kind, parents, lengths, error, message):
+    with use_backend(backend), pytest.raises(error, match=message):
         TreeLSTM(2, 3, kind)(np.zeros((1, 3, 2)), parents, lengths=lengths)
 
 
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_too_many_children(backend):
+    with use_backend(backend), pytest.raises(ValueError, match="at most 2 children; one of tree 1 has 3"):
+        TreeLSTM(2, 3, "binary")(np.zeros((2, 4, 2)), [[-1, 0, 0, 1], [-1, 0, 0, 0]])
+
+
 def test_more_errors():
-    with pytest.raises(ValueError, match="a node must have at most 2 children; one of tree 0 has 3"):
-        TreeLSTM(2, 3, "binary")(np.zeros((1, 4, 2)), [[-1, 0, 0, 0]])
     with pytest.raises(ValueError, match="kind must be one of child_sum, binary"):
         TreeLSTM(2, 3, "ternary")
     with pytest.raises(ValueError, match=r"x must have shape \(N, T, 2\)"):

@@ -39,6 +39,13 @@ cdef Py_ssize_t column_at(double work, double each, Py_ssize_t blocks) noexcept 
     return max(<Py_ssize_t> 0, min(blocks, <Py_ssize_t> (work / each + 0.5)))
 
 
+cdef void rows_of_round(const Job* job, Py_ssize_t rows, Py_ssize_t* row0, Py_ssize_t* row1) noexcept nogil:
+    """Share rows out to rounds, in multiples of the blocks in which sums are taken: 96 (outer) and 64 (column_sums)."""
+    cdef Py_ssize_t blocks = (rows + 191) // 192
+    row0[0] = min(rows, blocks * job.round // job.rounds * 192)
+    row1[0] = min(rows, blocks * (job.round + 1) // job.rounds * 192)
+
+
 cdef void gradients(const Job* job, int thread, int threads, char* scratch) noexcept nogil:
     """Add this round's rows to some columns of the sums, which all three share out among the threads together."""
     cdef double total = 0, before = 0, each
@@ -50,14 +57,14 @@ cdef void gradients(const Job* job, int thread, int threads, char* scratch) noex
         total += <double> ((job.outer[i].m + 47) // 48) * job.outer[i].k * job.outer[i].part[0].n
     for i in range(PRODUCTS):
         outer = job.outer[i]
-        share(outer.k, <int> job.round, <int> job.rounds, &row0, &row1)
-        if row0 == row1:
+        if outer.k == 0:
             continue
+        rows_of_round(job, outer.k, &row0, &row1)
         blocks, each = (outer.m + 47) // 48, <double> outer.k * outer.part[0].n
         a = column_at(total * thread / threads - before, each, blocks)
         b = column_at(total * (thread + 1) / threads - before, each, blocks)
         before += blocks * each
-        if a == b:
+        if a == b or row0 == row1:
             continue
         outer.k = row1 - row0
         outer.fresh = row0 == 0
@@ -68,7 +75,7 @@ cdef void gradients(const Job* job, int thread, int threads, char* scratch) noex
             outer.part[0].rows_b += row0
         job.ops.outer(&outer, a * 48, min(outer.m, b * 48), scratch)
     if job.db != NULL:
-        share(job.trees.rows, <int> job.round, <int> job.rounds, &row0, &row1)
+        rows_of_round(job, job.trees.rows, &row0, &row1)
         share((4 * job.H + 63) // 64, thread, threads, &a, &b)
         a, b = a * 64, min(4 * job.H, b * 64)
         if b > a:
@@ -271,7 +278,7 @@ def forward(Forest forest, x, w_ih, w_hh, bias, dict cache, bint save):
     saved.y = filled(t, (t.count, t.width, job.H), w_ih.dtype)
     h, c = (np.zeros((t.count, job.H), w_ih.dtype) for _ in range(2))
     if t.rows == 0:
-        return saved.y, h, c, saved
+        return saved.y, h, c, saved if save else None
     saved.input = panels_for(w_ih, cache.setdefault("input", {}), table)
     saved.below = panels_for(w_hh[:three], cache.setdefault("below", {}), table)
     saved.each = panels_for(w_hh[three:], cache.setdefault("each", {}), table)
@@ -291,7 +298,7 @@ def forward(Forest forest, x, w_ih, w_hh, bias, dict cache, bint save):
         if t.roots[n] >= 0:
             memcpy(data(h) + n * line, job.y + t.place[t.roots[n]] * line, line)
             memcpy(data(c) + n * line, job.c + t.roots[n] * line, line)
-    return saved.y, h, c, (saved if save else None)
+    return saved.y, h, c, saved if save else None
 
 
 cdef int set_outers(Saved saved, cnp.ndarray dw_ih, cnp.ndarray dw_hh) except -1:

@@ -31,9 +31,10 @@ cdef Py_ssize_t most_gates(const Job* job) noexcept nogil:
 
 
 cdef Py_ssize_t scratch_bytes(const Job* job) noexcept nogil:
-    cdef Py_ssize_t elements = ROWS * (job.X + 2 * job.K + job.H) + 6 * 64
+    """Return the bytes of scratch that a thread needs: what the blocks below cut from it, and the room between."""
+    cdef Py_ssize_t elements = ROWS * (job.X + 2 * job.K + job.H)
     if not job.save:
-        elements += ROWS * (4 * job.H) + most_gates(job) * job.H
+        elements += (4 * ROWS + most_gates(job)) * job.H
     return elements * job.size + 6 * 64
 
 

@@ -99,17 +99,22 @@ def make_forest(parents: NDArray[np.int64], lengths: NDArray[np.int64] | None, b
     below: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for tree, count in enumerate(counts):
         above = [int(parent) for parent in parents[tree, :count]]
-        if any(not -1 <= parent < count for parent in above) or count and above.count(-1) != 1:
+        if any(not -1 <= parent < count for parent in above) or (count and above.count(-1) != 1):
             return None
-        for node in range(count):
-            below[tree, node] = [(tree, k) for k in range(count) if above[k] == node]
-        ready = [node for node in range(count) if not below[tree, node]]
+        below.update({(tree, node): [] for node in range(count)})
+        for node, parent in enumerate(above):
+            if parent >= 0:
+                below[tree, parent].append((tree, node))
+        waiting = [len(below[tree, node]) for node in range(count)]
+        ready = [node for node in range(count) if not waiting[node]]
         while ready:
             node = ready.pop()
             height[tree, node] = 1 + max((height[k] for k in below[tree, node]), default=-1)
-            if above[node] >= 0 and all(k in height for k in below[tree, above[node]]):
-                ready.append(above[node])
-    if len(height) < sum(counts) or binary and any(len(children) > 2 for children in below.values()):
+            if above[node] >= 0:
+                waiting[above[node]] -= 1
+                if not waiting[above[node]]:
+                    ready.append(above[node])
+    if len(height) < sum(counts) or (binary and any(len(children) > 2 for children in below.values())):
         return None
     order = sorted(height, key=lambda node: (height[node], node))
     row = {node: k for k, node in enumerate(order)}
@@ -118,7 +123,7 @@ def make_forest(parents: NDArray[np.int64], lengths: NDArray[np.int64] | None, b
         nodes = [node for node in order if height[node] == level]
         edges = [(k, side, child) for k, node in enumerate(nodes) for side, child in enumerate(below[node])]
         slot = [2 * k + side if binary else edge for edge, (k, side, _) in enumerate(edges)]
-        child, parent = [row[child] for *_, child in edges], [k for k, *_ in edges]
+        child, parent = [row[edge[2]] for edge in edges], [edge[0] for edge in edges]
         start = row[nodes[0]]
         levels.append(Level(slice(start, start + len(nodes)), *(np.array(a, np.intp) for a in (child, parent, slot))))
     live = [tree for tree, count in enumerate(counts) if count]
@@ -191,9 +196,7 @@ def forward(
     return y.reshape(*x.shape[:2], n), root_h, root_c, saved
 
 
-def backward(
-    saved: Saved, dy: Array | None, dh: Array | None, dc: Array | None
-) -> tuple[Array, Array, Array, Array]:
+def backward(saved: Saved, dy: Array | None, dh: Array | None, dc: Array | None) -> tuple[Array, Array, Array, Array]:
     """Go back from the roots.
 
     Parameters
@@ -213,7 +216,7 @@ def backward(
     """
     forest, x, w_ih, w_hh, gates, below, forgets, h, c = saved
     n = h.shape[1]
-    dx, da = np.zeros_like(x), np.zeros((len(h), 4 * n), x.dtype)
+    dx, da = np.zeros(x.shape, x.dtype), np.zeros((len(h), 4 * n), x.dtype)
     dw_hh = np.zeros_like(w_hh)
     d_h, d_c = np.zeros_like(h), np.zeros_like(c)
     if dy is not None:
