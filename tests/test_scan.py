@@ -4,6 +4,8 @@ Tolerances are those of test_native.py and for the same reasons: 1e-12 in float6
 element in float32, K being the terms of a pre-activation.
 """
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -266,6 +268,27 @@ def test_the_number_of_threads_changes_no_bit(kind, batch, hidden, rng):
                 for name, value in run(layer, x, lengths=lengths).items():
                     np.testing.assert_array_equal(value, alone[name], err_msg=name)
                 np.testing.assert_array_equal(layer(x, lengths=lengths)[0], quiet)
+
+
+def test_long_calls_give_the_same_bits(rng):
+    """Those of several rounds, fewer on two threads than on one, and fewer threads in some rounds where callers share
+    the pool, which serves one at a time."""
+    layer = SRU(256, 160, seed=0)  # an odd number of groups of units: sequences are shared
+    x = rng.standard_normal((8, 1250, 256)).astype(np.float32)
+
+    def call(threads):
+        with limit_threads(threads):
+            return layer(x)[0]
+
+    with limit_threads(1):
+        alone = run(layer, x[:4])
+    with limit_threads(2):
+        for name, value in run(layer, x[:4]).items():
+            np.testing.assert_array_equal(value, alone[name], err_msg=name)
+    expected = call(1)
+    with ThreadPoolExecutor(2) as callers:
+        for found in callers.map(call, (2, 2, 2, 2)):
+            np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -55,6 +55,7 @@ ctypedef struct Job:
     char* bias_sums
     # what one round goes through
     int phase
+    int parts                      # in which the sweep was shared out, one for each thread that was asked for
     Py_ssize_t round, rounds
 
 

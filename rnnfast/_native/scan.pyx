@@ -51,10 +51,10 @@ cdef void divide(const Job* job, int thread, int threads, Py_ssize_t* group0, Py
 
 cdef void rows_of_round(const Job* job, Py_ssize_t rows, Py_ssize_t round, Py_ssize_t* row0,
                         Py_ssize_t* row1) noexcept nogil:
-    """Share rows out to rounds in whole pieces."""
+    """Share rows out to rounds in pairs of pieces, which are whole blocks of the sums of csrc/gemm.inc.c too."""
     cdef Py_ssize_t first, last
-    share((rows + PIECE - 1) // PIECE, round, job.rounds, &first, &last)
-    row0[0], row1[0] = min(first * PIECE, rows), min(last * PIECE, rows)
+    share((rows + 2 * PIECE - 1) // (2 * PIECE), round, job.rounds, &first, &last)
+    row0[0], row1[0] = min(first * 2 * PIECE, rows), min(last * 2 * PIECE, rows)
 
 
 cdef void project(const Job* job, Py_ssize_t row0, Py_ssize_t rows, Py_ssize_t group0, Py_ssize_t group1, char* gates,
@@ -120,14 +120,14 @@ cdef void sweep(const Job* job, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t j, 
         row = end
 
 
-cdef void sweep_task(const Job* job, int thread, int threads) noexcept nogil:
+cdef void sweep_task(const Job* job, int part, int parts) noexcept nogil:
     """Forward or backward, piece by piece, in the order of the steps."""
     cdef Py_ssize_t group0, group1, row0, row1, row, a, b, pieces, k, n, j, g, line = job.ld_gates * job.size
     cdef Py_ssize_t own = GROUP * job.cell.slots * job.W, slots = job.cell.slots * job.W * job.size
-    cdef char* scratch = job.scratch + thread * job.scratch_size
+    cdef char* scratch = job.scratch + part * job.scratch_size
     cdef char* mask = scratch + (0 if job.save else PIECE * own * job.size)
     cdef char* gates
-    divide(job, thread, threads, &group0, &group1, &row0, &row1)
+    divide(job, part, parts, &group0, &group1, &row0, &row1)
     k = job.rounds - 1 - job.round if job.descending else job.round
     rows_of_round(job, row1 - row0, k, &a, &b)
     row0, row1 = row0 + a, row0 + b
@@ -216,12 +216,16 @@ cdef void task(void* context, int thread, int threads) noexcept nogil:
     elif job.phase == SUM_BY_INDEX:
         sum_by_index_task(job, thread, threads)
     else:
-        sweep_task(job, thread, threads)
+        # a part goes on where its last round has left it, however many threads the pool gives this time
+        a = thread
+        while a < job.parts:
+            sweep_task(job, <int> a, job.parts)
+            a += threads
 
 
 cdef int run(Job* job, int phase, double work, int threads) except -1:
     """Do a phase of that many floating-point operations in rounds of some milliseconds."""
-    job.phase = phase
+    job.phase, job.parts = phase, threads
     job.rounds = 1 + <Py_ssize_t> (work / (1.5e9 * threads))
     for job.round in range(job.rounds):
         with nogil:

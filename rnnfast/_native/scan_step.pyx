@@ -49,7 +49,7 @@ cdef class ScanStep:
         job.product = packed.product[0]
         job.product.lda, job.product.ld_init = job.ld_x, 0
         job.y_row = job.y_step = job.H * job.size
-        job.phase, job.rounds = FORWARD, 1
+        job.phase, job.parts, job.rounds = FORWARD, 1, 1
         self.work = 2.0 * batch * job.ld_gates * job.X
         self.most = worth(self.work)
         own = GROUP * job.cell.slots * job.W * job.size

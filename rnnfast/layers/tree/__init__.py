@@ -1,7 +1,7 @@
 """Recursive layers: Tree-LSTM, level by level over many trees.
 
-``plan`` finds out which nodes can be computed together, ``lstm`` is the layer over vectors, ``encoder`` the same
-behind a table of symbols, as a model is made of.
+``lstm`` is the layer over vectors, ``encoder`` the same behind a table of symbols, as a model is made of; ``plan`` says
+what a batch of trees has to look like.
 """
 
 from rnnfast.layers.tree.encoder import TreeEncoder

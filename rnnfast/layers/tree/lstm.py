@@ -59,7 +59,8 @@ class TreeLSTM(Layer):
     -----
     A batch of N trees with at most T nodes is ``x`` (N, T, input_size) and ``parents`` (N, T): for each node the
     number of its parent, -1 for the root, in any order; ``lengths`` says how many nodes each tree has. A node's
-    children are ordered by their numbers. Nodes on one level of all trees are computed at once.
+    children are ordered by their numbers. Nodes on one level are computed at once; threads share out the trees, so that
+    one tree alone is one thread's, but for the products that sum the weights' gradients.
 
     Parameters by name: ``weight_ih`` (4*H, input_size) and ``bias`` (4*H,) with rows i o u f; ``weight_hh`` (4*H, H)
     with rows i o u for the children's sum and f for each child, or (5*H, 2*H) with rows i o u f_1 f_2.
@@ -141,7 +142,7 @@ class TreeLSTM(Layer):
         Returns
         -------
         y : ndarray (N, T, hidden_size)
-            h of every node, zeros past a tree's length.
+            h of every node, zeros past a tree's length. Read-only, for the pullback reads it again.
         h, c : ndarray (N, hidden_size)
             Of the roots; zeros for a tree without nodes.
         pullback : callable
