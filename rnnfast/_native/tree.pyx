@@ -390,7 +390,8 @@ def backward(Saved saved, dy, dh, dc):
         for i in range(PRODUCTS):
             job.outer[i].k = 0
         by_blas(saved, dx, dw_ih, dw_hh)
-    threads = 1 if work / rate_of(job.ops) < 3 * start_time(2) else get_num_threads()
+    # threads that had no part in the sweep have gone to sleep, and wake up slowly
+    threads = 1 if work / rate_of(job.ops) < (3 if threads > 1 else 8) * start_time(2) else get_num_threads()
     size = 0
     for i in range(PRODUCTS):
         size = max(size, job.ops.outer_scratch(job.outer[i].m, job.outer[i].part[0].n))
