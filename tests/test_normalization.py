@@ -1,9 +1,10 @@
 """Native layer normalisation against its twin in NumPy, on every instruction set.
 
 Tolerances. Results are compared with the reference in float64 on the same numbers, in long double for float64. A row's
-normalised numbers, of sqrt(C) at most, err by the rounding of the variance, which is a sum of C positive terms in chains
-of C / 4 at most, and by a few eps of their own; its gradients by a few eps of the largest |dy w|, times the row's scale.
-Both are seen to be a few eps; 16 eps are allowed. Sums over R rows, of terms up to sqrt(C) |dy|, add eps sqrt(R).
+normalised numbers, of sqrt(C) at most, err by the rounding of the variance, which is a sum of C positive terms in
+chains of C / 2 at most, and by a few eps of their own; its gradients by a few eps of the largest |dy w|, times the
+row's scale. Both are seen to be a few eps; 16 eps are allowed. Sums over R rows, of terms up to sqrt(C) |dy|, add eps
+sqrt(R).
 """
 
 import numpy as np
@@ -165,7 +166,11 @@ def test_strides_and_other_dtypes(isa, dtype, rng):
     x, dy = rng.standard_normal((2, 13, 19)).astype(dtype)
     weight, bias = rng.standard_normal((2, 19)).astype(dtype)
     expected = both_ways(native, x, dy, weight, bias)
-    views = [lambda a: np.asfortranarray(a), lambda a: a[..., ::-1].copy()[..., ::-1], lambda a: a.repeat(2, -1)[..., ::2]]
+    views = [
+        lambda a: np.asfortranarray(a),
+        lambda a: a[..., ::-1].copy()[..., ::-1],
+        lambda a: a.repeat(2, -1)[..., ::2],
+    ]
     for view in views:
         arrays = [view(a) for a in (x, dy, weight, bias)]
         for a in arrays:

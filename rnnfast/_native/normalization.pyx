@@ -93,7 +93,7 @@ def layer_norm_gradients(dy, saved, weight):
     total = sums[0] if job.blocks == 1 else np.zeros((2, job.n), x.dtype)
     job.x, job.kept, job.weight = data(x), data(kept), data(weight)
     job.dy, job.dx, job.sums = data(dy), data(dx), data(sums)
-    cdef int threads = threads_for(2 * x.size)
+    cdef int threads = threads_for(x.size)
     cdef char* whole = data(total)
     with nogil:
         parallel(run_backward, &job, threads)
