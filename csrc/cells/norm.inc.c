@@ -2,7 +2,8 @@
  * of options: one row of P*W numbers each, zeros past H, in the order
  *   peepholes (one for each gate but the candidate), and where there is a normalisation gain_ih, gain_hh, b_ih, b_hh
  *   (G each), and where there is a cell state gain_ch, b_ch.
- * Gradients of vectors are added up for each row of the batch by itself, so that no sum depends on who did which rows.
+ * Gradients of vectors are added up for each row of the batch by itself, so that no sum depends on who did which rows;
+ * those of what is normalised are norm_gradient in norm.inc.c.
  *
  * Padding past H enters neither mean nor variance: what is padded is zero, and deviations from the mean are cut. */
 
