@@ -28,12 +28,16 @@ enum { RF_SGD, RF_MOMENTUM, RF_NESTEROV, RF_RMSPROP, RF_ADAGRAD, RF_ADAM, RF_RUL
 /* A product C = init + A B of many rows with a packed B (gemm.inc.c).
  * B stands in panels of `vectors` W-wide columns groups, each panel K x vectors x W and contiguous; the last panel has
  * `last` of them. Panel p fills columns p*panel_stride .. + vectors*W of a row of C. K is made of `runs` runs of `run`
- * elements, run_stride apart in a row of A: so a product can read some gate slots of a row and leave others out. */
+ * elements, run_stride apart in a row of A: so a product can read some gate slots of a row and leave others out.
+ *
+ * Where few units are left for the last panel, it is narrow: `units` columns of each of `vectors` slots side by side, in
+ * `last` vectors. Its columns of C are where they always are, zeros past the units. */
 typedef struct rf_product {
     ptrdiff_t runs, run, run_stride;
     ptrdiff_t panels, panel_stride;
     int vectors, last;
     int tail;                     /* columns in the last vector of the last panel, 1..W: C and init end there */
+    int units;                    /* of a narrow last panel, 1..W-1; 0: it is as wide as its columns */
     ptrdiff_t lda, ldc, ld_init;  /* elements from row to row; ld_init 0 starts every row from the same one */
     const void *b;
 } rf_product;

@@ -34,7 +34,7 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t runs, run, run_stride
         Py_ssize_t panels, panel_stride
         int vectors, last
-        int tail
+        int tail, units
         Py_ssize_t lda, ldc, ld_init
         const void* b
 
