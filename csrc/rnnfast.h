@@ -187,6 +187,9 @@ typedef struct rf_tree {
     void *dc_all;           /* (nodes,H) of all nodes, added to */
 } rf_tree;
 
+/* norm.inc.c: numbers kept for each row */
+enum { RF_NORM_KEPT = 3 };
+
 /* ctc.inc.c: a logarithm that stands for a probability of 0, and stays far from all others however many are added */
 #define RF_CTC_NEVER -1e30
 
@@ -233,6 +236,12 @@ typedef struct rf_ops {
     void (*zoneout_back)(const rf_zone *z, ptrdiff_t n, uint64_t start, void *d, void *carried);
     void (*scatter_add)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t ld, const int64_t *to, const void *x, void *y);
     void (*max_steps)(ptrdiff_t steps, ptrdiff_t n, const void *x, void *y, int32_t *at);
+
+    /* norm.inc.c */
+    void (*layer_norm)(ptrdiff_t rows, ptrdiff_t n, const void *x, const void *weight, const void *bias, double eps,
+                       void *y, void *kept);
+    void (*layer_norm_back)(ptrdiff_t rows, ptrdiff_t n, const void *x, const void *kept, const void *weight,
+                            const void *dy, void *dx, void *sums);
 
     /* attention.inc.c */
     void (*additive_scores)(ptrdiff_t steps, ptrdiff_t n, const void *q, const void *k, const void *v, void *scores);
