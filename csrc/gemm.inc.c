@@ -127,6 +127,24 @@ typedef void (*panel_fn)(const rf_product *, ptrdiff_t, const real *, const real
 static const panel_fn single[] = {NULL, panel_1_1, panel_2_1, panel_3_1, panel_4_1};
 static const panel_fn pair[] = {NULL, panel_1_2, panel_2_2, panel_3_2, panel_4_2};
 
+/* A narrow last panel: init and C pass through a buffer in which the slots stand side by side. */
+static void narrow_panel(const rf_product *s, ptrdiff_t rows, const real *a, const real *b, const real *init, real *c)
+{
+    real side[4 * TILE * 3 * W + W];
+    rf_product narrow = *s;
+    narrow.ldc = narrow.ld_init = s->last * W;
+    for (ptrdiff_t r0 = 0; r0 < rows; r0 += 4 * TILE) {
+        const ptrdiff_t n = MIN(4 * TILE, rows - r0);
+        for (ptrdiff_t r = 0; r < n && init; r++)
+            for (int v = 0; v < s->vectors; v++) /* whole vectors: what is too much is written over by the next */
+                v_store(side + r * narrow.ldc + v * s->units, v_load(init + (r0 + r) * s->ld_init + v * W));
+        single[s->last](&narrow, n, a + r0 * s->lda, b, 0, init ? side : NULL, side, W);
+        for (ptrdiff_t r = 0; r < n; r++)
+            for (int v = 0; v < s->vectors; v++)
+                v_store(c + (r0 + r) * s->ldc + v * W, v_load_n(side + r * narrow.ldc + v * s->units, s->units));
+    }
+}
+
 static void RF(product)(const rf_product *s, ptrdiff_t rows, const void *a_, const void *init_, void *c_,
                         ptrdiff_t panel0, ptrdiff_t panel1)
 {
@@ -144,6 +162,9 @@ static void RF(product)(const rf_product *s, ptrdiff_t rows, const void *a_, con
             if (n <= PAIR && p + 1 < panel1 && (p + 2 < s->panels || (s->last == s->vectors && s->tail == W))) {
                 pair[s->vectors](s, n, a, b + p * b_panel, b_panel, from, c + at, W);
                 p += 2;
+            } else if (is_last && s->units) {
+                narrow_panel(s, n, a, b + p * b_panel, from, c + at);
+                p += 1;
             } else {
                 single[is_last ? s->last : s->vectors](s, n, a, b + p * b_panel, 0, from, c + at,
                                                        is_last ? s->tail : W);

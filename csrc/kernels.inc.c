@@ -5,6 +5,7 @@
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"
+#include "norm.inc.c"
 #include "attention.inc.c"
 #include "limits.inc.c"
 #include "logs.inc.h"
@@ -60,6 +61,8 @@ const rf_ops RF(ops) = {
     .zoneout_back = RF(zoneout_back),
     .scatter_add = RF(scatter_add),
     .max_steps = RF(max_steps),
+    .layer_norm = RF(layer_norm),
+    .layer_norm_back = RF(layer_norm_back),
     .additive_scores = RF(additive_scores),
     .additive_gradients = RF(additive_gradients),
     .ctc_read = RF(ctc_read),

@@ -6,6 +6,17 @@
 
 static const real lane_numbers[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
+/* x[0..lanes-1], 0 past them; lanes <= W */
+INLINE V load_lanes(const real *x, ptrdiff_t lanes) { return lanes < W ? v_load_n(x, lanes) : v_load(x); }
+
+INLINE void store_lanes(real *x, ptrdiff_t lanes, V v)
+{
+    if (lanes < W)
+        v_store_n(x, lanes, v);
+    else
+        v_store(x, v);
+}
+
 /* x[0..n-1], n < W, and `fill` in the lanes past them */
 INLINE V load_filled(const real *x, ptrdiff_t n, real fill)
 {

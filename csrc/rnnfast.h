@@ -28,12 +28,16 @@ enum { RF_SGD, RF_MOMENTUM, RF_NESTEROV, RF_RMSPROP, RF_ADAGRAD, RF_ADAM, RF_RUL
 /* A product C = init + A B of many rows with a packed B (gemm.inc.c).
  * B stands in panels of `vectors` W-wide columns groups, each panel K x vectors x W and contiguous; the last panel has
  * `last` of them. Panel p fills columns p*panel_stride .. + vectors*W of a row of C. K is made of `runs` runs of `run`
- * elements, run_stride apart in a row of A: so a product can read some gate slots of a row and leave others out. */
+ * elements, run_stride apart in a row of A: so a product can read some gate slots of a row and leave others out.
+ *
+ * Where few units are left for the last panel, it is narrow: `units` columns of each of `vectors` slots side by side, in
+ * `last` vectors. Its columns of C are where they always are, zeros past the units. */
 typedef struct rf_product {
     ptrdiff_t runs, run, run_stride;
     ptrdiff_t panels, panel_stride;
     int vectors, last;
     int tail;                     /* columns in the last vector of the last panel, 1..W: C and init end there */
+    int units;                    /* of a narrow last panel, 1..W-1; 0: it is as wide as its columns */
     ptrdiff_t lda, ldc, ld_init;  /* elements from row to row; ld_init 0 starts every row from the same one */
     const void *b;
 } rf_product;
@@ -182,6 +186,9 @@ typedef struct rf_tree {
     void *dc_all;           /* (nodes,H) of all nodes, OUT of the children */
 } rf_tree;
 
+/* norm.inc.c: numbers kept for each row */
+enum { RF_NORM_KEPT = 3 };
+
 /* ctc.inc.c: a logarithm that stands for a probability of 0, and stays far from all others however many are added */
 #define RF_CTC_NEVER -1e30
 
@@ -228,6 +235,12 @@ typedef struct rf_ops {
     void (*zoneout_back)(const rf_zone *z, ptrdiff_t n, uint64_t start, void *d, void *carried);
     void (*scatter_add)(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t ld, const int64_t *to, const void *x, void *y);
     void (*max_steps)(ptrdiff_t steps, ptrdiff_t n, const void *x, void *y, int32_t *at);
+
+    /* norm.inc.c */
+    void (*layer_norm)(ptrdiff_t rows, ptrdiff_t n, const void *x, const void *weight, const void *bias, double eps,
+                       void *y, void *kept);
+    void (*layer_norm_back)(ptrdiff_t rows, ptrdiff_t n, const void *x, const void *kept, const void *weight,
+                            const void *dy, void *dx, void *sums);
 
     /* attention.inc.c */
     void (*additive_scores)(ptrdiff_t steps, ptrdiff_t n, const void *q, const void *k, const void *v, void *scores);

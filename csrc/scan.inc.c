@@ -12,16 +12,6 @@
 
 enum { SCAN_PANELS = 4 };
 
-/* p[0..lanes-1], 0 past them */
-INLINE V load_lanes(const real *p, int lanes) { return lanes < W ? v_load_n(p, lanes) : v_load(p); }
-INLINE void store_lanes(real *p, int lanes, V v)
-{
-    if (lanes < W)
-        v_store_n(p, lanes, v);
-    else
-        v_store(p, v);
-}
-
 /* forward and backward through `n` panels from panel p on; the last has `tail` units, the others W */
 #define SCAN_SWEEPS(cell, S, NV, HIGHWAY)                                                                             \
     INLINE void cell##_sweep(const int save, const int n, const int tail, const rf_scan *s, ptrdiff_t steps,          \

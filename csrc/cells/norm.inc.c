@@ -2,7 +2,8 @@
  * of options: one row of P*W numbers each, zeros past H, in the order
  *   peepholes (one for each gate but the candidate), and where there is a normalisation gain_ih, gain_hh, b_ih, b_hh
  *   (G each), and where there is a cell state gain_ch, b_ch.
- * Gradients of vectors are added up for each row of the batch by itself, so that no sum depends on who did which rows.
+ * Gradients of vectors are added up for each row of the batch by itself, so that no sum depends on who did which rows;
+ * those of what is normalised are norm_gradient in norm.inc.c.
  *
  * Padding past H enters neither mean nor variance: what is padded is zero, and deviations from the mean are cut. */
 
@@ -46,7 +47,7 @@ INLINE void norm_moments(const int n, const real *x, ptrdiff_t stride, ptrdiff_t
         }
     for (int k = 1; k < n; k++)
         squares[0] += squares[k];
-    *scale = (real)(1 / sqrt((double)(v_sum(squares[0]) / (real)(n * units)) + NORM_EPS));
+    *scale = norm_scale((double)(v_sum(squares[0]) / (real)(n * units)), NORM_EPS);
 }
 
 /* The same, and the normalised numbers put in place. Returns the scale. */
@@ -60,32 +61,6 @@ INLINE real norm_slots(const int n, real *x, ptrdiff_t stride, ptrdiff_t panels,
             v_store(at, within((v_load(at) - v_set1(mean)) * v_set1(scale), p, units));
         }
     return scale;
-}
-
-/* What the gradient of a normalised part needs of the whole of it. */
-typedef struct norm_sums {
-    V d, dx; /* sums of d and d * xhat, d the gradient of xhat */
-} norm_sums;
-
-INLINE void norm_add(norm_sums *s, V d, V xhat)
-{
-    s->d += d;
-    s->dx = v_fma(d, xhat, s->dx);
-}
-
-/* The gradient of x from d, that of xhat: scale (d - mean(d) - xhat mean(d xhat)). */
-typedef struct norm_means {
-    V d, dx, scale;
-} norm_means;
-
-INLINE norm_means norm_finish(const norm_sums *s, ptrdiff_t count, real scale)
-{
-    return (norm_means){v_set1(v_sum(s->d) / (real)count), v_set1(v_sum(s->dx) / (real)count), v_set1(scale)};
-}
-
-INLINE V norm_gradient(const norm_means *m, V d, V xhat)
-{
-    return m->scale * v_fnma(xhat, m->dx, d - m->d);
 }
 
 /* Row k of the vectors, panel p. */

@@ -1,6 +1,7 @@
 """What a call of one direction of one layer would do, from the functions that decide it when it runs."""
 
 from rnnfast._native.around cimport around_backward_sizes, around_sizes, set_around
+from rnnfast._native.kernels cimport rf_product
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport Run, split
 from rnnfast._native.rows cimport Lengths
@@ -12,8 +13,9 @@ cdef Py_ssize_t panels_size(Packed packed, int which, bint backward) noexcept:
     """Return the bytes of one packed matrix."""
     cdef Py_ssize_t k = packed.inputs if which == 0 else packed.hidden if which == PROJECTION else packed.outputs
     cdef Py_ssize_t n
+    cdef rf_product* s = &packed.forward[which]
     if not backward:
-        return packed.columns(which) * k * packed.itemsize
+        return ((s.panels - 1) * s.vectors + s.last) * packed.width * k * packed.itemsize
     n = k
     return (n + packed.width - 1) // packed.width * packed.width * packed.columns(which) * packed.itemsize
 

@@ -25,13 +25,16 @@ cdef extern from "rnnfast.h" nogil:
         RF_ADAGRAD
         RF_ADAM
 
+    enum:
+        RF_NORM_KEPT
+
     const double RF_CTC_NEVER
 
     ctypedef struct rf_product:
         Py_ssize_t runs, run, run_stride
         Py_ssize_t panels, panel_stride
         int vectors, last
-        int tail
+        int tail, units
         Py_ssize_t lda, ldc, ld_init
         const void* b
 
@@ -194,6 +197,11 @@ cdef extern from "rnnfast.h" nogil:
         void (*scatter_add)(Py_ssize_t rows, Py_ssize_t n, Py_ssize_t ld, const int64_t* to, const void* x,
                             void* y) noexcept nogil
         void (*max_steps)(Py_ssize_t steps, Py_ssize_t n, const void* x, void* y, int32_t* at) noexcept nogil
+        # norm.inc.c
+        void (*layer_norm)(Py_ssize_t rows, Py_ssize_t n, const void* x, const void* weight, const void* bias,
+                           double eps, void* y, void* kept) noexcept nogil
+        void (*layer_norm_back)(Py_ssize_t rows, Py_ssize_t n, const void* x, const void* kept, const void* weight,
+                                const void* dy, void* dx, void* sums) noexcept nogil
         # attention.inc.c
         void (*additive_scores)(Py_ssize_t steps, Py_ssize_t n, const void* q, const void* k, const void* v,
                                 void* scores) noexcept nogil

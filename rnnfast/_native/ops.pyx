@@ -43,8 +43,8 @@ cdef int threads_for(Py_ssize_t elements) except -1:
     return min(<int> get_num_threads(), <int> min(elements // GRAIN, 64))
 
 
-cdef inline void share(Py_ssize_t total, Py_ssize_t grain, int thread, int threads, Py_ssize_t* first,
-                       Py_ssize_t* count) noexcept nogil:
+cdef void share(Py_ssize_t total, Py_ssize_t grain, int thread, int threads, Py_ssize_t* first,
+                Py_ssize_t* count) noexcept nogil:
     """Return this thread's part of `total`, cut at multiples of `grain`."""
     cdef Py_ssize_t grains = (total + grain - 1) // grain
     first[0] = min(total, grains * thread // threads * grain)

@@ -25,6 +25,7 @@ cdef class Packed:
     cdef int count(self, int which) noexcept nogil
     cdef Py_ssize_t* rows(self, int which) noexcept nogil
     cdef bint projects(self) noexcept nogil
+    cdef void narrow(self, rf_product* s, int which) noexcept nogil
     cdef int make_backward(self) except -1
     cdef int pack_backward(self) except -1
 

@@ -15,6 +15,10 @@ from rnnfast._native.panels cimport pack_columns, pack_rows, panels_of
 from rnnfast.threads import get_num_threads
 
 
+cdef enum:
+    MOST_LANES = 16  # of a vector
+
+
 cdef const rf_cell* find_cell(const rf_ops* table, str name) except NULL:
     key = name.encode()
     cdef const char* wanted = key
@@ -176,8 +180,9 @@ cdef class Packed:
             panels_of(s, self.columns(which), self.width, 4, 4 * self.width)
         else:
             panels_of(s, self.columns(which), self.width, count, self.slots * self.width)
+            self.narrow(s, which)
         s.runs, s.run, s.run_stride = 1, k, 0
-        cdef size_t size = self.columns(which) * k * self.itemsize
+        cdef size_t size = ((s.panels - 1) * s.vectors + s.last) * self.width * k * self.itemsize
         self.forward_data[which] = <char*> alloc(size)
         if self.forward_data[which] == NULL:
             raise MemoryError
@@ -185,9 +190,28 @@ cdef class Packed:
         array = self.weight(which)
         cdef size_t source = array.ctypes.data
         cdef int threads = get_num_threads()
+        cdef Py_ssize_t whole = self.columns(which)
+        cdef Py_ssize_t last[4 * MOST_LANES]
+        cdef Py_ssize_t j
+        if s.units:  # the list of rows without the padding between its slots
+            whole = (s.panels - 1) * s.vectors * self.width
+            for j in range(s.last * self.width):
+                last[j] = -1
+                if j < s.units * s.vectors:
+                    last[j] = self.rows(which)[whole + j // s.units * self.width + j % s.units]
         with nogil:
-            pack_columns(self.ops, <const void*> source, k, self.rows(which), self.columns(which),
-                         s.vectors * self.width, self.forward_data[which], threads)
+            pack_columns(self.ops, <const void*> source, k, self.rows(which), whole, s.vectors * self.width,
+                         self.forward_data[which], threads)
+            if s.units:
+                pack_columns(self.ops, <const void*> source, k, last, s.last * self.width, s.last * self.width,
+                             self.forward_data[which] + whole * k * self.itemsize, 1)
+
+    cdef void narrow(self, rf_product* s, int which) noexcept nogil:
+        """Make the last panel narrow where that saves vectors, unless the cell sweeps through whole panels itself."""
+        cdef Py_ssize_t units = self.hidden - (self.panels - 1) * self.width
+        cdef Py_ssize_t vectors = (units * s.vectors + self.width - 1) // self.width
+        if self.panels > self.cell.steps_panels and vectors < s.vectors:
+            s.units, s.last = <int> units, <int> vectors
 
     def weight(self, int which):
         return self.w_ih if which == 0 else self.w_hr if which == PROJECTION else self.w_hh

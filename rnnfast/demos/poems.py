@@ -25,7 +25,7 @@ from rnnfast.demos.common import (
 from rnnfast.demos.quatrains import Poems, form_of, from_file, in_lines, keeps_form, patchwork
 from rnnfast.losses import SoftmaxCrossEntropy
 from rnnfast.models import LanguageModel
-from rnnfast.optimizers import Adam
+from rnnfast.optimizers import AdamW
 from rnnfast.schedules import Cosine
 from rnnfast.trainer import Trainer
 
@@ -84,7 +84,7 @@ def run(args: argparse.Namespace) -> int:
     if vocabulary.number(UNKNOWN) in vocabulary.encode(args.begin):
         raise UserError(f"--begin must be of characters that the poems have; got {args.begin!r}")
     print(f"poems: {poems.name}, {len(poems.train):,} and {len(poems.test):,} for the test")
-    model = LanguageModel(len(vocabulary), args.hidden, args.hidden, dropout=0.3 if args.poems else 0.1, seed=seeds[1])
+    model = LanguageModel(len(vocabulary), args.hidden, args.hidden, dropout=0.4 if args.poems else 0.1, seed=seeds[1])
     told = f"tied embedding {args.hidden}, LSTM {args.hidden}"
     print(f"network: {told}, {len(vocabulary) - 3:,} characters, {model.num_parameters():,} parameters")
     fit(model, args, vocabulary, poems)
@@ -106,7 +106,7 @@ def fit(model: LanguageModel, args: argparse.Namespace, vocabulary: CharVocabula
     trainer = Trainer(
         model,
         SoftmaxCrossEntropy(),
-        Adam(lr=4e-3, betas=(0.9, 0.98)),
+        AdamW(lr=4e-3, betas=(0.9, 0.98), weight_decay=0.05),
         clip_norm=1.0,
         schedule=Cosine(warmup=0.05, min_lr=4e-5),
         seed=args.seed,

@@ -108,6 +108,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="0: always the likeliest character, 1: as the network has it (%(default)s)",
     )
     parser.add_argument("--top-k", type=positive("--top-k"), metavar="K", help="draw among the K likeliest only")
+    parser.add_argument(
+        "--top-p",
+        type=option(check_number, "--top-p", 0, 1, above=True),
+        metavar="P",
+        help="draw among the likeliest characters that make up so much of the probability",
+    )
     parser.add_argument("--prime", metavar="TEXT", help="what the network shall go on from")
 
 
@@ -210,6 +216,7 @@ def write(model: Sequential, corpus: Corpus, args: argparse.Namespace, seed: int
         corpus.prime,
         temperature=args.temperature,
         top_k=args.top_k,
+        top_p=args.top_p,
         rng=np.random.default_rng(seed),
     )
     live = sys.stdout.isatty()

@@ -29,7 +29,7 @@ from rnnfast.demos.sentences import Bitext, from_files, made_up
 from rnnfast.demos.word_by_word import WordByWord
 from rnnfast.losses import SoftmaxCrossEntropy
 from rnnfast.models import EncoderDecoder
-from rnnfast.optimizers import Adam
+from rnnfast.optimizers import AdamW
 from rnnfast.schedules import Cosine
 from rnnfast.trainer import Trainer
 
@@ -171,9 +171,14 @@ def fit(
     """Train, and print the loss on the test."""
     signs = languages.target.number(START), languages.end
     inputs, outputs = teacher_forcing(train[1], *signs)
-    optimizer, schedule = Adam(lr=2e-3, betas=(0.9, 0.98)), Cosine(warmup=0.05, min_lr=2e-5)
+    optimizer = AdamW(lr=4e-3, betas=(0.9, 0.98), weight_decay=0.1)
     trainer = Trainer(
-        model, SoftmaxCrossEntropy(label_smoothing=0.1), optimizer, clip_norm=1.0, schedule=schedule, seed=args.seed
+        model,
+        SoftmaxCrossEntropy(label_smoothing=0.1),
+        optimizer,
+        clip_norm=1.0,
+        schedule=Cosine(warmup=0.05, min_lr=4e-5),
+        seed=args.seed,
     )
     seconds = args.seconds or (SECONDS if args.source and not args.epochs else None)
     epochs = args.epochs or (10_000 if seconds else EPOCHS)
@@ -191,7 +196,7 @@ def fit(
         max_seconds=seconds,
     )
     inputs, outputs = teacher_forcing(test[1], *signs)
-    measured = Trainer(model, SoftmaxCrossEntropy(), Adam()).evaluate((test[0], inputs), outputs, batch_size=BATCH)
+    measured = Trainer(model, SoftmaxCrossEntropy(), AdamW()).evaluate((test[0], inputs), outputs, batch_size=BATCH)
     print(f"test: {measured['loss']:.3f} nats a word, perplexity {np.exp(measured['loss']):.1f}")
 
 

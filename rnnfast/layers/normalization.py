@@ -85,6 +85,7 @@ class LayerNorm(Layer):
         Parameters
         ----------
         x : array_like (N, C) or (N, T, C)
+            Must not be changed before the pullback is called.
         lengths : array_like (N,) of int, optional
             Steps are normalised each for itself, valid or not: those past a length hold the bias when x is zero there.
         rng : numpy.random.Generator, optional

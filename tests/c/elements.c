@@ -1,4 +1,4 @@
-/* Sums, exp, tanh and sigmoid, zoneout, additive attention. */
+/* Sums, exp, tanh and sigmoid, zoneout, layer normalisation, additive attention. */
 #include "checks.h"
 
 static void check_small(ptrdiff_t n)
@@ -52,6 +52,49 @@ static void check_zoneout(ptrdiff_t n)
     free(before), free(now), free(d), free(ones), free(mixed), free(parted), free(carried);
 }
 
+/* Five rows of n numbers, some of them far from 0: more than go side by side. */
+static void check_layer_norm(ptrdiff_t n)
+{
+    const ptrdiff_t rows = 5;
+    const double eps = 0.01, bound = 32 * EPS * (double)n;
+    real *x = random_reals(rows * n), *dy = random_reals(rows * n), *w = random_reals(n), *b = random_reals(n);
+    real *y = copy(x, rows * n), *dx = copy(x, rows * n), *sums = random_reals(2 * n), *alone = copy(x, rows * n);
+    real *kept = random_reals(rows * RF_NORM_KEPT);
+    double *dw = calloc((size_t)n, sizeof(double)), *db = calloc((size_t)n, sizeof(double));
+    for (ptrdiff_t i = 0; i < 2 * n; i++)
+        x[i] += 1000;
+    ops->layer_norm(rows, n, x, w, b, eps, y, kept);
+    ops->layer_norm_back(rows, n, x, kept, w, dy, dx, sums);
+    ops->layer_norm(rows, n, x, NULL, NULL, eps, alone, NULL);
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        const real *own = x + r * n, *d = dy + r * n;
+        const double far = r < 2 ? 1000 : 0; /* to be exact here too */
+        double mean = 0, variance = 0, along = 0, even = 0;
+        for (ptrdiff_t i = 0; i < n; i++)
+            mean += (own[i] - far) / (double)n;
+        for (ptrdiff_t i = 0; i < n; i++)
+            variance += (own[i] - far - mean) * (own[i] - far - mean) / (double)n;
+        const double scale = 1 / sqrt(variance + eps);
+        for (ptrdiff_t i = 0; i < n; i++) {
+            const double hat = (own[i] - far - mean) * scale;
+            even += (double)d[i] * w[i] / (double)n, along += (double)d[i] * w[i] * hat / (double)n;
+            dw[i] += d[i] * hat, db[i] += d[i];
+            check(y[r * n + i], hat * w[i] + b[i], bound, "layer_norm");
+            check(alone[r * n + i], hat, bound, "layer_norm without parameters");
+        }
+        for (ptrdiff_t i = 0; i < n; i++) {
+            const double hat = (own[i] - far - mean) * scale;
+            const double slope = scale * (d[i] * (double)w[i] - even - hat * along);
+            check(dx[r * n + i], slope, scale * bound, "layer_norm_back: dx");
+        }
+    }
+    for (ptrdiff_t i = 0; i < n; i++) {
+        check(sums[i], dw[i], 5 * bound, "layer_norm_back: dw");
+        check(sums[n + i], db[i], 5 * bound, "layer_norm_back: db");
+    }
+    free(x), free(dy), free(w), free(b), free(y), free(dx), free(sums), free(alone), free(kept), free(dw), free(db);
+}
+
 /* Additive attention over 5 steps of n units. */
 static void check_additive(ptrdiff_t n)
 {
@@ -83,6 +126,6 @@ static void check_additive(ptrdiff_t n)
 void check_elements(void)
 {
     for (ptrdiff_t n = 1; n < 40; n++)
-        check_small(n), check_additive(n);
+        check_small(n), check_additive(n), check_layer_norm(n);
     check_zoneout(1), check_zoneout(700);
 }

@@ -78,6 +78,39 @@ static void check_runs(void)
     free(w), free(a), free(c), free(b);
 }
 
+/* A last panel of `units` units whose `vectors` slots stand side by side, behind a whole one; C has them W apart. */
+static void check_narrow(ptrdiff_t rows, ptrdiff_t units, int vectors, int with_init)
+{
+    const ptrdiff_t W = ops->width, k = 11, slots = vectors + 1, ldc = 2 * slots * W, wide = vectors * W;
+    const int last = (int)((units * vectors + W - 1) / W);
+    rf_product s = {.runs = 1, .run = k, .panels = 2, .panel_stride = slots * W, .vectors = vectors, .last = last,
+                    .tail = (int)W, .units = (int)units, .lda = k, .ldc = ldc, .ld_init = ldc};
+    real *w = random_reals((wide + units * vectors) * k), *a = random_reals(rows * k), *c = random_reals(rows * ldc);
+    real *before = copy(c, rows * ldc), *b = malloc((size_t)((wide + last * W) * k) * sizeof(real));
+    ptrdiff_t list[64 + 64];
+    for (ptrdiff_t i = 0; i < wide + last * W; i++)
+        list[i] = i < wide + units * vectors ? i : -1;
+    ops->pack_columns(w, k, list, wide, wide, b, 0, 1);
+    ops->pack_columns(w, k, list + wide, last * W, last * W, b + wide * k, 0, 1);
+    s.b = b;
+    ops->product(&s, rows, a, with_init ? c : NULL, c, 0, 2);
+    for (ptrdiff_t r = 0; r < rows; r++)
+        for (ptrdiff_t j = 0; j < ldc; j++) {
+            const ptrdiff_t p = j / (slots * W), v = j / W % slots, lane = j % W;
+            const ptrdiff_t row = p == 0 ? v * W + lane : wide + v * units + lane;
+            double sum = before[r * ldc + j];
+            if (v < vectors && p && lane >= units)
+                sum = 0;
+            else if (v < vectors) {
+                sum = with_init ? sum : 0;
+                for (ptrdiff_t i = 0; i < k; i++)
+                    sum += (double)a[r * k + i] * w[row * k + i];
+            }
+            check(c[r * ldc + j], sum, v < vectors ? 4 * EPS * (double)(k + 1) : 0, "product with a narrow panel");
+        }
+    free(w), free(a), free(c), free(before), free(b);
+}
+
 /* Columns of A in runs as the gate buffer has them, some of them padding; two B, the second one listed. Where C is fresh,
  * nothing of it may be read, and rows that belong to no column stay. */
 static void check_outer(ptrdiff_t k, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t n, int fresh)
@@ -130,6 +163,11 @@ void check_products(void)
                     check_product(some_rows[r], some_columns[n], some_depths[k], 4, kind, 1);
                 }
     check_runs();
+    for (int r = 0; r < 9; r++)
+        for (int vectors = 2; vectors <= 4; vectors++)
+            for (ptrdiff_t units = 1; units * vectors <= (vectors - 1) * ops->width; units++)
+                for (int with_init = 0; with_init < 2; with_init++)
+                    check_narrow(some_rows[r], units, vectors, with_init);
     for (int n = 0; n < COLUMNS; n++)
         for (int k = 0; k < 3; k++)
             for (int m = 0; m < 5; m++) /* the last is more than outer packs at a time */
