@@ -123,9 +123,9 @@ def make_forest(parents: NDArray[np.int64], lengths: NDArray[np.int64] | None, b
         nodes = [node for node in order if height[node] == level]
         edges = [(k, side, child) for k, node in enumerate(nodes) for side, child in enumerate(below[node])]
         slot = [2 * k + side if binary else edge for edge, (k, side, _) in enumerate(edges)]
-        child, parent = [row[edge[2]] for edge in edges], [edge[0] for edge in edges]
+        lists = [row[edge[2]] for edge in edges], [edge[0] for edge in edges], slot
         start = row[nodes[0]]
-        levels.append(Level(slice(start, start + len(nodes)), *(np.array(a, np.intp) for a in (child, parent, slot))))
+        levels.append(Level(slice(start, start + len(nodes)), *(np.array(a, np.intp) for a in lists)))
     live = [tree for tree, count in enumerate(counts) if count]
     roots = [row[tree, int(np.argmin(parents[tree, : counts[tree]]))] for tree in live]
     place = [tree * width + node for tree, node in order]
