@@ -23,7 +23,7 @@ from rnnfast.checks import (
 )
 from rnnfast.initializers import orthogonal, uniform, xavier_uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback, add_gradient, check_gradients
-from rnnfast.layers.tree.plan import check_parents, no_trees
+from rnnfast.layers.tree.parents import check_parents, no_trees
 
 States = tuple[FloatArray, FloatArray]
 
