@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -50,6 +51,14 @@ def packed_gemm() -> Iterator[None]:
     provider.set_gemm("packed")
     yield
     provider.set_gemm(before)
+
+
+@pytest.fixture
+def no_collection() -> Iterator[None]:
+    """Memory that is counted is the test's own: what others have left in cycles stays until it is over."""
+    gc.disable()
+    yield
+    gc.enable()
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from rnnfast.optimizers import SGD
 from rnnfast.threads import limit_threads
 from rnnfast.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("packed_gemm")  # which promise the bits, and the memory
+pytestmark = pytest.mark.usefixtures("packed_gemm", "no_collection")  # which promise the bits, and the memory
 BOUND = {np.float32: 2e-5, np.float64: 1e-12}  # of the largest: sums over steps in another order
 
 

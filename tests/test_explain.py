@@ -11,7 +11,7 @@ from rnnfast.threads import limit_threads
 
 BATCHES = [(1, 1), (1, 50), (8, 50), (5, 7)]
 
-pytestmark = pytest.mark.usefixtures("packed_gemm")
+pytestmark = pytest.mark.usefixtures("packed_gemm", "no_collection")
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -11,7 +11,7 @@ from rnnfast._native import kernels
 from rnnfast.cells import CELLS
 from rnnfast.threads import limit_threads
 
-pytestmark = pytest.mark.usefixtures("packed_gemm")
+pytestmark = pytest.mark.usefixtures("packed_gemm", "no_collection")
 ROOT = Path(__file__).resolve().parents[1]
 B, I, H = 8, 64, 128  # H: whole vectors on every instruction set, so that no padding counts
 

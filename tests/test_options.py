@@ -161,7 +161,7 @@ def test_plain_layers_say_nothing_of_options():
 
 @pytest.mark.parametrize("kind, options", ALONE, ids=ALONE_IDS)
 @pytest.mark.parametrize("training", [False, True])
-@pytest.mark.usefixtures("packed_gemm")
+@pytest.mark.usefixtures("packed_gemm", "no_collection")
 def test_explained_memory_is_what_a_call_takes(kind, options, training):
     batch, steps = 4, 30
     options = {**options, **({"proj_size": 24} if "proj_size" in options else {})}

@@ -249,7 +249,7 @@ def test_wide_trees_and_strided_input(kind, rng):
     np.testing.assert_array_equal(*given)
 
 
-def test_memory_comes_back(packed_gemm, rng):
+def test_memory_comes_back(packed_gemm, no_collection, rng):
     layer, x = TreeLSTM(3, 40, seed=0), rng.standard_normal((6, 6, 3))
     run(layer, x, PARENTS, LENGTHS)  # packs the weights
     before = kernels.memory_use()[1]
