@@ -85,8 +85,10 @@ def _features(
     weather[:, 3:] = np.log1p(weather[:, 3:])  # wind and precipitation add up over hours: their sums have long tails
     day, year = 2 * np.pi * hour / 24, 2 * np.pi * month / 12
     clock = [np.sin(day), np.cos(day), np.sin(year), np.cos(year)]
-    own = [known, np.log1p(known), np.isnan(pollution).astype(float)]
-    return np.column_stack([*own, weather, wind, *clock])
+    values = np.column_stack([known, np.log1p(known), weather])
+    # Changes since the hour before: a network would have to learn to subtract large numbers that are nearly the same.
+    changes = np.diff(values, axis=0, prepend=values[:1])
+    return np.column_stack([values[:, :2], np.isnan(pollution), weather, wind, *clock, changes])
 
 
 def last_known(pollution: NDArray[np.float64]) -> NDArray[np.float64]:
