@@ -250,7 +250,8 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
 
 def test_real_hours():
     hours = air.from_csv(data("beijing-pm25.csv"))
-    assert hours.features.shape == (43_824, 17) and np.isfinite(hours.features).all()
+    assert hours.features.shape == (43_824, 25) and np.isfinite(hours.features).all()
+    np.testing.assert_array_equal(hours.features[1:, 17:19], np.diff(hours.features[:, :2], axis=0))  # what has changed
     assert np.isnan(hours.pollution).sum() == 2067
     task = pollution.Task(hours)
     persistence = {ahead: task.error(task.known[:-ahead], ahead) for ahead in pollution.AHEAD}
