@@ -5,11 +5,16 @@ long the exception takes is counted in time that the process had a CPU, for mach
 """
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from rnnfast import Dense
+from rnnfast.threads import limit_threads
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -128,3 +133,34 @@ def test_ctrl_c_between_products_of_blas(case):
 @pytest.mark.parametrize("case", ["inference", "pullback"])
 def test_a_handler_may_raise_its_own_exception(case):
     assert interrupt(case, 1, "own", "packed") < 2
+
+
+def test_gradients_are_whole_or_as_they_were():
+    """Whenever Ctrl-C comes: also between the two pieces of a call that is just long enough to have them."""
+    layer = Dense(1620, 1620, seed=0)
+    x = np.full((380, 1620), 0.1, np.float32)
+    dw = np.ones_like(layer.params["weight"])
+
+    def pull(delay):
+        y, pullback = layer.forward(x)
+        dw.fill(1)
+        try:
+            signal.setitimer(signal.ITIMER_REAL, delay)
+            pullback(y, {"weight": dw})
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+    handler, interrupted = signal.signal(signal.SIGALRM, signal.default_int_handler), 0
+    try:
+        with limit_threads(1):
+            pull(0)
+            whole = dw.copy()
+            for delay in range(1, 40, 2):
+                try:
+                    pull(delay / 1000)
+                except KeyboardInterrupt:
+                    interrupted += 1
+                assert np.array_equal(dw, whole) or (dw == 1).all(), f"half added after {delay} ms"
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+    assert interrupted

@@ -89,9 +89,14 @@ cdef void task(void* context, int thread, int threads) noexcept nogil:
         w.ops.column_sums(rows, w.outputs, w.dy + w.row0 * w.ld_dy * size, w.ld_dy, w.db)
 
 
+cdef Py_ssize_t piece_of(double work):
+    """Return how many rows, `work` operations each, go between two looks at signals."""
+    return 192 * max(1, <Py_ssize_t> (PIECE / (192 * max(work, 1))))
+
+
 cdef int run_pieces(Work* w, double work, int threads) except -1:
     """Run the task over all rows, `work` operations each, in pieces."""
-    cdef Py_ssize_t piece = 192 * max(1, <Py_ssize_t> (PIECE / (192 * max(work, 1))))
+    cdef Py_ssize_t piece = piece_of(work)
     while w.row1 < w.rows:
         w.row0, w.row1 = w.row1, min(w.rows, w.row1 + piece)
         with nogil:
@@ -152,6 +157,7 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
     cdef Work w
     cdef Py_ssize_t rows = x.shape[0], inputs = weight.shape[1], outputs = weight.shape[0]
     cdef Py_ssize_t size = weight.itemsize
+    cdef double work = 4.0 * outputs * inputs
     cdef int threads
     dx = np.empty((rows, inputs), weight.dtype) if want_dx else None
     if rows == 0:
@@ -179,7 +185,7 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
         c = dx.__array_interface__["data"][0]
         w.product, w.a, w.c = &product, <const char*> d, <char*> c
     # a call of several pieces may be interrupted between them, and then dw is to be as it was
-    total = dw if 4.0 * rows * outputs * inputs < PIECE else np.empty_like(dw)
+    total = dw if rows <= piece_of(work) else np.empty_like(dw)
     target = total.__array_interface__["data"][0]
     memset(&outer, 0, sizeof(rf_outer))
     outer.m = outer.a_run = outputs
@@ -190,13 +196,13 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
     outer.part[0].b, outer.part[0].ldb = <const char*> a, x.strides[0] // size
     outer.part[0].c = <void*> target
     w.outer = &outer
-    threads = worth(4.0 * rows * outputs * inputs)
+    threads = worth(rows * work)
     w.scratch_size = (panels.ops.outer_scratch(outputs, inputs) * size + 63) // 64 * 64
     w.scratch = <char*> alloc(threads * w.scratch_size)
     if w.scratch == NULL:
         raise MemoryError
     try:
-        run_pieces(&w, 4.0 * outputs * inputs, threads)
+        run_pieces(&w, work, threads)
     finally:
         release(w.scratch)
     if total is not dw:
