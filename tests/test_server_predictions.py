@@ -86,7 +86,7 @@ def test_a_full_queue_and_a_slow_model(model, x):
         return model(*arguments, **options)
 
     async def ask():
-        async with direct(model, max_queue=2, request_timeout=0.4, max_batch=1) as (client, served):
+        async with direct(model, max_queue=2, request_timeout=1.5, max_batch=1) as (client, served):
             served.predictions._model = slow
             first = asyncio.create_task(client.post("/predict", json=body))
             await asyncio.to_thread(begun.wait)  # the first is being computed; two may wait

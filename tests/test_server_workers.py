@@ -202,7 +202,7 @@ def test_workers_that_cannot_live_end_the_launcher(tmp_path, model):
 
 def test_connections_that_fall_silent_are_closed_and_others_are_not(tmp_path, model):
     path = save_model(model, tmp_path / "model.npz")
-    process = launch(PLAIN, "--model", str(path), "--request-timeout", "1")
+    process = launch(PLAIN, "--model", str(path), "--request-timeout", "2")
     head = b"GET /health HTTP/1.1\r\nHost: x\r\n"
     try:
         host, port = process.stdout.readline().split()[2].rstrip(",").removeprefix("http://").split(":")
@@ -225,17 +225,16 @@ def test_connections_that_fall_silent_are_closed_and_others_are_not(tmp_path, mo
             silent = [opened(), opened(head), opened(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")]
             busy.sendall(head)  # the head of a second request, which does not end
             for _ in range(4):  # for longer than that
-                time.sleep(0.3)
+                time.sleep(0.6)
                 session.send(bytes(12))
                 session.recv(timeout=20)
             assert [own.recv(4096)[:12] for own in (*silent, busy)] == [b"", b"", b"HTTP/1.1 408", b""]
-            opened(
-                b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{"
-            ).close()  # gone in the midst of it
+            gone = opened(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+            gone.close()  # in the midst of it
             patient = opened()
             for _ in range(4):
                 asked(patient)
-                time.sleep(0.3)
+                time.sleep(0.6)
             for own in (*silent, busy, patient):
                 own.close()
         process.send_signal(signal.SIGTERM)
