@@ -31,18 +31,19 @@ enum {
 
 /* C[r][v] = init[r][v] + sum over k of A[r][k] B[k][v], r < R, v < NP*NV vectors in NP panels.
  * a: rows a_row apart; b: panels b_panel apart; columns of panel q start at q*c_panel. */
-INLINE void tile(const int R, const int NV, const int NP, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t run_stride,
-                 const real *a, ptrdiff_t a_row, const real *b, ptrdiff_t b_panel, const real *init,
-                 ptrdiff_t ld_init, real *c, ptrdiff_t ldc, ptrdiff_t c_panel, int tail)
+INLINE void tile(const int R, const int NV, const int NP, const rf_runs *from, const real *a, ptrdiff_t a_row,
+                 const real *b, ptrdiff_t b_panel, const real *init, ptrdiff_t ld_init, real *c, ptrdiff_t ldc,
+                 ptrdiff_t c_panel, int tail)
 {
     V acc[6][8];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int v = 0; v < NV * NP; v++) {
-            const real *from = init + r * ld_init + (v / NV) * c_panel + (v % NV) * W;
-            acc[r][v] = !init ? v_set1(0) : tail < W && v == NV * NP - 1 ? v_load_n(from, tail) : v_load(from);
+            const real *start = init + r * ld_init + (v / NV) * c_panel + (v % NV) * W;
+            acc[r][v] = !init ? v_set1(0) : tail < W && v == NV * NP - 1 ? v_load_n(start, tail) : v_load(start);
         }
-    for (ptrdiff_t q = 0; q < runs; q++) {
-        const real *ap = a + q * run_stride;
+    for (ptrdiff_t q = 0; q < from->runs + from->more; q++) {
+        const ptrdiff_t more = q - from->runs, run = more < 0 ? from->run : from->more_run;
+        const real *ap = a + (more < 0 ? q * from->stride : from->more_at + more * from->more_stride);
         for (ptrdiff_t k = 0; k < run; k++, ap++, b += NV * W) {
             V x[6];
             UNROLL for (int r = 0; r < R; r++)
@@ -65,13 +66,13 @@ INLINE void tile(const int R, const int NV, const int NP, ptrdiff_t runs, ptrdif
 }
 
 /* The tile for `rows` <= TILE rows of NP panels. */
-INLINE void tile_rows(ptrdiff_t rows, const int NV, const int NP, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t run_stride,
-                      const real *a, ptrdiff_t a_row, const real *b, ptrdiff_t b_panel,
-                      const real *init, ptrdiff_t ld_init, real *c, ptrdiff_t ldc, ptrdiff_t c_panel, int tail)
+INLINE void tile_rows(ptrdiff_t rows, const int NV, const int NP, const rf_runs *from, const real *a, ptrdiff_t a_row,
+                      const real *b, ptrdiff_t b_panel, const real *init, ptrdiff_t ld_init, real *c, ptrdiff_t ldc,
+                      ptrdiff_t c_panel, int tail)
 {
 #define CASE(R)                                                                                                     \
     case R:                                                                                                         \
-        tile(R, NV, NP, runs, run, run_stride, a, a_row, b, b_panel, init, ld_init, c, ldc, c_panel, tail);    \
+        tile(R, NV, NP, from, a, a_row, b, b_panel, init, ld_init, c, ldc, c_panel, tail);                          \
         break;
     if (NP == 2) {
         switch (rows) {
@@ -107,9 +108,8 @@ INLINE void tile_rows(ptrdiff_t rows, const int NV, const int NP, ptrdiff_t runs
         ptrdiff_t tiles = (rows + TILE - 1) / TILE;                                                                   \
         for (ptrdiff_t r = 0, n; r < rows; r += n, tiles--) {                                                         \
             n = (rows - r + tiles - 1) / tiles;                                                                       \
-            tile_rows(n, NV, NP, s->runs, s->run, s->run_stride, a + r * s->lda, s->lda, b, b_panel,                  \
-                      init ? init + r * s->ld_init : NULL, s->ld_init, c + r * s->ldc, s->ldc, s->panel_stride,       \
-                      tail);                                                                                          \
+            tile_rows(n, NV, NP, &s->from, a + r * s->lda, s->lda, b, b_panel, init ? init + r * s->ld_init : NULL,   \
+                      s->ld_init, c + r * s->ldc, s->ldc, s->panel_stride, tail);                                     \
         }                                                                                                             \
     }
 DEFINE_PANEL(1, 1)
@@ -149,7 +149,7 @@ static void RF(product)(const rf_product *s, ptrdiff_t rows, const void *a_, con
                         ptrdiff_t panel0, ptrdiff_t panel1)
 {
     const real *b = s->b;
-    const ptrdiff_t b_panel = s->runs * s->run * s->vectors * W;
+    const ptrdiff_t b_panel = (s->from.runs * s->from.run + s->from.more * s->from.more_run) * s->vectors * W;
     for (ptrdiff_t r = 0; r < rows; r += BLOCK) {
         const ptrdiff_t n = MIN(BLOCK, rows - r);
         const real *a = (const real *)a_ + r * s->lda;
@@ -179,32 +179,45 @@ static ptrdiff_t RF(outer_scratch)(ptrdiff_t m, ptrdiff_t n)
     return KC * (4 * W + (MIN(m, MC) + TILE - 1) / TILE * TILE) + n + W;
 }
 
+/* Where column q of A stands in a row. */
+INLINE ptrdiff_t column_at(const rf_runs *from, ptrdiff_t q)
+{
+    const ptrdiff_t more = q - from->runs * from->run;
+    if (more < 0)
+        return q / from->run * from->stride + q % from->run;
+    return from->more_at + more / from->more_run * from->more_stride + more % from->more_run;
+}
+
 /* Rows k0..k0+n of columns q0..q0+m of A, transposed into tiles: (m/TILE, n, TILE), zeros past m. */
 static void pack_tiles(const rf_outer *s, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t q0, ptrdiff_t m, real *to)
 {
     const real *a = (const real *)s->a + k0 * s->lda;
-    const ptrdiff_t end = q0 + m, whole = q0 + m / TILE * TILE;
+    const rf_runs *from = &s->from;
+    const ptrdiff_t end = q0 + m, side_by_side = MIN(end, from->runs * from->run);
     ptrdiff_t q = q0;
-    if (TILE < W && (s->a_run % TILE == 0 || s->a_run == s->m)) {
+    if (TILE < W && q0 < side_by_side && (from->run % TILE == 0 || from->runs == 1)) {
         /* along the rows of A: those of gate buffers are often a multiple of 4 KiB apart, and then a column of them shares
          * one set of the first-level cache */
+        const ptrdiff_t whole = q0 + (side_by_side - q0) / TILE * TILE;
         for (ptrdiff_t k = 0; k < n; k++) {
             real *tile = to + k * TILE;
             for (q = q0; q < whole;) {
-                const real *from = a + k * s->lda + q / s->a_run * s->a_stride + q % s->a_run;
-                const ptrdiff_t stop = MIN(whole, (q / s->a_run + 1) * s->a_run);
-                for (; q + TILE <= stop; q += TILE, from += TILE, tile += n * TILE)
-                    v_store_n(tile, TILE, v_load_n(from, TILE));
+                const real *row = a + k * s->lda + column_at(from, q);
+                const ptrdiff_t stop = MIN(whole, (q / from->run + 1) * from->run);
+                for (; q + TILE <= stop; q += TILE, row += TILE, tile += n * TILE)
+                    v_store_n(tile, TILE, v_load_n(row, TILE));
             }
         }
         to += (whole - q0) * n;
     }
-    for (; q < end; q += TILE, to += n * TILE)
-        for (ptrdiff_t r = 0; r < TILE; r++) {
-            const real *from = a + (q + r) / s->a_run * s->a_stride + (q + r) % s->a_run;
-            for (ptrdiff_t k = 0; k < n; k++)
-                to[k * TILE + r] = q + r < end ? from[k * s->lda] : 0;
-        }
+    for (; q < end; q += TILE) {
+        ptrdiff_t at[TILE];
+        for (int r = 0; r < TILE; r++)
+            at[r] = q + r < end ? column_at(from, q + r) : -1;
+        for (ptrdiff_t k = 0; k < n; k++, to += TILE)
+            for (int r = 0; r < TILE; r++)
+                to[r] = at[r] < 0 ? 0 : a[k * s->lda + at[r]];
+    }
 }
 
 /* C[r][v] += sum over k of A[k][r] B[k][v] for R rows of C, anywhere, or = where they are fresh; `next`: rows that will be

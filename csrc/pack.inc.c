@@ -1,8 +1,8 @@
 /* pack.inc.c: weights between torch's layout, rows of gates (G*H, K), and the panels of gemm.inc.c.
  *
  * `rows` lists, for each column of the gate buffer that a product covers, in the order (unit panel, slot, lane), the row
- * of the weights it stands for, or -1 for padding. One list serves the forward product (columns), the backward product
- * (its k) and the weight gradient (columns again).
+ * of the weights it stands for, or -1 for padding. That is the list for the forward product (columns); without the padding
+ * it is that of the backward product (its k) and of the weight gradient (columns again), which leave the padding out.
  */
 
 /* Transpose W vectors: in each round the first half is interleaved with the second. */

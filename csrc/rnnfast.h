@@ -25,15 +25,23 @@ typedef struct rf_optim_step {
 } rf_optim_step;
 enum { RF_SGD, RF_MOMENTUM, RF_NESTEROV, RF_RMSPROP, RF_ADAGRAD, RF_ADAM, RF_RULES };
 
+/* Which elements of a row of A are read: `runs` runs of `run` elements, stride apart, then `more` runs of more_run,
+ * more_stride apart, from more_at on. So a product can read some gate slots and leave others out, and leave out the
+ * padding of the last units. */
+typedef struct rf_runs {
+    ptrdiff_t runs, run, stride;
+    ptrdiff_t more, more_run, more_stride, more_at;
+} rf_runs;
+
 /* A product C = init + A B of many rows with a packed B (gemm.inc.c).
  * B stands in panels of `vectors` W-wide columns groups, each panel K x vectors x W and contiguous; the last panel has
- * `last` of them. Panel p fills columns p*panel_stride .. + vectors*W of a row of C. K is made of `runs` runs of `run`
- * elements, run_stride apart in a row of A: so a product can read some gate slots of a row and leave others out.
+ * `last` of them. Panel p fills columns p*panel_stride .. + vectors*W of a row of C. K are the
+ * elements of a row of A that `from` tells.
  *
  * Where few units are left for the last panel, it is narrow: `units` columns of each of `vectors` slots side by side, in
  * `last` vectors. Its columns of C are where they always are, zeros past the units. */
 typedef struct rf_product {
-    ptrdiff_t runs, run, run_stride;
+    rf_runs from;
     ptrdiff_t panels, panel_stride;
     int vectors, last;
     int tail;                     /* columns in the last vector of the last panel, 1..W: C and init end there */
@@ -55,7 +63,7 @@ typedef struct rf_outer {
     ptrdiff_t k, m;
     const void *a;
     ptrdiff_t lda;
-    ptrdiff_t a_run, a_stride; /* columns of A stand in runs of a_run, a_stride apart */
+    rf_runs from;              /* the columns, in a row of A */
     const ptrdiff_t *rows_c;   /* column q of A adds to row rows_c[q] of every C, -1: to none; NULL: to row q */
     int fresh;                 /* whether C holds nothing yet: it is written, not added to */
     int parts;

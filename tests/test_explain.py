@@ -57,7 +57,7 @@ def test_packed_bytes_are_those_of_the_packed_weights(make_layer, isa, cell, dty
         assert plan.input_bytes == columns(gates) * 24 * size
         assert plan.recurrent_bytes == sum(map(columns, layer.cell.products)) * 40 * size
         inputs = -(-24 // width) * width
-        assert plan.backward_bytes == gates * units * (inputs + units) * size
+        assert plan.backward_bytes == gates * 40 * (inputs + units) * size
     finally:
         kernels.set_isa(before)
 

@@ -51,7 +51,7 @@ cdef class Panels:
             return 0
         n, k = (inputs, outputs) if backward else (outputs, inputs)
         panels_of(s, n, width, 4, 4 * width)
-        s.runs, s.run, s.run_stride = 1, k, 0
+        s.source.runs, s.source.run = 1, k
         padded = ((s.panels - 1) * 4 + s.last) * width
         data = <char*> alloc(padded * k * self.weight.itemsize)
         if data == NULL:
@@ -188,7 +188,8 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
     total = dw if rows <= piece_of(work) else np.empty_like(dw)
     target = total.__array_interface__["data"][0]
     memset(&outer, 0, sizeof(rf_outer))
-    outer.m = outer.a_run = outputs
+    outer.m = outer.source.run = outputs
+    outer.source.runs = 1
     outer.a, outer.lda = <const char*> d, w.ld_dy
     outer.fresh = total is not dw
     outer.parts = 1

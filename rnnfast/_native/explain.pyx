@@ -12,12 +12,10 @@ from rnnfast._native.unroll_backward cimport backward_sizes
 cdef Py_ssize_t panels_size(Packed packed, int which, bint backward) noexcept:
     """Return the bytes of one packed matrix."""
     cdef Py_ssize_t k = packed.inputs if which == 0 else packed.hidden if which == PROJECTION else packed.outputs
-    cdef Py_ssize_t n
     cdef rf_product* s = &packed.forward[which]
     if not backward:
         return ((s.panels - 1) * s.vectors + s.last) * packed.width * k * packed.itemsize
-    n = k
-    return (n + packed.width - 1) // packed.width * packed.width * packed.columns(which) * packed.itemsize
+    return (k + packed.width - 1) // packed.width * packed.width * packed.depth(which) * packed.itemsize
 
 
 cdef dict chosen(Run* run, double passes):

@@ -115,16 +115,12 @@ cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
             outer = &run.outer[run.outers]
             run.outers += 1
             outer.parts = 1
-            outer.k, outer.m = run.R, packed.columns(i)
+            outer.k, outer.m, outer.source = run.R, packed.depth(i), packed.gates(i)
             outer.a = run.gates + packed.first(i) * run.W * run.size
             if i == 0 and run.V:
                 outer.k = run.V
                 outer.a = run.projected + packed.first(0) * run.W * run.size
-            outer.lda = run.ld_gates
-            outer.a_run, outer.a_stride = packed.count(i) * run.W, packed.slots * run.W
-            if packed.count(i) == packed.slots:
-                outer.a_run = outer.m
-            outer.rows_c = packed.rows(i)
+            outer.lda, outer.rows_c = run.ld_gates, packed.dense_rows(i)
         part = &outer.part[outer.parts - 1]
         listed = &run.listed[outer - &run.outer[0]][outer.parts - 1]
         part.c = cnp.PyArray_DATA(<cnp.ndarray> targets["w_ih" if i == 0 else "w_hh"])
@@ -145,9 +141,8 @@ cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
         outer = &run.outer[run.outers]
         run.outers += 1
         outer.parts = 1
-        outer.k, outer.m = run.R, run.ld_h
-        outer.a, outer.lda, outer.a_run = run.projected_dh, run.ld_h, run.ld_h
-        outer.rows_c = packed.rows(PROJECTION)
+        outer.k, outer.m, outer.source = run.R, run.Q, packed.gates(PROJECTION)
+        outer.a, outer.lda = run.projected_dh, run.ld_h
         outer.part[0].c, outer.part[0].n = cnp.PyArray_DATA(<cnp.ndarray> targets["w_hr"]), run.H
         outer.part[0].b, outer.part[0].ldb = run.m, run.ld
     return 0

@@ -30,8 +30,12 @@ cdef extern from "rnnfast.h" nogil:
 
     const double RF_CTC_NEVER
 
+    ctypedef struct rf_runs:
+        Py_ssize_t runs, run, stride
+        Py_ssize_t more, more_run, more_stride, more_at
+
     ctypedef struct rf_product:
-        Py_ssize_t runs, run, run_stride
+        rf_runs source "from"
         Py_ssize_t panels, panel_stride
         int vectors, last
         int tail, units
@@ -49,7 +53,7 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t k, m
         const void* a
         Py_ssize_t lda
-        Py_ssize_t a_run, a_stride
+        rf_runs source "from"
         const Py_ssize_t* rows_c
         int fresh
         int parts

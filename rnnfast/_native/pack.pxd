@@ -1,4 +1,4 @@
-from rnnfast._native.kernels cimport rf_cell, rf_ops, rf_product
+from rnnfast._native.kernels cimport rf_cell, rf_ops, rf_product, rf_runs
 
 
 cdef class Packed:
@@ -13,6 +13,7 @@ cdef class Packed:
     cdef Py_ssize_t* x_rows       # (panels*x_slots*width,) rows of w_ih by gate-buffer column; -1 is padding
     cdef Py_ssize_t* h_rows[2]    # the same for w_hh, by phase
     cdef Py_ssize_t* p_rows       # (ld_h,) the same for w_hr
+    cdef Py_ssize_t* dense[4]     # all of these without the padding
     cdef char* bias               # (panels, slots, width) what the pre-activations start from
     cdef char* vectors            # (len(kinds), panels*width) vectors of options
     cdef char* forward_data[4]    # packed input weights, recurrent weights by phase; the last: of a projection
@@ -24,6 +25,10 @@ cdef class Packed:
     cdef int first(self, int which) noexcept nogil
     cdef int count(self, int which) noexcept nogil
     cdef Py_ssize_t* rows(self, int which) noexcept nogil
+    cdef Py_ssize_t* dense_rows(self, int which) noexcept nogil
+    cdef Py_ssize_t depth(self, int which) noexcept nogil
+    cdef rf_runs gates(self, int which) noexcept nogil
+    cdef int make_dense(self, int which) except -1
     cdef bint projects(self) noexcept nogil
     cdef void narrow(self, rf_product* s, int which) noexcept nogil
     cdef int make_backward(self) except -1

@@ -10,7 +10,7 @@ import numpy as np
 
 from libc.string cimport memset
 
-from rnnfast._native.kernels cimport alloc, ops, release, rf_cell, rf_ops, rf_product
+from rnnfast._native.kernels cimport alloc, ops, release, rf_cell, rf_ops, rf_product, rf_runs
 from rnnfast._native.panels cimport pack_columns, pack_rows, panels_of
 from rnnfast.threads import get_num_threads
 
@@ -40,6 +40,7 @@ cdef class Packed:
         memset(self.backward_data, 0, sizeof(self.backward_data))
         self.x_rows = self.p_rows = NULL
         self.h_rows[0] = self.h_rows[1] = NULL
+        memset(self.dense, 0, sizeof(self.dense))
         self.bias = self.vectors = NULL
 
     def __init__(self, str cell, weights):
@@ -79,6 +80,7 @@ cdef class Packed:
         release(self.h_rows[0])
         release(self.h_rows[1])
         for i in range(4):
+            release(self.dense[i])
             release(self.forward_data[i])
             release(self.backward_data[i])
 
@@ -101,6 +103,42 @@ cdef class Packed:
             return self.p_rows
         return self.x_rows if which == 0 else self.h_rows[which - 1]
 
+    cdef Py_ssize_t depth(self, int which) noexcept nogil:
+        """Return how many of the columns are not padding."""
+        return self.outputs if which == PROJECTION else self.count(which) * self.hidden
+
+    cdef Py_ssize_t* dense_rows(self, int which) noexcept nogil:
+        return self.dense[which]
+
+    cdef rf_runs gates(self, int which) noexcept nogil:
+        """Return where those stand in a row of the gate buffer, from the first slot on: `dense_rows` is in their order."""
+        cdef rf_runs found
+        cdef Py_ssize_t count = self.count(which) if which < PROJECTION else 1
+        cdef Py_ssize_t whole = self.hidden // self.width
+        memset(&found, 0, sizeof(rf_runs))
+        if which == PROJECTION or self.slots == 1:
+            found.runs, found.run = 1, self.depth(which)
+            return found
+        found.runs, found.run, found.stride = whole, count * self.width, self.slots * self.width
+        if count == self.slots:
+            found.runs, found.run = min(whole, 1), whole * found.run
+        if whole < self.panels:
+            found.more, found.more_run, found.more_stride = count, self.hidden - whole * self.width, self.width
+            found.more_at = whole * self.slots * self.width
+        return found
+
+    cdef int make_dense(self, int which) except -1:
+        cdef Py_ssize_t i, at = 0
+        cdef Py_ssize_t* rows = self.rows(which)
+        self.dense[which] = <Py_ssize_t*> alloc(self.depth(which) * sizeof(Py_ssize_t))
+        if self.dense[which] == NULL:
+            raise MemoryError
+        for i in range(self.columns(which)):
+            if rows[i] >= 0:
+                self.dense[which][at] = rows[i]
+                at += 1
+        return 0
+
     def make_rows(self, int which):
         cdef Py_ssize_t* rows = <Py_ssize_t*> alloc(self.columns(which) * sizeof(Py_ssize_t))
         if rows == NULL:
@@ -118,6 +156,7 @@ cdef class Packed:
                     unit = p * self.width + lane
                     rows[at] = gate * self.hidden + unit if unit < self.hidden else -1
                     at += 1
+        self.make_dense(which)
 
     def make_bias(self, b_ih, b_hh):
         table = np.zeros((self.panels, self.slots, self.width), self.w_ih.dtype)
@@ -147,6 +186,7 @@ cdef class Packed:
             raise MemoryError
         for unit in range(self.ld_h):
             self.p_rows[unit] = unit if unit < self.outputs else -1
+        self.make_dense(PROJECTION)
         self.make_forward(PROJECTION)
 
     def make_vectors(self, weights):
@@ -181,7 +221,7 @@ cdef class Packed:
         else:
             panels_of(s, self.columns(which), self.width, count, self.slots * self.width)
             self.narrow(s, which)
-        s.runs, s.run, s.run_stride = 1, k, 0
+        s.source.runs, s.source.run = 1, k
         cdef size_t size = ((s.panels - 1) * s.vectors + s.last) * self.width * k * self.itemsize
         self.forward_data[which] = <char*> alloc(size)
         if self.forward_data[which] == NULL:
@@ -224,7 +264,7 @@ cdef class Packed:
         return 0
 
     cdef int pack_backward(self) except -1:
-        cdef int which, count
+        cdef int which
         cdef Py_ssize_t k, n
         cdef rf_product* s
         cdef char* data
@@ -235,23 +275,19 @@ cdef class Packed:
                     or which == PROJECTION and not self.projects()):
                 continue
             n = self.inputs if which == 0 else self.hidden if which == PROJECTION else self.outputs
-            count = self.slots if which == PROJECTION else self.count(which)
-            k = self.columns(which)
+            k = self.depth(which)
             s = &self.backward[which]
             # gradients of states are padded to whole vectors, those of inputs end at the last column
             panels_of(s, n if which == 0 else (n + self.width - 1) // self.width * self.width, self.width, 4,
                       4 * self.width)
-            if count == self.slots:
-                s.runs, s.run, s.run_stride = 1, k, 0
-            else:
-                s.runs, s.run, s.run_stride = self.panels, count * self.width, self.slots * self.width
+            s.source = self.gates(which)
             data = <char*> alloc(((s.panels - 1) * 4 + s.last) * self.width * k * self.itemsize)
             if data == NULL:
                 raise MemoryError
             array = self.weight(which)
             source = array.ctypes.data
             with nogil:
-                pack_rows(self.ops, <const void*> source, n, self.rows(which), k, data, threads)
+                pack_rows(self.ops, <const void*> source, n, self.dense[which], k, data, threads)
             s.b = data
             self.backward_data[which] = data
         return 0

@@ -467,7 +467,8 @@ cdef tuple input_and_weights(Saved saved, object dx, dict grads, Memory scratch,
     direct = work < 1e9 and "w_ih" in grads and grads["w_ih"].flags.c_contiguous
     outer.fresh = not direct and job.R > 0
     target = grads["w_ih"] if direct else (np.empty if outer.fresh else np.zeros)(packed.shapes["w_ih"], dtype)
-    outer.m = outer.a_run = packed.columns
+    outer.m = outer.source.run = packed.columns
+    outer.source.runs = 1
     outer.a, outer.lda, outer.rows_c = job.gates, job.ld_gates, packed.list_rows()
     outer.parts = 1
     outer.part[0].n, outer.part[0].b, outer.part[0].ldb = job.X, job.xs, job.ld_x

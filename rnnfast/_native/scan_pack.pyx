@@ -104,7 +104,7 @@ cdef class ScanPacked:
                 return 0
             memset(&new, 0, sizeof(rf_product))
             panels_of(&new, n, self.width, 4, 4 * self.width)
-            new.runs, new.run = 1, k
+            new.source.runs, new.source.run = 1, k
             data = <char*> alloc(((new.panels - 1) * 4 + new.last) * self.width * k * self.itemsize)
             if data == NULL:
                 raise MemoryError

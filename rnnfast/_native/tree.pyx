@@ -321,7 +321,8 @@ cdef int set_outers(Saved saved, cnp.ndarray dw_ih, cnp.ndarray dw_hh) except -1
     outer[EACH].part[0].rows_b = NULL if job.trees.binary else t.source
     outer[EACH].part[0].c = data(dw_hh) + 3 * job.H * job.K * job.size
     for i in range(PRODUCTS):
-        outer[i].a_run, outer[i].parts, outer[i].part[0].ldb = outer[i].m, 1, outer[i].part[0].n
+        outer[i].source.runs, outer[i].source.run = 1, outer[i].m
+        outer[i].parts, outer[i].part[0].ldb = 1, outer[i].part[0].n
     return 0
 
 

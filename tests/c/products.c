@@ -19,7 +19,7 @@ static void check_product(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t k, int vectors,
     const ptrdiff_t W = ops->width, lda = k + 3, ldc = n + 2;
     if (from_rows)
         vectors = 4;
-    rf_product s = {.runs = 1, .run = k, .lda = lda, .ldc = ldc, .ld_init = init_kind == 2 ? ldc : 0};
+    rf_product s = {.from = {.runs = 1, .run = k}, .lda = lda, .ldc = ldc, .ld_init = init_kind == 2 ? ldc : 0};
     cut(&s, n, vectors);
     const ptrdiff_t padded = ((s.panels - 1) * vectors + s.last) * W;
     real *w = random_reals(n * k), *a = random_reals(rows * lda), *c = random_reals(rows * ldc);
@@ -54,13 +54,30 @@ static void check_product(ptrdiff_t rows, ptrdiff_t n, ptrdiff_t k, int vectors,
     free(w), free(a), free(c), free(init), free(b), free(before), free(list);
 }
 
-/* A product that reads every other run of a row. */
-static void check_runs(void)
+/* The elements that `from` tells of a row of A, by a walk through it. */
+static ptrdiff_t *listed(const rf_runs *from)
 {
-    const ptrdiff_t W = ops->width, runs = 3, run = 2 * W, k = runs * run, n = 5, rows = 7;
-    rf_product s = {.runs = runs, .run = run, .run_stride = 2 * run, .lda = 2 * k, .ldc = n};
+    ptrdiff_t *at = malloc((size_t)(from->runs * from->run + from->more * from->more_run + 1) * sizeof *at), n = 0;
+    for (ptrdiff_t q = 0; q < from->runs; q++)
+        for (ptrdiff_t i = 0; i < from->run; i++)
+            at[n++] = q * from->stride + i;
+    for (ptrdiff_t q = 0; q < from->more; q++)
+        for (ptrdiff_t i = 0; i < from->more_run; i++)
+            at[n++] = from->more_at + q * from->more_stride + i;
+    return at;
+}
+
+/* A product that reads `runs` runs of a row and leaves out what is between them, and then `more` shorter ones. */
+static void check_runs(ptrdiff_t rows, ptrdiff_t runs, ptrdiff_t more)
+{
+    const ptrdiff_t W = ops->width, run = 2 * W, few = W / 2 + 1, k = runs * run + more * few, n = 5;
+    const ptrdiff_t lda = runs * 2 * run + more * W + 3;
+    rf_product s = {.from = {.runs = runs, .run = run, .stride = 2 * run, .more = more, .more_run = few,
+                             .more_stride = W, .more_at = runs * 2 * run + 1},
+                    .lda = lda, .ldc = n};
+    ptrdiff_t *at = listed(&s.from);
     cut(&s, n, 4);
-    real *w = random_reals(k * n), *a = random_reals(rows * 2 * k), *c = malloc((size_t)(rows * n) * sizeof(real));
+    real *w = random_reals(k * n), *a = random_reals(rows * lda), *c = malloc((size_t)(rows * n) * sizeof(real));
     real *b = malloc((size_t)(s.last * W * k) * sizeof(real));
     ptrdiff_t list[256];
     for (ptrdiff_t i = 0; i < k; i++)
@@ -72,10 +89,10 @@ static void check_runs(void)
         for (ptrdiff_t j = 0; j < n; j++) {
             double sum = 0;
             for (ptrdiff_t i = 0; i < k; i++)
-                sum += (double)a[r * 2 * k + i / run * 2 * run + i % run] * w[i * n + j];
+                sum += (double)a[r * lda + at[i]] * w[i * n + j];
             check(c[r * n + j], sum, 4 * EPS * (double)k, "product over runs");
         }
-    free(w), free(a), free(c), free(b);
+    free(w), free(a), free(c), free(b), free(at);
 }
 
 /* A last panel of `units` units whose `vectors` slots stand side by side, behind a whole one; C has them W apart. */
@@ -83,7 +100,7 @@ static void check_narrow(ptrdiff_t rows, ptrdiff_t units, int vectors, int with_
 {
     const ptrdiff_t W = ops->width, k = 11, slots = vectors + 1, ldc = 2 * slots * W, wide = vectors * W;
     const int last = (int)((units * vectors + W - 1) / W);
-    rf_product s = {.runs = 1, .run = k, .panels = 2, .panel_stride = slots * W, .vectors = vectors, .last = last,
+    rf_product s = {.from = {.runs = 1, .run = k}, .panels = 2, .panel_stride = slots * W, .vectors = vectors, .last = last,
                     .tail = (int)W, .units = (int)units, .lda = k, .ldc = ldc, .ld_init = ldc};
     real *w = random_reals((wide + units * vectors) * k), *a = random_reals(rows * k), *c = random_reals(rows * ldc);
     real *before = copy(c, rows * ldc), *b = malloc((size_t)((wide + last * W) * k) * sizeof(real));
@@ -113,9 +130,11 @@ static void check_narrow(ptrdiff_t rows, ptrdiff_t units, int vectors, int with_
 
 /* Columns of A in runs as the gate buffer has them, some of them padding; two B, the second one listed. Where C is fresh,
  * nothing of it may be read, and rows that belong to no column stay. */
-static void check_outer(ptrdiff_t k, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t n, int fresh)
+static void check_outer(ptrdiff_t k, const rf_runs *from, ptrdiff_t n, int fresh)
 {
-    const ptrdiff_t m = runs * run, stride = run + 3, lda = runs * stride, ldb = n + 1, first = k / 3, middle = m / 96 * 48;
+    const ptrdiff_t m = from->runs * from->run + from->more * from->more_run, ldb = n + 1, first = k / 3;
+    const ptrdiff_t lda = from->runs * from->stride + from->more * from->more_stride + 2, middle = m / 96 * 48;
+    ptrdiff_t *at_a = listed(from);
     real *a = random_reals(k * lda), *b = random_reals((2 * k + 1) * ldb);
     real *dw[2] = {random_reals(m * n), random_reals(m * n)}, *before[2] = {copy(dw[0], m * n), copy(dw[1], m * n)};
     real *scratch = malloc((size_t)ops->outer_scratch(m, n) * sizeof(real));
@@ -127,8 +146,7 @@ static void check_outer(ptrdiff_t k, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t n,
     for (ptrdiff_t q = 0; q < m && fresh; q++)
         for (ptrdiff_t i = 0; i < 2 * n && rows_c[q] >= 0; i++)
             dw[i / n][rows_c[q] * n + i % n] = (real)NAN;
-    rf_outer o = {.k = first, .m = m, .a = a, .lda = lda, .a_run = run, .a_stride = stride, .rows_c = rows_c, .parts = 2,
-                  .fresh = fresh,
+    rf_outer o = {.k = first, .m = m, .a = a, .lda = lda, .from = *from, .rows_c = rows_c, .parts = 2, .fresh = fresh,
                   .part = {{.n = n, .b = b, .ldb = ldb, .c = dw[0]},
                            {.n = n, .b = b, .ldb = ldb, .rows_b = rows_b, .c = dw[1]}}};
     ops->outer(&o, 0, m, scratch);
@@ -145,10 +163,11 @@ static void check_outer(ptrdiff_t k, ptrdiff_t runs, ptrdiff_t run, ptrdiff_t n,
                 const ptrdiff_t at = (m - 1 - q) * n + j;
                 double sum = fresh && q % 5 < 4 ? 0 : before[part][at];
                 for (ptrdiff_t r = 0; r < k && q % 5 < 4; r++)
-                    sum += (double)a[r * lda + q / run * stride + q % run] * b[(part ? rows_b[r] : r) * ldb + j];
+                    sum += (double)a[r * lda + at_a[q]] * b[(part ? rows_b[r] : r) * ldb + j];
                 check(dw[part][at], sum, 4 * EPS * (double)(k + 1), "outer");
             }
     free(a), free(b), free(dw[0]), free(dw[1]), free(before[0]), free(before[1]), free(scratch), free(rows_b), free(rows_c);
+    free(at_a);
 }
 
 void check_products(void)
@@ -162,7 +181,10 @@ void check_products(void)
                         check_product(some_rows[r], some_columns[n], some_depths[k], vectors, kind, 0);
                     check_product(some_rows[r], some_columns[n], some_depths[k], 4, kind, 1);
                 }
-    check_runs();
+    for (int r = 0; r < 9; r++)
+        for (ptrdiff_t runs = 0; runs <= 3; runs++)
+            for (ptrdiff_t more = runs == 0; more <= 4; more++)
+                check_runs(some_rows[r], runs, more);
     for (int r = 0; r < 9; r++)
         for (int vectors = 2; vectors <= 4; vectors++)
             for (ptrdiff_t units = 1; units * vectors <= (vectors - 1) * ops->width; units++)
@@ -172,6 +194,10 @@ void check_products(void)
         for (int k = 0; k < 3; k++)
             for (int m = 0; m < 5; m++) /* the last is more than outer packs at a time */
                 for (int fresh = 0; fresh <= (k > 0); fresh++)
-                    check_outer((const ptrdiff_t[]){0, 5, 200}[k], (const ptrdiff_t[]){1, 1, 3, 5, 2}[m],
-                                (const ptrdiff_t[]){1, 8, 48, 16, 480}[m], some_columns[n], fresh);
+                    for (ptrdiff_t more = 0; more <= 4; more += 2) {
+                        const ptrdiff_t runs = (const ptrdiff_t[]){1, 1, 3, 5, 2}[m];
+                        const ptrdiff_t run = (const ptrdiff_t[]){1, 8, 48, 16, 480}[m], stride = run + 3;
+                        const rf_runs from = {runs, run, stride, more, 5, 8, runs * stride + 1};
+                        check_outer((const ptrdiff_t[]){0, 5, 200}[k], &from, some_columns[n], fresh);
+                    }
 }
