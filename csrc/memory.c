@@ -13,7 +13,8 @@
 
 #include "rnnfast.h"
 
-enum { ALIGN = 64, HUGE = 1 << 21, KEPT = 16, IDLE = 64 /* requests for large blocks that an unused one outlives */ };
+enum { ALIGN = 64, HUGE_PAGE = 1 << 21, KEPT = 16 };
+enum { IDLE = 64 }; /* requests for large blocks that an unused one outlives */
 static const size_t SMALL = 1 << 14; /* below this, malloc is quick enough */
 
 typedef struct {
@@ -46,10 +47,10 @@ static header *new_block(size_t size)
     void *memory;
     const size_t all = sizeof(header) + size;
 #ifdef MADV_HUGEPAGE
-    if (all >= HUGE) {
-        if (posix_memalign(&memory, HUGE, all))
+    if (all >= HUGE_PAGE) {
+        if (posix_memalign(&memory, HUGE_PAGE, all))
             return NULL;
-        madvise(memory, all & ~(size_t)(HUGE - 1), MADV_HUGEPAGE);
+        madvise(memory, all & ~(size_t)(HUGE_PAGE - 1), MADV_HUGEPAGE);
         return memory;
     }
 #endif

@@ -35,8 +35,8 @@ typedef struct rf_runs {
 
 /* A product C = init + A B of many rows with a packed B (gemm.inc.c).
  * B stands in panels of `vectors` W-wide columns groups, each panel K x vectors x W and contiguous; the last panel has
- * `last` of them. Panel p fills columns p*panel_stride .. + vectors*W of a row of C. K are the
- * elements of a row of A that `from` tells.
+ * `last` of them. Panel p fills columns p*panel_stride .. + vectors*W of a row of C. K are the elements
+ * of a row of A that `from` tells.
  *
  * Where few units are left for the last panel, it is narrow: `units` columns of each of `vectors` slots side by side, in
  * `last` vectors. Its columns of C are where they always are, zeros past the units. */

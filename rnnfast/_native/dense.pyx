@@ -89,9 +89,9 @@ cdef void task(void* context, int thread, int threads) noexcept nogil:
         w.ops.column_sums(rows, w.outputs, w.dy + w.row0 * w.ld_dy * size, w.ld_dy, w.db)
 
 
-cdef Py_ssize_t piece_of(double work):
+cdef Py_ssize_t piece_of(double work) noexcept nogil:
     """Return how many rows, `work` operations each, go between two looks at signals."""
-    return 192 * max(1, <Py_ssize_t> (PIECE / (192 * max(work, 1))))
+    return 192 * max(<Py_ssize_t> 1, <Py_ssize_t> (PIECE / (192 * max(work, 1.0))))
 
 
 cdef int run_pieces(Work* w, double work, int threads) except -1:
