@@ -29,14 +29,15 @@ class Elementwise(NamedTuple):
     vectors: int = 0
     vector: str = ""
     native: str = ""  # in ``rnnfast.scans.SCANS``
+    kink: bool = False  # whether the slope of an activation jumps at 0
 
 
 ELEMENTWISE = {
     "SRU": Elementwise(3, 2, 2, "weight_c", "sru"),
     "QRNN": Elementwise(3, 3, native="qrnn"),
-    "MinGRU": Elementwise(2, 2, native="mingru_positive"),
-    "MinLSTM": Elementwise(3, 3, native="minlstm_positive"),
-    "IndRNN": Elementwise(1, 1, 1, "weight_hh", "indrnn_relu"),
+    "MinGRU": Elementwise(2, 2, native="mingru_positive", kink=True),
+    "MinLSTM": Elementwise(3, 3, native="minlstm_positive", kink=True),
+    "IndRNN": Elementwise(1, 1, 1, "weight_hh", "indrnn_relu", True),
 }
 
 
@@ -208,7 +209,28 @@ def make_data(case: Case, seed: int = 0) -> Data:
     lengths = case.lengths
     if lengths is not None:
         dy[np.arange(case.steps) >= lengths[:, None]] = 0
+    if case.cell in ELEMENTWISE and ELEMENTWISE[case.cell].kink:
+        _keep_off_kinks(x, weights, rng)
     return Data(weights, x, dy, lengths, case.parents)
+
+
+def _keep_off_kinks(x: NDArray[Any], weights: dict[str, NDArray[Any]], rng: np.random.Generator) -> None:
+    """Draw the inputs anew that bring a sum of the first layer within 1e-5 of 0.
+
+    There rounding decides on which side of the jump in slope the sum is, and gradients tell nothing of who is right.
+    """
+    w, b, u = (weights.get(kind + "_l0") for kind in ("weight_ih", "bias_ih", "weight_hh"))
+    assert w is not None
+    h: Any = 0.0
+    for t in range(x.shape[1]):
+        near: Any = slice(None)
+        sums = np.empty((x.shape[0], w.shape[0]))
+        while sums[near].size:
+            sums[near] = x[near, t] @ w.T.astype(float) + b
+            near = (abs(sums + (0 if u is None else u * h)) < 1e-5).any(1)
+            x[near, t] = rng.standard_normal((int(near.sum()), x.shape[2]))
+        if u is not None:
+            h = np.maximum(sums + u * h, 0)
 
 
 def _shapes(case: Case, width: int) -> dict[str, tuple[int, ...]]:
