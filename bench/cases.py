@@ -221,16 +221,16 @@ def _keep_off_kinks(x: NDArray[Any], weights: dict[str, NDArray[Any]], rng: np.r
     """
     w, b, u = (weights.get(kind + "_l0") for kind in ("weight_ih", "bias_ih", "weight_hh"))
     assert w is not None
-    h: Any = 0.0
+    columns = w.T.astype(float)
+    h = np.zeros((x.shape[0], w.shape[0]))
     for t in range(x.shape[1]):
-        near: Any = slice(None)
-        sums = np.empty((x.shape[0], w.shape[0]))
-        while sums[near].size:
-            sums[near] = x[near, t] @ w.T.astype(float) + b
-            near = (abs(sums + (0 if u is None else u * h)) < 1e-5).any(1)
+        while True:
+            sums = x[:, t] @ columns + b + (0 if u is None else u * h)
+            near = (abs(sums) < 1e-5).any(1)
+            if not near.any():
+                break
             x[near, t] = rng.standard_normal((int(near.sum()), x.shape[2]))
-        if u is not None:
-            h = np.maximum(sums + u * h, 0)
+        h = np.maximum(sums, 0)
 
 
 def _shapes(case: Case, width: int) -> dict[str, tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""What the tests of the example server share: its modules, packages, a model, and a client's words.
+"""What the tests of the example server share: its modules, packages, fixtures, and a client's words.
 
 The packages are taken from here, so that where one of them is missing each file is skipped and says why.
 """
@@ -34,10 +34,12 @@ sys.path.remove(str(FOLDER))
 STEPS = 5
 
 
+@pytest.fixture(scope="module", name="model")
 def small_model():
     return Sequential(LSTM(3, 20, num_layers=2, seed=0), Dense(20, 4, seed=1))
 
 
+@pytest.fixture(name="x")
 def sequences(rng):
     return rng.standard_normal((6, STEPS, 3)).astype(np.float32)
 

@@ -8,19 +8,9 @@ from contextlib import asynccontextmanager
 
 import numpy as np
 import pytest
-from served import TestClient, answer, app, client_of, httpx, sequences, settings, small_model
+from served import TestClient, answer, app, client_of, httpx, sequences, settings, small_model  # noqa: F401, fixtures
 
 Settings = settings.Settings
-
-
-@pytest.fixture(scope="module")
-def model():
-    return small_model()
-
-
-@pytest.fixture
-def x(rng):
-    return sequences(rng)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 import pytest
-from served import (
+from served import (  # noqa: F401, fixtures
     STEPS,
     WebSocketDisconnect,
     answer,
@@ -24,16 +24,6 @@ import rnnfast
 from rnnfast import GRU, LSTM, Dense, Embedding, Sequential
 
 Settings = settings.Settings
-
-
-@pytest.fixture(scope="module")
-def model():
-    return small_model()
-
-
-@pytest.fixture
-def x(rng):
-    return sequences(rng)
 
 
 @pytest.mark.parametrize("binary", [True, False])

@@ -15,7 +15,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from served import FOLDER, STEPS, ConnectionClosedError, connect, load, say, serve, small_model
+from served import (
+    FOLDER,
+    STEPS,
+    ConnectionClosedError,
+    connect,
+    load,
+    say,
+    serve,
+    small_model,  # noqa: F401, fixtures
+)
 
 import rnnfast
 from rnnfast import LSTM, Dense, Sequential, save_model
@@ -50,11 +59,6 @@ def work(*arguments):
 serve.work = work
 sys.exit(serve.main())
 """
-
-
-@pytest.fixture(scope="module")
-def model():
-    return small_model()
 
 
 def launch(code, *options):
