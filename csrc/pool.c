@@ -31,12 +31,19 @@ static struct {
     atomic_ulong done;                   /* the last task this worker has finished */
     _Alignas(LINE) atomic_ulong posted;  /* the newest task meant for this worker, by number */
     atomic_int cpu;                      /* where this thread was when its part of the task began */
-    int asleep;                          /* guarded by `door` */
+    atomic_int asleep;                   /* set under `door` */
     pthread_cond_t bell;
 } slots[MAX_THREADS];
 
 static _Alignas(LINE) atomic_int sleeping;
 static unsigned long tasks; /* numbers given out */
+
+/* A worker that sleeps takes some hundred microseconds to come, longer than many a task takes alone. So one whose caller
+ * asks first (rf_ready) is told whether they are awake, as between tasks that follow each other closely; and a series of
+ * tasks that ran alone because they were not wakes them. */
+enum { SPIN = 200, SERIES = 3 }; /* microseconds that a worker stays awake for; tasks after which it is a series */
+static atomic_long ended;        /* when the last such task came to its end */
+static atomic_int in_a_row, watched, assumed;
 
 /* What the caller has lost by waiting; all guarded by `busy` but the first, which is read without it. */
 static atomic_long alone_until; /* microseconds: tasks run on one thread until then */
@@ -52,7 +59,7 @@ static struct {
 
 static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER; /* held while a task runs */
 static pthread_mutex_t door = PTHREAD_MUTEX_INITIALIZER; /* guards the sleep of workers */
-static int workers; /* started so far; thread numbers 1..workers */
+static atomic_int workers; /* started so far; thread numbers 1..workers; set under `busy` */
 
 static inline void relax(void)
 {
@@ -127,14 +134,14 @@ static void *worker(void *argument)
     int thread = (int)(intptr_t)argument;
     unsigned long seen = atomic_load(&slots[thread].done);
     for (;;) {
-        if (!spin_until(&slots[thread].posted, seen + 1, 100)) {
+        if (!spin_until(&slots[thread].posted, seen + 1, SPIN)) {
             pthread_mutex_lock(&door);
-            slots[thread].asleep = 1;
+            atomic_store(&slots[thread].asleep, 1);
             atomic_fetch_add(&sleeping, 1);
             while (atomic_load(&slots[thread].posted) == seen)
                 pthread_cond_wait(&slots[thread].bell, &door);
             atomic_fetch_sub(&sleeping, 1);
-            slots[thread].asleep = 0;
+            atomic_store(&slots[thread].asleep, 0);
             pthread_mutex_unlock(&door);
         }
         seen = atomic_load(&slots[thread].posted);
@@ -168,7 +175,7 @@ static int hire(int wanted)
         pthread_attr_t attributes;
         int thread = workers + 1;
         atomic_store(&slots[thread].done, atomic_load(&slots[thread].posted));
-        slots[thread].asleep = 0;
+        atomic_store(&slots[thread].asleep, 0);
         pthread_cond_init(&slots[thread].bell, NULL);
         if (pthread_attr_init(&attributes))
             break;
@@ -184,6 +191,34 @@ static int hire(int wanted)
         workers = thread;
     }
     return workers;
+}
+
+/* Whether workers 1..threads-1 are there and do not sleep. */
+static int awake(int threads)
+{
+    if (atomic_load(&workers) < threads - 1)
+        return 0;
+    for (int i = 1; i < threads; i++)
+        if (atomic_load_explicit(&slots[i].asleep, memory_order_relaxed))
+            return 0;
+    return 1;
+}
+
+void rf_assume_ready(int always)
+{
+    atomic_store(&assumed, always);
+}
+
+int rf_ready(int threads)
+{
+    if (awake(MIN(threads, MAX_THREADS)) || atomic_load(&assumed))
+        return 1;
+    if (microseconds() - atomic_load(&ended) > SPIN)
+        atomic_store(&in_a_row, 0);
+    else if (atomic_fetch_add(&in_a_row, 1) + 1 >= SERIES)
+        return 1;
+    atomic_store(&watched, 1);
+    return 0;
 }
 
 void rf_parallel(rf_task task, void *context, int threads)
@@ -209,7 +244,7 @@ void rf_parallel(rf_task task, void *context, int threads)
         if (atomic_load(&sleeping)) {
             pthread_mutex_lock(&door);
             for (int i = 1; i < threads; i++)
-                if (slots[i].asleep) {
+                if (atomic_load(&slots[i].asleep)) {
                     pthread_cond_signal(&slots[i].bell);
                     woken = 1;
                 }
@@ -230,6 +265,10 @@ void rf_parallel(rf_task task, void *context, int threads)
         pthread_mutex_unlock(&busy);
     } else {
         task(context, 0, 1);
+    }
+    if (atomic_load_explicit(&watched, memory_order_relaxed)) {
+        atomic_store(&watched, 0);
+        atomic_store(&ended, microseconds());
     }
     rf_restore_subnormals(saved);
 }

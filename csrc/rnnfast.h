@@ -312,6 +312,9 @@ typedef void (*rf_task)(void *context, int thread, int threads);
 /* Run task on 1..threads threads, the caller being thread 0; fewer when the pool is busy or threads cannot be had.
  * Subnormals are flushed while it runs. Returns when all have returned. */
 void rf_parallel(rf_task task, void *context, int threads);
+/* Whether a short task is better shared out among so many threads: they are awake, or it is one of a series. */
+int rf_ready(int threads);
+void rf_assume_ready(int always); /* for tests: rf_ready says yes, whatever the workers do */
 /* Wait until every thread of the running task has come here; all must call it equally often. */
 void rf_barrier(int thread, int threads);
 

@@ -35,6 +35,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 ISAS = [os.environ["RNNFAST_ISA"]] if os.environ.get("RNNFAST_ISA") else kernels.isas()
 
 
+# Threads as many as a call is worth in a series, though it comes alone.
+kernels.assume_ready(True)
+
+
 @pytest.fixture(params=ISAS)
 def isa(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each instruction set in turn, the one before put back afterwards."""

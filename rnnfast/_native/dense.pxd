@@ -28,5 +28,4 @@ ctypedef struct Work:
 
 
 cdef void task(void* context, int thread, int threads) noexcept nogil
-cdef int worth(double work) except -1
 cdef Panels panels_for(object weight, dict cache, const rf_ops* table)

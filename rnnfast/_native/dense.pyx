@@ -12,6 +12,7 @@ from libc.string cimport memset
 from rnnfast._native.blas_gradients cimport blas_affine_gradients
 from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops, rf_outer, rf_product
 from rnnfast._native.panels cimport pack_columns, pack_rows, panels_of
+from rnnfast._native.plan cimport NOW, worth
 from rnnfast._native.provider import get_gemm
 from rnnfast.threads import get_num_threads
 
@@ -106,10 +107,6 @@ cdef int run_pieces(Work* w, double work, int threads) except -1:
     return 0
 
 
-cdef int worth(double work) except -1:
-    return 1 if work < 4e6 else get_num_threads()
-
-
 cdef Panels panels_for(object weight, dict cache, const rf_ops* table):
     found = cache.get(table.isa)
     if found is None:
@@ -141,7 +138,7 @@ def affine(x, weight, bias, dict cache):
     memset(&w, 0, sizeof(Work))
     w.ops, w.rows, w.product = panels.ops, rows, &product
     w.a, w.init, w.c = <const char*> a, <const char*> init, <char*> c
-    threads = worth(2.0 * rows * weight.shape[0] * weight.shape[1])
+    threads = worth(2.0 * rows * weight.shape[0] * weight.shape[1], NOW)
     run_pieces(&w, 2.0 * weight.shape[0] * weight.shape[1], threads)
     return y
 
@@ -173,7 +170,7 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
         bias_sums = sums.__array_interface__["data"][0]
         w.db = <char*> bias_sums
     if blas:
-        run_pieces(&w, outputs, worth(rows * outputs))
+        run_pieces(&w, outputs, worth(rows * outputs, NOW))
         blas_affine_gradients(x, dy, weight, dw, dx)
         if db is not None:
             db += sums
@@ -197,7 +194,7 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
     outer.part[0].b, outer.part[0].ldb = <const char*> a, x.strides[0] // size
     outer.part[0].c = <void*> target
     w.outer = &outer
-    threads = worth(rows * work)
+    threads = worth(rows * work, NOW)
     w.scratch_size = (panels.ops.outer_scratch(outputs, inputs) * size + 63) // 64 * 64
     w.scratch = <char*> alloc(threads * w.scratch_size)
     if w.scratch == NULL:

@@ -3,7 +3,7 @@
 from rnnfast._native.around cimport around_backward_sizes, around_sizes, set_around
 from rnnfast._native.kernels cimport rf_product
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
-from rnnfast._native.plan cimport Run, split
+from rnnfast._native.plan cimport SERIES, Run, split
 from rnnfast._native.rows cimport Lengths
 from rnnfast._native.unroll cimport forward_sizes, set_forward
 from rnnfast._native.unroll_backward cimport backward_sizes
@@ -20,7 +20,7 @@ cdef Py_ssize_t panels_size(Packed packed, int which, bint backward) noexcept:
 
 cdef dict chosen(Run* run, double passes):
     """Return how the threads share the work."""
-    cdef int threads = split(run, passes)
+    cdef int threads = split(run, passes, SERIES)
     if run.sharing > 1:
         shared = "units" if run.by_units else "rows"
     else:

@@ -9,7 +9,7 @@ from libc.string cimport memset
 
 from rnnfast._native.kernels cimport alloc, parallel, release
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast._native.plan cimport RELEASE, Run, split
+from rnnfast._native.plan cimport NOW, RELEASE, Run, split
 from rnnfast._native.rows cimport Lengths, read_row, write_row
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 
@@ -51,7 +51,7 @@ cdef int run_layer(Run* run, Lengths rows, Packed packed, Py_ssize_t layer, cnp.
     cdef size_t sizes[6]
     cdef size_t total = 0
     cdef char* block
-    cdef int i, threads = split(run, 1)
+    cdef int i, threads = split(run, 1, NOW)
     cdef Py_ssize_t line = run.ld * run.size
     errors = []
     run.errors = <void*> errors

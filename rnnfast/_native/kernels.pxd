@@ -244,5 +244,6 @@ cdef void* alloc(size_t size) noexcept nogil
 cdef void release(void* memory) noexcept nogil
 cdef void parallel(rf_task task, void* context, int threads) noexcept nogil
 cdef void barrier(int thread, int threads) noexcept nogil
+cdef bint ready(int threads) noexcept nogil
 cdef unsigned flush_subnormals() noexcept nogil
 cdef void restore_subnormals(unsigned saved) noexcept nogil

@@ -18,6 +18,8 @@ cdef extern from "rnnfast.h" nogil:
     void rf_memory_use(rf_memory* use, int restart)
     void rf_parallel(rf_task task, void* context, int threads)
     void rf_barrier(int thread, int threads)
+    int rf_ready(int threads)
+    void rf_assume_ready(int always)
     unsigned rf_flush_subnormals()
     void rf_restore_subnormals(unsigned saved)
 
@@ -45,12 +47,21 @@ cdef void barrier(int thread, int threads) noexcept nogil:
     rf_barrier(thread, threads)
 
 
+cdef bint ready(int threads) noexcept nogil:
+    return rf_ready(threads)
+
+
 cdef unsigned flush_subnormals() noexcept nogil:
     return rf_flush_subnormals()
 
 
 cdef void restore_subnormals(unsigned saved) noexcept nogil:
     rf_restore_subnormals(saved)
+
+
+def assume_ready(always: bool) -> None:
+    """Take workers for awake, so that the threads of a call follow from its shape alone (for tests)."""
+    rf_assume_ready(always)
 
 
 def release_memory() -> None:

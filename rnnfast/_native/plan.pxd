@@ -17,6 +17,11 @@ cdef enum Listed:
     STATES        # rows of h before each step
 
 
+cdef enum When:
+    NOW    # the call is about to begin
+    SERIES # it is one of many that follow each other closely
+
+
 ctypedef struct Run:
     const rf_ops* ops
     const rf_cell* cell
@@ -94,9 +99,11 @@ ctypedef struct Run:
 
 
 cdef int set_run(Run* run, Packed packed, Lengths rows) except -1
-cdef int split(Run* run, double passes) except -1
+cdef int split(Run* run, double passes, When when) except -1
 cdef double rate_of(const rf_ops* ops) noexcept nogil
+cdef double WAKE
 cdef double start_time(int threads) noexcept nogil
+cdef int worth(double work, When when) except -1
 cdef double stream_time(double weights) noexcept nogil
 cdef double now() noexcept nogil
 cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil

@@ -9,7 +9,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from rnnfast._native.kernels cimport barrier, flush_subnormals, restore_subnormals, rf_ops
+from rnnfast._native.kernels cimport barrier, flush_subnormals, ready, restore_subnormals, rf_ops
 from rnnfast.threads import get_num_threads
 
 
@@ -40,10 +40,12 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
 
 cdef double L1 = 24e3          # bytes of weights that stay in the first-level cache
 cdef double L2 = 0.8 * 2**20   # and in the second-level cache, beside the rest
-cdef double BARRIER = 0.6e-6   # seconds that a meeting costs, with the states that change hands at it
+cdef double STEP = 0.1e-6      # seconds that a step takes, however small
+cdef double BARRIER = 0.2e-6   # seconds that a meeting costs, with the states that change hands at it
 cdef double MEETING = 0.05e-6  # and more for every thread
-cdef double START = 16e-6      # to have other threads begin and end, which sleep now and then
-cdef double WAKE = 1e-6        # and more for every thread
+cdef double START = 5e-6       # to have other threads begin and end
+cdef double HAND = 0.5e-6      # and more for every thread
+cdef double WAKE = 150e-6      # and more for those that sleep
 
 
 cdef double rate_of(const rf_ops* ops) noexcept nogil:
@@ -52,7 +54,15 @@ cdef double rate_of(const rf_ops* ops) noexcept nogil:
 
 
 cdef double start_time(int threads) noexcept nogil:
-    return START + WAKE * threads
+    return START + HAND * threads
+
+
+cdef int worth(double work, When when) except -1:
+    """Return how many threads so many operations are worth where any number can share them, with no meeting."""
+    cdef int threads = 1 if work < 4e6 else get_num_threads()
+    if threads > 1 and when == NOW and work < 4e7 and not ready(threads):
+        return 1
+    return threads
 
 
 cdef double stream_time(double weights) noexcept nogil:
@@ -75,22 +85,55 @@ cdef double sweep_time(const Run* run, int threads, bint by_units, double rate) 
     else:  # whole rows: some threads may have one more than others
         rows = rows / run.B * ((run.B + threads - 1) // threads)
     work = max(2.0 * rows * weights * part / rate, run.T * stream_time(part * weights * run.size))
+    work += run.T * STEP
     if by_units:
         work += run.T * (run.cell.phases + run.project) * (BARRIER + MEETING * threads)
     return work
 
 
-cdef int split(Run* run, double passes) except -1:
+cdef const char* reasons[3]
+reasons[0] = b"steps too small to share"
+reasons[1] = b"enough rows for every thread to take its own, with no barrier between steps"
+reasons[2] = b"few rows for such weights: every thread keeps its part of them in its cache"
+
+
+cdef int choose(Run* run, double alone, double apart, double rate, double wake) except -1:
+    """Choose the cheapest number of threads and way to share by the model, where it takes `wake` to have them begin."""
+    cdef double best = alone + apart, rest
+    cdef double costs[3]
+    cdef Py_ssize_t groups = 1 if run.cell.norm else run.groups  # a normalisation takes whole rows
+    cdef int most = get_num_threads(), threads = 1, chosen = 1, way, i
+    run.by_units = False
+    run.sharing = 1
+    run.reason = b"too little work for two threads" if most > 1 else b"one thread is all that is allowed"
+    while threads < most:
+        threads = min(2 * threads, most)
+        rest = wake + start_time(threads) + apart / threads
+        costs[0] = alone + rest
+        costs[1] = sweep_time(run, threads, False, rate) + rest if threads <= run.B else costs[0]
+        costs[2] = sweep_time(run, threads, True, rate) + rest if threads <= groups else costs[0]
+        way = 0
+        for i in range(1, 3):
+            if costs[i] < costs[way]:
+                way = i
+        if costs[way] < 0.9 * best:
+            best, chosen, run.by_units = costs[way], threads, way == 2
+            run.sharing = threads if way else 1
+            run.reason = reasons[way]
+    return chosen
+
+
+cdef int split(Run* run, double passes, When when) except -1:
     """Decide how many threads the call is worth, and how they share the recurrence, by rows or by units.
 
     Of all numbers of threads and both ways (and that one thread does the recurrence, and all what is not bound to
     the order of time) the cheapest by the model above. Measured on two cores; for more it is the model's word.
     """
     cdef double rate = rate_of(run.ops)
-    cdef double apart = 2.0 * run.R * (run.ld_gates * run.X + (passes - 1) * recurrent_size(run)) / rate
-    cdef double alone, best, cost, start
-    cdef Py_ssize_t groups
-    cdef int most, threads, chosen = 1
+    # backward: gradients of the inputs, and of both weights
+    cdef double apart = 2.0 * run.R * (passes * run.ld_gates * run.X + (passes - 1) * recurrent_size(run)) / rate
+    cdef double alone
+    cdef int chosen
     run.long_steps = 2.0 * run.B * recurrent_size(run) > 1e8
     run.brief = run.by_units = False
     run.sharing = 1
@@ -98,30 +141,13 @@ cdef int split(Run* run, double passes) except -1:
     if run.B == 0 or run.T == 0:
         return 1
     alone = sweep_time(run, 1, False, rate)
-    best = alone + apart
-    run.brief = best + 1e-7 * run.T < 5e-3  # a step takes some time, however small
-    if best < 3 * start_time(2):
+    run.brief = alone + apart < 5e-3
+    if alone + apart < 4 * start_time(2):
         return 1
-    most = get_num_threads()
-    if most < 2:
-        run.reason = b"one thread is all that is allowed"
-    groups = 1 if run.cell.norm else run.groups  # a normalisation takes whole rows
-    threads = 1
-    while threads < most:
-        threads = min(2 * threads, most)
-        start = start_time(threads)
-        cost = start + alone + apart / threads
-        if cost < 0.9 * best:
-            best, chosen, run.sharing, run.by_units = cost, threads, 1, False
-            run.reason = b"steps too small to share"
-        cost = start + sweep_time(run, threads, False, rate) + apart / threads
-        if threads <= run.B and cost < 0.9 * best:
-            best, chosen, run.sharing, run.by_units = cost, threads, threads, False
-            run.reason = b"enough rows for every thread to take its own, with no barrier between steps"
-        cost = start + sweep_time(run, threads, True, rate) + apart / threads
-        if threads <= groups and cost < 0.9 * best:
-            best, chosen, run.sharing, run.by_units = cost, threads, threads, True
-            run.reason = b"few rows for such weights: every thread keeps its part of them in its cache"
+    chosen = choose(run, alone, apart, rate, 0)
+    if when == NOW and chosen > 1 and not ready(chosen):
+        # the backward pass, twice the work, has a part in what it costs to wake them
+        chosen = choose(run, alone, apart, rate, WAKE / 3 if run.save and passes == 1 else WAKE)
     return chosen
 
 

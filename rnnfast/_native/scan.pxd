@@ -78,5 +78,4 @@ cdef class Saved:
 
 
 cdef int set_job(Job* job, ScanPacked packed, Py_ssize_t batch, Py_ssize_t steps, object lengths, Saved saved) except -1
-cdef int worth(double work) except -1
 cdef void task(void* context, int thread, int threads) noexcept nogil

@@ -15,16 +15,12 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memcpy, memset
 
 from rnnfast._native.kernels cimport alloc, parallel, release
+from rnnfast._native.plan cimport NOW, SERIES, share, worth
 from rnnfast._native.scan_pack cimport ScanPacked, scan_packed
 from rnnfast.threads import get_num_threads
 from rnnfast.window import fold, unfold
 
 cnp.import_array()
-
-
-cdef inline void share(Py_ssize_t n, Py_ssize_t part, Py_ssize_t parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil:
-    first[0] = n * part // parts
-    last[0] = n * (part + 1) // parts
 
 
 cdef void divide(const Job* job, int thread, int threads, Py_ssize_t* group0, Py_ssize_t* group1, Py_ssize_t* row0,
@@ -235,10 +231,6 @@ cdef int run(Job* job, int phase, double work, int threads) except -1:
     return 0
 
 
-cdef int worth(double work) except -1:
-    return 1 if work < 4e6 else get_num_threads()
-
-
 cdef class Memory:
     """Blocks that live as long as this does."""
 
@@ -329,7 +321,7 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
     job.state = data_of(states)
     own = GROUP * job.cell.slots * job.W * job.size
     work = 2.0 * job.ld_gates * (job.X if job.index == NULL else 16) * job.R
-    threads = worth(work)
+    threads = worth(work, NOW)
     job.scratch_size = (0 if save else PIECE * own) + GROUP * job.W * job.size
     job.scratch = scratch.take(threads * job.scratch_size)
     if noise is not None and save:
@@ -426,7 +418,7 @@ def direction_backward(Saved saved, dy, dstate, dx, dict grads):
     if job.cell.highway:
         job.dskip = scratch.take(job.R * job.ld * job.size)
         job.dinit = job.dskip
-    threads = worth(4.0 * job.R * job.ld_gates * job.X)
+    threads = worth(4.0 * job.R * job.ld_gates * job.X, NOW)
     run(job, BACKWARD, 100.0 * job.R * job.ld_gates, threads)
     dpast = input_and_weights(saved, dx, grads, scratch, threads, dstate[1] if saved.past is not None else None)
     if job.cell.vectors:
@@ -542,7 +534,7 @@ def explain_direction(str cell, weights, Py_ssize_t batch, Py_ssize_t steps, len
     cdef Py_ssize_t group0, group1, row0, row1, kept, scratch, most
     saved.keep = []
     set_job(job, packed, batch, steps, lengths, saved)
-    threads = worth((4.0 if training else 2.0) * job.R * job.ld_gates * job.X)
+    threads = worth((4.0 if training else 2.0) * job.R * job.ld_gates * job.X, SERIES)
     divide(job, 0, threads, &group0, &group1, &row0, &row1)
     shared, reason = "one thread", "one thread is all that is allowed"
     if threads > 1 and row1 == job.R:

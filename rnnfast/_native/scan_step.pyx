@@ -7,7 +7,8 @@ from libc.string cimport memcpy, memmove, memset
 
 from rnnfast._native.kernels cimport parallel
 from rnnfast._native.rows cimport collect, distribute
-from rnnfast._native.scan cimport FORWARD, GROUP, PIECE, Saved, set_job, task, worth
+from rnnfast._native.plan cimport NOW, SERIES, worth
+from rnnfast._native.scan cimport FORWARD, GROUP, PIECE, Saved, set_job, task
 from rnnfast._native.scan_pack cimport scan_packed
 
 cnp.import_array()
@@ -51,13 +52,13 @@ cdef class ScanStep:
         job.y_row = job.y_step = job.H * job.size
         job.phase, job.parts, job.rounds = FORWARD, 1, 1
         self.work = 2.0 * batch * job.ld_gates * job.X
-        self.most = worth(self.work)
+        self.most = worth(self.work, SERIES)
         own = GROUP * job.cell.slots * job.W * job.size
         job.scratch_size = (PIECE * own + 63) // 64 * 64
         job.scratch = self.memory.take(self.most * job.scratch_size)
 
     cdef int threads(self) except -1:
-        return min(self.most, worth(self.work * self.job.B / self.batch))
+        return min(self.most, worth(self.work * self.job.B / self.batch, NOW))
 
     cdef Py_ssize_t part_size(self) noexcept:
         """Return the bytes that `scan_step_in` needs for all rows."""

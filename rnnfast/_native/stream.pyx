@@ -17,10 +17,10 @@ from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from rnnfast._native.around cimport around_sizes, set_around
-from rnnfast._native.dense cimport Panels, panels_for, worth
+from rnnfast._native.dense cimport Panels, panels_for
 from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast._native.plan cimport RELEASE, Run, split
+from rnnfast._native.plan cimport NOW, RELEASE, Run, split, worth
 from rnnfast._native.rows cimport Lengths, load_rows, read_row, store_rows, write_row
 from rnnfast._native.scan_step cimport ScanStep
 from rnnfast._native.stages cimport (
@@ -372,11 +372,11 @@ cdef class Steps:
         for i in range(self.count):
             stage = &self.stages[i]
             if stage.kind == RECURRENT:
-                stage.threads = split(&stage.run, 1)
+                stage.threads = split(&stage.run, 1, NOW)
             elif stage.kind == SCAN:
                 stage.threads = (<ScanStep> self.scans[i]).threads()
             elif stage.kind == DENSE:
-                stage.threads = worth(2.0 * batch * stage.inputs * stage.outputs)
+                stage.threads = worth(2.0 * batch * stage.inputs * stage.outputs, NOW)
         if self.work * batch < RELEASE * <double> self.batch:
             parallel(run_stages, &job, 1)  # on this thread; for what it does about subnormals
         else:

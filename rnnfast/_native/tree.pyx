@@ -18,8 +18,8 @@ from libc.string cimport memcpy, memset
 from rnnfast._native.blas_gradients cimport blas_affine_gradients
 from rnnfast._native.dense cimport Panels, panels_for
 from rnnfast._native.forest cimport Forest, Trees, row_at
-from rnnfast._native.kernels cimport ops, parallel, rf_ops, rf_outer
-from rnnfast._native.plan cimport RELEASE, rate_of, share, start_time, stream_time
+from rnnfast._native.kernels cimport ops, parallel, ready, rf_ops, rf_outer
+from rnnfast._native.plan cimport NOW, RELEASE, WAKE, rate_of, share, start_time, stream_time, worth
 from rnnfast._native.scan cimport Memory
 from rnnfast._native.tree_sweep cimport (BACKWARD, BELOW, EACH, FORWARD, GRADIENTS, INPUT, PRODUCTS, ROWS, Job, Part,
                                          backward_block, forward_block, rows_of_block, scratch_bytes)
@@ -179,12 +179,13 @@ cdef int split(Job* job) except -1:
     """Decide how many threads a sweep is worth, by a model of arithmetic, of reading the weights, and of waking threads."""
     cdef double alone = sweep_time(job, 1), best = alone, cost
     cdef int most, threads = 1, chosen = 1
-    if alone < 3 * start_time(2):
+    if alone < 4 * start_time(2):
         return 1
     most = <int> min(<Py_ssize_t> get_num_threads(), job.trees.count)
     while threads < most:
         threads = min(2 * threads, most)
-        cost = start_time(threads) + sweep_time(job, <double> most_nodes(&job.trees, threads) / job.trees.rows)
+        cost = start_time(threads) + (0 if ready(threads) else WAKE)
+        cost += sweep_time(job, <double> most_nodes(&job.trees, threads) / job.trees.rows)
         if cost < 0.9 * best:
             best, chosen = cost, threads
     return chosen
@@ -391,8 +392,7 @@ def backward(Saved saved, dy, dh, dc):
         for i in range(PRODUCTS):
             job.outer[i].k = 0
         by_blas(saved, dx, dw_ih, dw_hh)
-    # threads that had no part in the sweep have gone to sleep, and wake up slowly
-    threads = 1 if work / rate_of(job.ops) < (3 if threads > 1 else 8) * start_time(2) else get_num_threads()
+    threads = worth(work, NOW)
     size = 0
     for i in range(PRODUCTS):
         size = max(size, job.ops.outer_scratch(job.outer[i].m, job.outer[i].part[0].n))

@@ -16,7 +16,7 @@ from rnnfast._native.around cimport after_step, around_sizes, h_share, see, set_
 from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_phase, rf_product, rf_step, rf_steps
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport (
-    GROUP, Run, meet, poll, row_share, set_run, share, split, state_at, step_of
+    GROUP, NOW, Run, meet, poll, row_share, set_run, share, split, state_at, step_of
 )
 from rnnfast._native.rows cimport Lengths, index_at, load_state, read_row, row_at, store_state, write_row
 
@@ -298,7 +298,7 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
         run.table, run.V = cnp.PyArray_BYTES(table), cnp.PyArray_DIM(table, 0)
     elif save and not in_elements(x):
         x = np.ascontiguousarray(x)
-    threads = split(&run, 1)
+    threads = split(&run, 1, NOW)
     saved = Saved()
     saved.packed, saved.rows, saved.reverse = packed, rows, reverse
     saved.options, saved.noise = cell.options, noise

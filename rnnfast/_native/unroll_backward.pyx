@@ -21,7 +21,7 @@ from rnnfast._native.kernels cimport (
     RF_READS_AFTER, RF_READS_BEFORE, alloc, barrier, parallel, release, rf_phase, rf_step
 )
 from rnnfast._native.pack cimport PROJECTION, Packed
-from rnnfast._native.plan cimport GROUP, Run, meet, poll, row_share, set_run, share, split
+from rnnfast._native.plan cimport GROUP, NOW, Run, meet, poll, row_share, set_run, share, split
 from rnnfast._native.rows cimport Lengths, load_state, row_at, store_state
 from rnnfast._native.unroll cimport Saved, set_step
 
@@ -196,7 +196,7 @@ def direction_backward(Saved saved, dy, dstate, dx, dict grads):
     run.stats, run.m = saved.stats, saved.m
     if saved.table is not None:
         run.table, run.V = cnp.PyArray_BYTES(saved.table), cnp.PyArray_DIM(saved.table, 0)
-    threads = split(&run, 2)
+    threads = split(&run, 2, NOW)
     for i in range(1 + packed.cell.phases):
         run.product[i] = packed.backward[i]
         run.product[i].lda = run.ld_gates

@@ -18,7 +18,8 @@ class Plan(NamedTuple):
     name : str
         "l0", "l0_reverse", "l1", ..., as in the names of the parameters.
     threads : int
-        How many take part.
+        How many take part in one of many calls that follow each other closely. One that comes after a pause of more
+        than 0.2 ms finds the others asleep, and may be faster without waiting for them: it then takes fewer.
     shared : str
         What they share out in the recurrence: "rows" of the batch, hidden "units", only the "products over all steps"
         outside of it, or, being "one thread", nothing.

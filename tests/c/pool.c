@@ -62,11 +62,61 @@ static void *caller(void *argument)
     return NULL;
 }
 
+/* Whether a call of rf_ready meets with `wanted` in one of 200 attempts, `before` made first: any of them may be put
+ * aside for longer than a worker stays awake. */
+static int answers(int wanted, void (*before)(void))
+{
+    for (int i = 0; i < 200; i++) {
+        before();
+        if (rf_ready(2) == wanted)
+            return 1;
+    }
+    return 0;
+}
+
+static void share_one(void)
+{
+    sums w = {.wrong = 0};
+    atomic_store(&alone_until, 0);
+    rf_parallel(task, &w, 2);
+}
+
+static void wait_long(void)
+{
+    usleep(20 * SPIN);
+}
+
+static void begin_series(void)
+{
+    wait_long();
+    for (int i = 0; i < SERIES; i++) {
+        sums w = {.wrong = 0};
+        rf_ready(2);
+        rf_parallel(task, &w, 1);
+    }
+}
+
+/* Workers are told to be ready after a task, and in the course of a series of tasks that ran alone, but not after a pause. */
+static int check_ready(void)
+{
+    if (rf_ready(2)) {
+        printf("ready before there are any workers\n");
+        return 1;
+    }
+    if (!answers(1, begin_series) || !answers(1, share_one) || !answers(0, wait_long)) {
+        printf("rf_ready does not follow the workers\n");
+        return 1;
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const int tasks = argc > 1 ? atoi(argv[1]) : 300, forks = argc > 2 ? atoi(argv[2]) : 5;
     rf_memory_init();
     rf_pool_init();
+    if (check_ready())
+        return 1;
     pthread_t callers[CALLERS];
     for (int i = 0; i < CALLERS; i++)
         if (pthread_create(&callers[i], NULL, caller, (void *)(intptr_t)tasks))
