@@ -246,7 +246,20 @@ def test_a_row_does_not_depend_on_its_batch(cell, hidden, lengths, dtype, isa):
 
 
 # Sizes at which threads share nothing but the products outside the loop, units of the recurrence, or rows of it.
-@pytest.mark.parametrize("batch, hidden", [(3, 40), (2, 300), (40, 70)])
+SHARED = [(3, 40), (2, 300), (40, 70)]
+
+
+def test_threads_share_in_every_way(isa):
+    plans = [
+        LSTM(33, hidden, seed=0).explain(batch, 25, training=training, threads=threads).layers[0]
+        for batch, hidden in SHARED
+        for training in (True, False)
+        for threads in (2, 3, 8)
+    ]
+    assert {plan.shared for plan in plans if plan.threads > 1} == {"products over all steps", "units", "rows"}
+
+
+@pytest.mark.parametrize("batch, hidden", SHARED)
 @pytest.mark.parametrize("lengths", LENGTHS)
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_number_of_threads_changes_no_bit(cell, lengths, batch, hidden, isa):

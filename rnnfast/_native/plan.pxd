@@ -5,7 +5,7 @@ from rnnfast._native.pack cimport Packed
 from rnnfast._native.rows cimport Lengths, Rows
 
 cdef enum:
-    GROUP = 4  # unit panels in a group, the grain in which units are shared out
+    GROUP = 4  # unit panels in a panel of a product that gives h, or whose cell has one gate
     # Operations, about 20 us, from which on a call gives the GIL away. That alone costs 0.04 us, but with another thread
     # at work in Python the way back costs a turn of up to 5 ms.
     RELEASE = 2000000
@@ -26,7 +26,8 @@ ctypedef struct Run:
     const rf_ops* ops
     const rf_cell* cell
     Py_ssize_t T, B, R, X, H, P, W, size  # X: inputs (I is taken by complex.h)
-    Py_ssize_t groups, ld, ld_gates      # units of a state row, elements of a gates row
+    Py_ssize_t group, groups             # unit panels that are shared out together, and how many such groups there are
+    Py_ssize_t ld, ld_gates              # units of a state row, elements of a gates row
     Py_ssize_t Q, ld_h                   # features of h, and of a row of it: H and ld, but where there is a projection
     Py_ssize_t* n                        # (T,) rows alive
     Py_ssize_t* off                      # (T+1,)

@@ -19,7 +19,7 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
     run.T, run.B, run.R = rows.T, rows.B, rows.R
     run.X, run.H, run.P, run.W, run.size = (packed.inputs, packed.hidden, packed.panels, packed.width,
                                             packed.itemsize)
-    run.groups = (run.P + GROUP - 1) // GROUP
+    set_group(run, GROUP)
     run.ld = run.P * run.W
     run.ld_gates = run.ld * packed.slots
     run.Q, run.ld_h, run.project = packed.outputs, packed.ld_h, packed.projects()
@@ -34,6 +34,11 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
     # a chunk's gates take a part of the second-level cache
     run.chunk = max(1, 384 * 1024 // (run.ld_gates * run.size))
     return 0
+
+
+cdef void set_group(Run* run, Py_ssize_t panels) noexcept nogil:
+    run.group = panels
+    run.groups = (run.P + panels - 1) // panels
 
 
 # The cost model. Its numbers are round ones for a core of a current server; what counts is how they compare.
@@ -81,7 +86,7 @@ cdef double sweep_time(const Run* run, int threads, bint by_units, double rate) 
     """Seconds that the recurrence takes on so many threads."""
     cdef double weights = recurrent_size(run), part = 1, rows = run.R, work
     if by_units:
-        part = <double> min(run.P, (run.groups + threads - 1) // threads * GROUP) / run.P
+        part = <double> min(run.P, (run.groups + threads - 1) // threads * run.group) / run.P
     else:  # whole rows: some threads may have one more than others
         rows = rows / run.B * ((run.B + threads - 1) // threads)
     work = max(2.0 * rows * weights * part / rate, run.T * stream_time(part * weights * run.size))
@@ -138,6 +143,8 @@ cdef int split(Run* run, double passes, When when) except -1:
     run.brief = run.by_units = False
     run.sharing = 1
     run.reason = b"too little work for two threads"
+    if passes == 1 and run.cell.slots > 1 and not run.around:
+        set_group(run, max(1, 64 // (run.W * run.size)))  # no two threads write to one line of h
     if run.B == 0 or run.T == 0:
         return 1
     alone = sweep_time(run, 1, False, rate)

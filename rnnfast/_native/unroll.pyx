@@ -51,9 +51,11 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
                        Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
     cdef const rf_phase* phase
     cdef const rf_product* product
-    cdef Py_ssize_t count, k, panel0, panel1, r0, r1, j, unit
+    cdef Py_ssize_t count, k, panel0, panel1, r0, r1, j
     cdef Py_ssize_t line = run.ld * run.size, line_h = run.ld_h * run.size, gates_line = run.ld_gates * run.size
     cdef Py_ssize_t source_line, part0 = group0, part1 = group1
+    cdef Py_ssize_t first = group0 * run.group, last = min(group1 * run.group, run.P)
+    cdef Py_ssize_t unit = first * run.W, units = min(last * run.W, run.H) - unit
     cdef char* h = state_at(run, t + 1)
     cdef char* gates
     cdef const char* source
@@ -67,11 +69,11 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
             source, source_line = run.seen + (t & 1) * run.B * line_h, line_h
         else:
             source, source_line = <const char*> s.h_prev, line_h
-        count = (min(group1 * GROUP, run.P) - group0 * GROUP + run.grain - 1) // run.grain
+        count = (last - first + run.grain - 1) // run.grain
         for k in range(count):
             # every other step walks the weights backwards, so that it begins with what is still in cache
-            panel0 = group0 * GROUP + (count - 1 - k if run.zigzag and t & 1 else k) * run.grain
-            panel1 = min(panel0 + run.grain, run.P)
+            panel0 = first + (count - 1 - k if run.zigzag and t & 1 else k) * run.grain
+            panel1 = min(panel0 + run.grain, last)
             for r0 in range(row0, row1, 24):  # rows whose gates of one group stay in the first-level cache
                 if run.long_steps:
                     poll(run, thread)
@@ -89,14 +91,11 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
                 else:
                     phase.infer(s, r0, r1, panel0, panel1)
         if run.dropped and i < run.cell.phases - 1:  # what the next product reads is dropped too
-            unit = group0 * GROUP * run.W
-            see(run, <const char*> s.aux, <char*> s.aux, row0, row1, unit, min(group1 * GROUP * run.W, run.H) - unit)
+            see(run, <const char*> s.aux, <char*> s.aux, row0, row1, unit, units)
         if run.by_units:
             if i == run.cell.phases - 1:
                 break
             barrier(thread, threads)
-    unit = group0 * GROUP * run.W
-    cdef Py_ssize_t units = min(group1 * GROUP * run.W, run.H) - unit
     if run.around:
         h_share(run, group0, group1, thread, threads, &part0, &part1)
         after_step(run, t, s, h, <const char*> s.h_prev, row0, row1, unit, units, part0, part1, thread, threads)
