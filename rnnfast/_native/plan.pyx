@@ -46,11 +46,12 @@ cdef void set_group(Run* run, Py_ssize_t panels) noexcept nogil:
 cdef double L1 = 24e3          # bytes of weights that stay in the first-level cache
 cdef double L2 = 0.8 * 2**20   # and in the second-level cache, beside the rest
 cdef double STEP = 0.1e-6      # seconds that a step takes, however small
-cdef double BARRIER = 0.2e-6   # seconds that a meeting costs, with the states that change hands at it
+cdef double BARRIER = 0.1e-6   # seconds that a meeting costs, with the states that change hands at it
 cdef double MEETING = 0.05e-6  # and more for every thread
 cdef double START = 5e-6       # to have other threads begin and end
 cdef double HAND = 0.5e-6      # and more for every thread
 cdef double WAKE = 150e-6      # and more for those that sleep
+cdef double MARGIN = 0.85      # of the time on fewer threads that more may take: another program can keep them waiting
 
 
 cdef double rate_of(const rf_ops* ops) noexcept nogil:
@@ -121,7 +122,7 @@ cdef int choose(Run* run, double alone, double apart, double rate, double wake) 
         for i in range(1, 3):
             if costs[i] < costs[way]:
                 way = i
-        if costs[way] < 0.9 * best:
+        if costs[way] < MARGIN * best:
             best, chosen, run.by_units = costs[way], threads, way == 2
             run.sharing = threads if way else 1
             run.reason = reasons[way]
