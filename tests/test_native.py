@@ -246,7 +246,7 @@ def test_a_row_does_not_depend_on_its_batch(cell, hidden, lengths, dtype, isa):
 
 
 # Sizes at which threads share nothing but the products outside the loop, units of the recurrence, or rows of it.
-SHARED = [(3, 40), (2, 300), (40, 70)]
+SHARED = [(3, 40), (3, 60), (2, 300), (40, 70)]
 
 
 def test_threads_share_in_every_way(isa):
