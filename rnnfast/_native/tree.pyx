@@ -177,15 +177,15 @@ cdef double sweep_time(const Job* job, double part) noexcept nogil:
 
 cdef int split(Job* job) except -1:
     """Decide how many threads a sweep is worth, by a model of arithmetic, of reading the weights, and of waking threads."""
-    cdef double alone = sweep_time(job, 1), best = alone, cost
+    cdef double alone = sweep_time(job, 1), best = alone, cost, wake
     cdef int most, threads = 1, chosen = 1
     if alone < 4 * start_time(2):
         return 1
     most = <int> min(<Py_ssize_t> get_num_threads(), job.trees.count)
+    wake = 0 if most < 2 or ready(most) else WAKE
     while threads < most:
         threads = min(2 * threads, most)
-        cost = start_time(threads) + (0 if ready(threads) else WAKE)
-        cost += sweep_time(job, <double> most_nodes(&job.trees, threads) / job.trees.rows)
+        cost = wake + start_time(threads) + sweep_time(job, <double> most_nodes(&job.trees, threads) / job.trees.rows)
         if cost < 0.9 * best:
             best, chosen = cost, threads
     return chosen
