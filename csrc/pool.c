@@ -6,8 +6,8 @@
  * at once never wait for each other. A forked child starts with no workers and makes its own.
  *
  * Where other programs want the same CPUs, a barrier waits for whoever was put aside, and two threads can be several
- * times slower than one. So when the caller has spent a good part of several tasks waiting, the next ones run on it
- * alone for a while, longer each time that a new attempt goes the same way.
+ * times slower than one. So when the caller has waited so much of late that it would have been faster alone, the next
+ * tasks run on it alone for a while, longer each time that a new attempt goes the same way.
  *
  * A worker may be woken on the very CPU that its caller runs on, where the scheduler can leave it for milliseconds though
  * another CPU is idle, both spinning in turn. So every thread of a task tells on which CPU it is, and a worker that
@@ -24,6 +24,7 @@
 
 enum { MAX_THREADS = 64, LINE = 128 };
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
 
 /* Each on lines of its own: a flag is written by one thread and watched by others. */
 static struct {
@@ -47,9 +48,13 @@ static atomic_int in_a_row, watched, assumed;
 
 /* What the caller has lost by waiting; all guarded by `busy` but the first, which is read without it. */
 static atomic_long alone_until; /* microseconds: tasks run on one thread until then */
-static long lost;               /* in the running task */
-static int bad;                 /* tasks in a row that lost a good part of their time */
-enum { BAD_BEFORE = 3, ALONE_LEAST = 2000, ALONE_MOST = 128000 };
+static uint64_t waited;         /* ticks, in the running task */
+static struct {
+    double time, of_one; /* of tasks of late, in microseconds, and about what they would have taken on one thread */
+    int tasks;
+    int failures; /* attempts in a row that ended in running alone */
+} lately;
+enum { TRIED = 1000, LATELY = 20000, ALONE_LEAST = 2000, ALONE_DOUBLES = 6 }; /* microseconds; times that it doubles */
 
 static struct {
     rf_task task;
@@ -77,6 +82,22 @@ static long microseconds(void)
     return now.tv_sec * 1000000L + now.tv_nsec / 1000;
 }
 
+/* A clock that costs less than what it times. Its unit differs from one machine to the next. */
+static inline uint64_t ticks(void)
+{
+#if defined(__x86_64__)
+    return __builtin_ia32_rdtsc();
+#elif defined(__aarch64__)
+    uint64_t now;
+    __asm__ volatile("mrs %0, cntvct_el0" : "=r"(now));
+    return now;
+#else
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * UINT64_C(1000000000) + now.tv_nsec;
+#endif
+}
+
 /* Spin for about spin_us microseconds at most while `flag` is below `wanted`; returns whether it arrived. */
 static int spin_until(atomic_ulong *flag, unsigned long wanted, long spin_us)
 {
@@ -96,16 +117,15 @@ static int spin_until(atomic_ulong *flag, unsigned long wanted, long spin_us)
 }
 
 /* Wait for a thread that is certain to come: spin first, then give the core away, for it may be waiting for ours.
- * Returns the microseconds that went by after the spin. */
-static long wait_for(atomic_ulong *flag, unsigned long wanted)
+ * Returns the ticks that went by. */
+static uint64_t wait_for(atomic_ulong *flag, unsigned long wanted)
 {
-    if (spin_until(flag, wanted, 50))
+    if (atomic_load_explicit(flag, memory_order_acquire) >= wanted)
         return 0;
-    long start = microseconds();
-    do
+    const uint64_t start = ticks();
+    while (!spin_until(flag, wanted, 50))
         sched_yield();
-    while (!spin_until(flag, wanted, 50));
-    return microseconds() - start;
+    return ticks() - start;
 }
 
 /* Leave this CPU for another allowed one, if a thread of the task with a lower number is on it. */
@@ -221,6 +241,27 @@ int rf_ready(int threads)
     return 0;
 }
 
+/* Enter a task that took so many microseconds until `end`, of which its caller waited for others a part, 0 to 1. The work
+ * of all threads is taken to be what the caller did in the rest of the time, which flatters them: what they lose by working
+ * together is not seen. */
+static void enter(double time, double part, int threads, long end)
+{
+    lately.time += time;
+    lately.of_one += time * (1 - part) * threads;
+    lately.tasks++;
+    if (lately.time < TRIED || (lately.tasks < 3 && !lately.failures))
+        return;
+    if (lately.time > lately.of_one) {
+        atomic_store(&alone_until, end + (ALONE_LEAST << MIN(lately.failures, ALONE_DOUBLES)));
+        lately.failures++;
+        lately.time = lately.of_one = lately.tasks = 0;
+    } else if (lately.time > LATELY) {
+        lately.failures = 0;
+        lately.time /= 2;
+        lately.of_one /= 2;
+    }
+}
+
 void rf_parallel(rf_task task, void *context, int threads)
 {
     unsigned saved = rf_flush_subnormals();
@@ -250,18 +291,16 @@ void rf_parallel(rf_task task, void *context, int threads)
                 }
             pthread_mutex_unlock(&door);
         }
-        lost = 0;
+        waited = 0;
+        const uint64_t began = ticks();
         task(context, 0, threads);
         for (int i = 1; i < threads; i++)
-            lost += wait_for(&slots[i].done, tasks);
-        long end = microseconds();
+            waited += wait_for(&slots[i].done, tasks);
+        const double part = (double)waited / MAX(ticks() - began, 1);
+        const long end = microseconds(), time = end - start;
         /* to wake a thread takes some hundred microseconds and says nothing of others; who is put aside loses more */
-        if (lost > (woken ? 2000 : 200) && lost > (end - start) / 4) {
-            if (++bad >= BAD_BEFORE)
-                atomic_store(&alone_until, end + MIN(ALONE_LEAST << MIN(bad - BAD_BEFORE, 6), ALONE_MOST));
-        } else if (!woken) {
-            bad = 0;
-        }
+        if (threads > 1 && (!woken || part * time > 2000))
+            enter(time, part, threads, end);
         pthread_mutex_unlock(&busy);
     } else {
         task(context, 0, 1);
@@ -281,8 +320,8 @@ void rf_barrier(int thread, int threads)
     atomic_store_explicit(&slots[thread].arrived, mine, memory_order_release);
     for (int i = 0; i < threads; i++)
         if (i != thread) {
-            long waited = wait_for(&slots[i].arrived, mine);
+            const uint64_t since = wait_for(&slots[i].arrived, mine);
             if (thread == 0)
-                lost += waited;
+                waited += since;
         }
 }
