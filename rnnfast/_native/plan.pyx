@@ -46,7 +46,7 @@ cdef void set_group(Run* run, Py_ssize_t panels) noexcept nogil:
 cdef double L1 = 24e3          # bytes of weights that stay in the first-level cache
 cdef double L2 = 0.8 * 2**20   # and in the second-level cache, beside the rest
 cdef double STEP = 0.1e-6      # seconds that a step takes, however small
-cdef double BARRIER = 0.2e-6   # seconds that a meeting costs, with the states that change hands at it
+cdef double BARRIER = 0.1e-6   # seconds that a meeting costs, with the states that change hands at it
 cdef double MEETING = 0.05e-6  # and more for every thread
 cdef double START = 5e-6       # to have other threads begin and end
 cdef double HAND = 0.5e-6      # and more for every thread

@@ -110,12 +110,65 @@ static int check_ready(void)
     return 0;
 }
 
+static void forget(void)
+{
+    lately.time = lately.of_one = lately.tasks = lately.failures = 0;
+    atomic_store(&alone_until, 0);
+}
+
+/* How many tasks of `time` microseconds, the caller waiting a part of each, are entered before the next run alone, of
+ * `most`; 0: none does. */
+static int tasks_until_alone(double time, double part, int threads, int most)
+{
+    forget();
+    for (int i = 1; i <= most; i++) {
+        enter(time, part, threads, 1000000);
+        if (atomic_load(&alone_until))
+            return i;
+    }
+    return 0;
+}
+
+static int expect(const char *what, long found, long wanted)
+{
+    if (found != wanted)
+        printf("%s: %ld, not %ld\n", what, found, wanted);
+    return found != wanted;
+}
+
+/* A caller that waits for more than the others do for it goes on alone, soon where tasks are long, and longer each time. */
+static int check_waiting(void)
+{
+    int wrong = expect("no waiting", tasks_until_alone(100, 0, 2, 1000), 0);
+    wrong += expect("a slower worker", tasks_until_alone(100, 0.4, 2, 1000), 0);
+    wrong += expect("many short waits", tasks_until_alone(100, 0.55, 2, 1000), TRIED / 100);
+    wrong += expect("long waits", tasks_until_alone(10000, 0.55, 2, 1000), 3);
+    wrong += expect("waits that four threads make good", tasks_until_alone(100, 0.7, 4, 1000), 0);
+    wrong += expect("waits that they do not", tasks_until_alone(100, 0.8, 4, 1000), TRIED / 100);
+    tasks_until_alone(100, 0.05, 2, 100);
+    enter(3000, 0.97, 2, 1000000); /* as a program leaves behind that comes and goes */
+    wrong += expect("one long wait", atomic_load(&alone_until), 0);
+    forget();
+    enter(5000, 0.9, 2, 1000000);
+    enter(5000, 0.9, 2, 1000000);
+    for (long i = 0, wanted = ALONE_LEAST; i < 9; i++, wanted = MIN(2 * wanted, ALONE_LEAST << ALONE_DOUBLES)) {
+        enter(5000, 0.9, 2, 1000000);
+        wrong += expect("microseconds alone", atomic_load(&alone_until) - 1000000, wanted);
+    }
+    wrong += expect("failures", lately.failures, 9);
+    for (int i = 0; i <= LATELY / 100; i++)
+        enter(100, 0.1, 2, 1000000);
+    wrong += expect("failures after a good while", lately.failures, 0);
+    forget();
+    return wrong;
+}
+
 int main(int argc, char **argv)
 {
     const int tasks = argc > 1 ? atoi(argv[1]) : 300, forks = argc > 2 ? atoi(argv[2]) : 5;
     rf_memory_init();
     rf_pool_init();
-    if (check_ready())
+    if (check_ready() || check_waiting())
         return 1;
     pthread_t callers[CALLERS];
     for (int i = 0; i < CALLERS; i++)
