@@ -31,8 +31,11 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
     run.grain = 2 if run.zigzag and packed.slots > 1 else GROUP
     if packed.cell.norm:
         run.grain = max(run.P, 1)  # whole rows
-    # a chunk's gates take a part of the second-level cache
+    # a chunk's gates take a part of the second-level cache, but for weights so large that reading them once more for
+    # every few rows costs more than that they do not
     run.chunk = max(1, 384 * 1024 // (run.ld_gates * run.size))
+    if run.ld_gates * run.X * run.size > 6 << 20:
+        run.chunk = max(run.chunk, 96)
     return 0
 
 
