@@ -6,6 +6,7 @@ all of them, on all numbers of threads, so the ratio of two is the median of the
 
 from __future__ import annotations
 
+import random
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -179,8 +180,8 @@ def run_case(
     for turn in range(rounds):
         if turn >= LEAST_ROUNDS and time.perf_counter() - start > patience:
             break
-        shift = turn % max(1, len(ready))  # nobody always follows the same neighbour
-        for worker in ready[shift:] + ready[:shift]:
+        # another order each time: what one leaves behind in caches and clock is not always the same one's burden
+        for worker in random.Random(turn).sample(ready, len(ready)):
             samples = results[worker.threads].samples
             samples.setdefault(worker.name, []).append(worker.ask("sample", seconds))
     return list(results.values())
