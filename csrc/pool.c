@@ -36,6 +36,8 @@ static struct {
     pthread_cond_t bell;
 } slots[MAX_THREADS];
 
+enum { YIELDS = 3, NAP = 50000 }; /* of a thread that waits: how often it gives way before it naps; nanoseconds */
+
 static _Alignas(LINE) atomic_int sleeping;
 static unsigned long tasks; /* numbers given out */
 
@@ -116,15 +118,19 @@ static int spin_until(atomic_ulong *flag, unsigned long wanted, long spin_us)
     }
 }
 
-/* Wait for a thread that is certain to come: spin first, then give the core away, for it may be waiting for ours.
- * Returns the ticks that went by. */
+/* Wait for a thread that is certain to come, and return the ticks that went by. Spin first, then give the core away to a
+ * thread that may wait for it, and at last sleep in short naps: two virtual CPUs can be on one real core, which is the
+ * other's as soon as this one rests, and not for some milliseconds if it spins. */
 static uint64_t wait_for(atomic_ulong *flag, unsigned long wanted)
 {
     if (atomic_load_explicit(flag, memory_order_acquire) >= wanted)
         return 0;
     const uint64_t start = ticks();
-    while (!spin_until(flag, wanted, 50))
-        sched_yield();
+    for (int turn = 0; !spin_until(flag, wanted, turn <= YIELDS ? 50 : 0); turn++)
+        if (turn < YIELDS)
+            sched_yield();
+        else
+            nanosleep(&(struct timespec){0, NAP}, NULL);
     return ticks() - start;
 }
 
