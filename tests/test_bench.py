@@ -140,6 +140,18 @@ def test_the_far_side_names_what_went_wrong():
         one.close()
 
 
+def test_cases_of_several_callers_run_on_one_thread_alone(monkeypatch, tmp_path, capsys):
+    several = replace(TINY, task="forward", callers=2)
+    monkeypatch.setattr(grid, "SHORT", [several, TINY])
+    file = tmp_path / "out.json"
+    arguments = ["--contenders", "native", "--threads", "2", "--rounds", "1", "--seconds", "0.001", "--json", str(file)]
+    assert command.main(arguments) == 0
+    assert [r.case for r in results.load(file).results] == [TINY]
+    with pytest.raises(SystemExit):
+        command.main([*arguments, "--filter", several.name])
+    assert "1 thread" in capsys.readouterr().err
+
+
 def test_callers_are_timed_together():
     calls = []
     seconds = worker.measure_callers(lambda: calls.append(1), 0.002, 3)
