@@ -21,20 +21,40 @@ pytestmark = pytest.mark.usefixtures("packed_gemm", "no_collection")
 def test_workspace_is_what_a_call_takes(make_layer, cell, batch, steps, ragged, training):
     layer = make_layer(cell, 24, 40)
     lengths = np.arange(batch) % steps + 1 if ragged else None
-    x = np.zeros((batch, steps, 24), np.float32)
+    with limit_threads(1):
+        check_workspace(layer, batch, steps, lengths, training)
+
+
+def check_workspace(layer, batch, steps, lengths, training):
+    """Compare what a plan says with what a call takes, and return the plan."""
+    x = np.zeros((batch, steps, layer.input_size), np.float32)
     layer.forward(x)[1](None, {})
     _, before, _ = kernels.memory_use(restart=True)
-    with limit_threads(1):
-        if training:
-            (y, _), pullback = layer.forward(x, lengths=lengths)
-            pullback(y, {})
-        else:
-            layer(x, lengths=lengths)
-        plan = layer.explain(batch, steps, lengths=lengths, training=training).layers[0]
+    if training:
+        (y, _), pullback = layer.forward(x, lengths=lengths)
+        pullback(y, {})
+    else:
+        layer(x, lengths=lengths)
+    plan = layer.explain(batch, steps, lengths=lengths, training=training).layers[0]
     _, _, peak = kernels.memory_use()
     # counters by step, and the starts of rows; final states pass through a copy
-    around = 32 * (steps + 2 * batch) + 8 * batch * steps + 2 * batch * 48 * 4
+    around = 32 * (steps + 2 * batch) + 8 * batch * steps + 2 * batch * (layer.hidden_size + 8) * 4
     assert plan.workspace_bytes <= peak - before <= plan.workspace_bytes + around
+    return plan
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("ragged", [False, True])
+@pytest.mark.parametrize("steps", [1, 2, 50])
+@pytest.mark.parametrize("cell", CELLS)
+def test_workspace_where_threads_have_rows_of_their_own(make_layer, cell, steps, ragged, training):
+    layer = make_layer(cell, 24, 256)
+    lengths = np.arange(32) % steps + 1 if ragged else None
+    with limit_threads(2):
+        plan = check_workspace(layer, 32, steps, lengths, training)
+    if steps == 50:
+        assert (plan.threads, plan.shared) == (2, "rows")
+        assert "from the first step to the last" in plan.reason
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

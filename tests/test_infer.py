@@ -53,12 +53,14 @@ def test_bits(make_layer, random_state, rng, cell, layers, batch_first, dtype, s
         same(layer(x, state), expected)
 
 
+@pytest.mark.parametrize("batch_first", [True, False])
 @pytest.mark.parametrize("threads", [1, 2, 8])
-@pytest.mark.parametrize("batch", [1, 3, 64])
-def test_large_calls_on_threads(rng, batch, threads):
-    layer = LSTM(40, 200, num_layers=2, init="torch", seed=0)
-    x = rng.standard_normal((batch, 30, 40)).astype(np.float32)
-    expected, _ = layer.forward(x)
+@pytest.mark.parametrize("batch", [1, 3, 4, 64])
+def test_large_calls_on_threads(rng, batch, threads, batch_first):
+    layer = LSTM(40, 200, num_layers=2, batch_first=batch_first, init="torch", seed=0)
+    x = rng.standard_normal((batch, 30, 40) if batch_first else (30, batch, 40)).astype(np.float32)
+    with limit_threads(1):
+        expected, _ = layer.forward(x)
     with limit_threads(threads):
         same(layer(x), expected)
 

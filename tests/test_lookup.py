@@ -81,16 +81,18 @@ def test_model_equals_its_layers(backend, kind, dtype, options, ragged):
     assert not grads["0.weight"][4].any()
 
 
+@pytest.mark.parametrize("ragged", [False, True])
 @pytest.mark.parametrize("kind", KINDS)
-def test_threads_change_no_bit(kind):
+def test_threads_change_no_bit(kind, ragged):
     embedding, layer = make(kind, np.float32, hidden=130, vocabulary=50)
     rng = np.random.default_rng(4)
     x = rng.integers(0, 50, (40, 30))
     dy = rng.standard_normal((40, 30, 130)).astype(np.float32)
+    lengths = rng.integers(0, 31, 40) if ragged else None
     found = []
     for threads in (1, 2, 5):
         with limit_threads(threads):
-            found.append(run(embedding, layer, x, dy, None, True))
+            found.append(run(embedding, layer, x, dy, lengths, True))
     for y, _, grads in found[1:]:
         np.testing.assert_array_equal(y, found[0][0])
         for name, value in grads.items():

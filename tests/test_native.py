@@ -245,8 +245,9 @@ def test_a_row_does_not_depend_on_its_batch(cell, hidden, lengths, dtype, isa):
                     np.testing.assert_array_equal(found[name][0], value[row], err_msg=name)
 
 
-# Sizes at which threads share nothing but the products outside the loop, units of the recurrence, or rows of it.
-SHARED = [(3, 40), (3, 60), (2, 300), (40, 70)]
+# Sizes at which threads share nothing but the products outside the loop, units of the recurrence, or rows of it, these
+# with and without waiting for each other on the way.
+SHARED = [(3, 40), (3, 60), (2, 300), (7, 90), (40, 70)]
 
 
 def test_threads_share_in_every_way(isa):
@@ -257,6 +258,7 @@ def test_threads_share_in_every_way(isa):
         for threads in (2, 3, 8)
     ]
     assert {plan.shared for plan in plans if plan.threads > 1} == {"products over all steps", "units", "rows"}
+    assert len({plan.reason for plan in plans if plan.shared == "rows"}) == 2
 
 
 @pytest.mark.parametrize("batch, hidden", SHARED)

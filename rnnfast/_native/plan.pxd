@@ -53,6 +53,7 @@ ctypedef struct Run:
     bint zigzag                          # walk the weights forwards and backwards in turn
     Py_ssize_t grain                     # unit panels between two changes from product to pointwise part
     bint by_units
+    bint apart                           # every thread has rows of its own from the first step to the last
     int sharing                          # threads that take part in the recurrence
     const char* reason                   # for this choice, in words
     # backward only

@@ -1,8 +1,9 @@
 """What one run of a direction works on, and how threads share it.
 
-Threads take either rows (no meeting point within a chunk; every thread reads all weights) or groups of units (each
-keeps its part of the weights in its own cache; one barrier a product). Which, is decided in `split`. No choice of threads
-or chunks changes a bit of the result: see csrc/gemm.inc.c.
+Threads take either rows (every thread reads all weights) or groups of units (each keeps its part of the weights in its
+own cache; one barrier a product). Where rows can be shared out evenly once for all steps, no thread waits for another
+before the end; else they meet after every chunk. Which, is decided in `split`. No choice of threads or chunks changes a
+bit of the result: see csrc/gemm.inc.c.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -104,6 +105,7 @@ cdef const char* reasons[3]
 reasons[0] = b"steps too small to share"
 reasons[1] = b"enough rows for every thread to take its own, with no barrier between steps"
 reasons[2] = b"few rows for such weights: every thread keeps its part of them in its cache"
+cdef const char* apart_reason = b"enough rows for every thread to take its own from the first step to the last"
 
 
 cdef int choose(Run* run, double alone, double apart, double rate, double wake) except -1:
@@ -132,6 +134,19 @@ cdef int choose(Run* run, double alone, double apart, double rate, double wake) 
     return chosen
 
 
+cdef bint can_part(const Run* run, int threads) noexcept nogil:
+    """Return whether threads can keep their rows from the first step to the last and all have about as much to do.
+
+    So they do not wait for each other on the way, where each wait lasts until the slowest has come: on CPUs that others
+    use as well, another one every time.
+    """
+    if run.R == run.T * run.B:
+        if run.save and run.R <= run.chunk:
+            return False  # nothing to wait for on the way, and one input product of many rows is the faster one
+        return (run.B + threads - 1) // threads * threads * 15 <= run.B * 16
+    return run.T * threads * 3 <= run.R  # no row is more than a third of a share
+
+
 cdef int split(Run* run, double passes, When when) except -1:
     """Decide how many threads the call is worth, and how they share the recurrence, by rows or by units.
 
@@ -144,7 +159,7 @@ cdef int split(Run* run, double passes, When when) except -1:
     cdef double alone
     cdef int chosen
     run.long_steps = 2.0 * run.B * recurrent_size(run) > 1e8
-    run.brief = run.by_units = False
+    run.brief = run.by_units = run.apart = False
     run.sharing = 1
     run.reason = b"too little work for two threads"
     if passes == 1 and run.cell.slots > 1 and not run.around:
@@ -159,6 +174,8 @@ cdef int split(Run* run, double passes, When when) except -1:
     if when == NOW and chosen > 1 and not ready(chosen):
         # the backward pass, twice the work, has a part in what it costs to wake them
         chosen = choose(run, alone, apart, rate, WAKE / 3 if run.save and passes == 1 else WAKE)
+    if chosen > 1 and not run.by_units and run.sharing == chosen and can_part(run, chosen):
+        run.apart, run.reason = True, apart_reason
     return chosen
 
 
@@ -171,10 +188,10 @@ cdef void row_share(const Run* run, Py_ssize_t first, Py_ssize_t end, int thread
                     Py_ssize_t* row1) noexcept nogil:
     """Share the rows out so that every thread has about as much to do in steps first..end; those past the last get none.
 
-    Anew for every chunk, after which all meet: else whoever has the long rows would wait for the short ones at first,
+    Anew for every chunk where all meet after it: else whoever has the long rows would wait for the short ones at first,
     and the others for the long ones in the end.
     """
-    cdef Py_ssize_t t = end, j, done = 0, part = 0, whole = run.off[end] - run.off[first]
+    cdef Py_ssize_t t = end, j, steps, done = 0, part = 0, whole = run.off[end] - run.off[first]
     row0[0] = row1[0] = run.B
     if thread >= threads:
         return
@@ -185,8 +202,10 @@ cdef void row_share(const Run* run, Py_ssize_t first, Py_ssize_t end, int thread
     for j in range(run.B):
         while t > first and run.n[t - 1] <= j:
             t -= 1
-        done += t - first  # steps that row j makes
-        while part < threads - 1 and done * threads >= whole * (part + 1):
+        steps = t - first  # that row j makes
+        done += steps
+        # cut where it comes nearest: the next row makes about as many steps
+        while part < threads - 1 and (2 * done + steps) * threads >= 2 * whole * (part + 1):
             part += 1
             if part == thread:
                 row0[0] = j + 1

@@ -3,8 +3,8 @@
 All buffers are compact: rows of a step side by side, longest sequences first (rows.pyx).
 
 For each chunk of steps (small enough that its gates stay in cache): one input product for the whole chunk, then for
-each step the recurrent product and the pointwise part, group of units by group of units. How threads share the work:
-plan.pyx.
+each step the recurrent product and the pointwise part, group of units by group of units. Threads do so together, or
+each for rows of its own without a look at the others; which, and how they share: plan.pyx.
 """
 
 import numpy as np
@@ -160,8 +160,17 @@ cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t row) no
     run.cell.steps(&s)
 
 
-cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
-    cdef Run* run = <Run*> context
+cdef void project_table(Run* run, int thread, int threads) noexcept nogil:
+    """Pre-activations of the rows of the table, shared out."""
+    cdef Py_ssize_t row0, row1
+    share(run.V, thread, threads, &row0, &row1)
+    project(run, row1 - row0, run.table + row0 * run.X * run.size, run.X,
+            run.projected + row0 * run.ld_gates * run.size, thread)
+    barrier(thread, threads)
+
+
+cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
+    """All steps, where threads share out the input product of each chunk, then the recurrence, and wait for each other."""
     cdef Py_ssize_t t = 0, end, row0, row1, first, base, my_row0 = 0, my_row1, group0 = 0, group1 = run.groups
     cdef Py_ssize_t meetings = 0
     cdef rf_step s
@@ -171,11 +180,6 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
     cdef int sharing = min(threads, run.sharing)  # the pool may have given fewer than asked for
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
-    if run.V:
-        share(run.V, thread, threads, &row0, &row1)
-        project(run, row1 - row0, run.table + row0 * run.X * run.size, run.X,
-                run.projected + row0 * run.ld_gates * run.size, thread)
-        barrier(thread, threads)
     while t < run.T:
         first = run.off[t]
         end = t + 1
@@ -207,6 +211,92 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
         t = end
         if meet(run, thread, threads, &meetings):
             return
+
+
+cdef inline Py_ssize_t spare_rows(const Run* run) noexcept nogil:
+    """Return how many rows a thread that goes apart has in the chunk's buffers besides those of one step."""
+    return max(0, min(run.chunk, run.R - run.B))
+
+
+cdef void project_own(Run* run, Py_ssize_t first, Py_ssize_t end, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t at,
+                      Py_ssize_t count, int thread) noexcept nogil:
+    """Pre-activations from the inputs alone, of those of rows row0..row1 that are alive in steps first..end.
+
+    Where gates are kept they go where they belong, else side by side from row `at` of the buffer on.
+    """
+    cdef const rf_product* product = &run.product[0]
+    cdef Py_ssize_t line = run.ld_gates * run.size, line_x = run.ld_x * run.size, t, rows, done = 0, panel, step = 1
+    cdef char* own
+    cdef char* xs
+    cdef char* gates
+    if run.V:
+        for t in range(first, end):
+            rows = min(row1, run.n[t]) - row0
+            gates = run.gates + (run.off[t] + row0 if run.save else at + done) * line
+            look_up(run, run.off[t] + row0, run.off[t] + row0 + rows, t, gates)
+            done += rows
+        return
+    own = xs = run.xs + at * line_x
+    if run.gather:
+        for t in range(first, end):
+            rows = min(row1, run.n[t]) - row0
+            gather_rows(run, run.off[t] + row0, run.off[t] + row0 + rows, t, xs)
+            xs += rows * line_x
+        if not run.save:
+            project(run, count, own, run.ld_x, run.gates + at * line, thread)
+            return
+    if row1 - row0 <= 3:  # so few take two panels at a time
+        step = 2
+    panel = 0
+    while panel < product.panels:
+        poll(run, thread)
+        if run.stop:
+            return
+        done = 0
+        for t in range(first, end):
+            rows = min(row1, run.n[t]) - row0
+            xs = own + done * line_x if run.gather else run.xs + (run.off[t] + row0) * line_x
+            gates = run.gates + (run.off[t] + row0 if run.save else at + done) * line
+            run.ops.product(product, rows, xs, run.bias, gates, panel, min(panel + step, product.panels))
+            if panel + step >= product.panels and run.cell.x_slots < run.cell.slots:
+                run.ops.fill_slots(rows, run.P, run.cell.slots, run.cell.x_slots,
+                                   run.cell.slots - run.cell.x_slots, run.bias, gates)
+            done += rows
+        panel += step
+
+
+cdef void forward_apart(Run* run, int thread, int threads) noexcept nogil:
+    """All steps of a thread's own rows, waiting for nobody."""
+    cdef Py_ssize_t t = 0, end, row0, row1, rows, count, at
+    cdef rf_step s
+    row_share(run, 0, run.T, thread, threads, &row0, &row1)
+    while t < run.T and run.n[t] > row0 and not run.stop:
+        count, end = 0, t
+        while end < run.T and run.n[end] > row0:
+            rows = min(row1, run.n[end]) - row0
+            if count and count + rows > spare_rows(run):
+                break
+            count += rows
+            end += 1
+        poll(run, thread)
+        at = thread * spare_rows(run) + row0
+        project_own(run, t, end, row0, row1, at, count, thread)
+        while t < end:
+            rows = min(row1, run.n[t]) - row0
+            set_step(run, t, run.off[t] if run.save else at - row0, &s)
+            forward_step(run, t, &s, row0, row0 + rows, 0, run.groups, thread, threads)
+            at += rows
+            t += 1
+
+
+cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
+    cdef Run* run = <Run*> context
+    if run.V:
+        project_table(run, thread, threads)
+    if run.apart and threads > 1:
+        forward_apart(run, thread, threads)
+    else:
+        forward_together(run, thread, threads)
 
 
 cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t, char* to) noexcept nogil:
@@ -260,10 +350,12 @@ cdef int set_forward(Run* run, Packed packed, Lengths rows, bint save) except -1
 cdef void forward_sizes(const Run* run, size_t* sizes) noexcept:
     """Write the bytes of the buffers xs, gates, h, c, aux and projected."""
     cdef Py_ssize_t line = run.ld * run.size
-    cdef Py_ssize_t gate_rows = run.R if run.save else min(run.R, max(run.chunk, run.B))
+    cdef Py_ssize_t rows = min(run.R, max(run.chunk, run.B))
     cdef Py_ssize_t state_rows = run.B + run.R if run.save else run.B
-    sizes[0] = min(run.R, max(run.chunk, run.B)) * run.X * run.size if run.gather else 0
-    sizes[1] = gate_rows * run.ld_gates * run.size
+    if run.apart:
+        rows = run.sharing * spare_rows(run) + run.B
+    sizes[0] = rows * run.X * run.size if run.gather else 0
+    sizes[1] = (run.R if run.save else rows) * run.ld_gates * run.size
     sizes[2] = (state_rows if run.history else (3 if run.save else 2) * run.B) * run.ld_h * run.size
     sizes[3] = state_rows * (1 + run.two_c) * line if run.cell.has_c else 0
     sizes[4] = (run.R if run.save else run.B) * line if run.cell.has_aux else 0

@@ -111,21 +111,28 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Py_ssize_t t, end = run.T, first, row0 = 0, row1 = run.B, group0 = 0, group1 = run.groups
     cdef Py_ssize_t meetings = 0
     cdef int sharing = min(threads, run.sharing)
+    cdef bint apart = run.apart and threads > 1
     cdef rf_step s
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
+    elif apart:
+        row_share(run, 0, run.T, thread, threads, &row0, &row1)
     s.dh, s.dc, s.daux = run.dm if run.project else run.dh, run.dc, run.daux
     while end > 0:
         first = end - 1
         while first > 0 and run.off[end] - run.off[first] <= run.chunk:
             first -= 1
-        if not run.by_units:
+        if not run.by_units and not apart:
             row_share(run, first, end, thread, sharing, &row0, &row1)
         if thread < sharing:
             for t in range(end - 1, first - 1, -1):
                 set_step(run, t, run.off[t], &s)
                 backward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, thread, sharing)
         end = first
+        if apart and end > 0:
+            poll(run, thread)
+            if not run.stop:
+                continue
         if meet(run, thread, threads, &meetings):
             return
     if run.V:
