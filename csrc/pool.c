@@ -18,6 +18,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <sys/prctl.h>
 #include <time.h>
 
 #include "rnnfast.h"
@@ -56,7 +57,12 @@ static struct {
     int tasks;
     int failures; /* attempts in a row that ended in running alone */
 } lately;
-enum { TRIED = 1000, LATELY = 20000, ALONE_LEAST = 2000, ALONE_DOUBLES = 6 }; /* microseconds; times that it doubles */
+enum {
+    TRIED = 1000,       /* microseconds of tasks before they are judged */
+    LATELY = 20000,     /* of which older ones begin to count half */
+    ALONE_LEAST = 2000, /* for which tasks run alone at first */
+    ALONE_DOUBLES = 6   /* times that this doubles, while attempts go on to fail */
+};
 
 static struct {
     rf_task task;
@@ -159,6 +165,7 @@ static void *worker(void *argument)
 {
     int thread = (int)(intptr_t)argument;
     unsigned long seen = atomic_load(&slots[thread].done);
+    prctl(PR_SET_TIMERSLACK, 1000UL); /* nanoseconds that a nap may last longer; 50,000 if nobody says so */
     for (;;) {
         if (!spin_until(&slots[thread].posted, seen + 1, SPIN)) {
             pthread_mutex_lock(&door);
@@ -326,8 +333,8 @@ void rf_barrier(int thread, int threads)
     atomic_store_explicit(&slots[thread].arrived, mine, memory_order_release);
     for (int i = 0; i < threads; i++)
         if (i != thread) {
-            const uint64_t since = wait_for(&slots[i].arrived, mine);
+            const uint64_t lost = wait_for(&slots[i].arrived, mine);
             if (thread == 0)
-                waited += since;
+                waited += lost;
         }
 }
