@@ -58,10 +58,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     options.cases = [case for case in every_case if all(word in case.name.split() for word in words)]
     if not options.cases:
         parser.error(f"no case has all the words of {options.filter!r}; a case is named like {every_case[0].name!r}")
-    if 1 not in options.threads:
-        options.cases = [case for case in options.cases if case.callers == 1]
-        if not options.cases:
-            parser.error("cases of several callers run on 1 thread each, and --threads does not have it")
+    options.cases = [case for case in options.cases if case.thread_counts(options.threads)]
+    if not options.cases:
+        parser.error("cases of several callers run on 1 thread each, and --threads does not have it")
     try:  # before an hour of work, not after it
         options.old = results.load(options.compare) if options.compare else None
         options.kept = results.load(options.source) if options.source else None

@@ -64,7 +64,7 @@ class Case:
     ragged : bool
         Whether sequences have lengths of their own, uniform in 1..T; otherwise all have T.
     callers : int
-        Python threads that call at once, each allowed as many threads as the case runs on.
+        Python threads that call at once, each allowed one thread.
     variant : str
         A key of `VARIANTS`, or "" for the plain cell: LSTM with peepholes, with coupled input and forget gates, with a
         projection to half its units or with layer normalisation, and the minimal gated unit, a GRU with one gate.
@@ -112,6 +112,10 @@ class Case:
     def one_step(self) -> bool:
         """Whether a run is one step that hands its state on to the next."""
         return self.task in {"stream", "step"}
+
+    def thread_counts(self, asked: list[int]) -> list[int]:
+        """Return on how many threads it is run, of the numbers asked for: several callers have one each."""
+        return [threads for threads in asked if threads == 1 or self.callers == 1]
 
     @property
     def itemsize(self) -> int:

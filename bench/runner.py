@@ -168,9 +168,7 @@ def run_case(
     case: Case, team: Team, measured: dict[str, Any], rounds: int, seconds: float, patience: float
 ) -> list[Result]:
     """Check what the workers compute, then time them in turns; return a result for each number of threads."""
-    numbers = sorted({worker.threads for worker in team.workers})
-    if case.callers > 1:
-        numbers = [n for n in numbers if n == 1]
+    numbers = case.thread_counts(sorted({worker.threads for worker in team.workers}))
     results = {n: Result(case, n, limit=limit_of(case, n, measured)) for n in numbers}
     ready = prepare(case, team, results)
     for worker in ready:
