@@ -31,6 +31,7 @@ States = tuple[FloatArray, ...]
 _MODULES = {
     "native": "rnnfast._native.recurrent",
     "native infer": "rnnfast._native.infer",
+    "native train": "rnnfast._native.train",
     "reference": "rnnfast.reference.recurrent",
     "native scan": "rnnfast._native.scan",
     "reference scan": "rnnfast.reference.scan",
@@ -198,8 +199,54 @@ def infer(
     return found
 
 
+def train(
+    cell: CellSpec | ScanSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool
+) -> tuple[tuple[Any, Any], Any] | None:
+    """Run one direction of one layer for training, where the backend can do so and the arguments need no conversion.
+
+    Parameters
+    ----------
+    cell : CellSpec or ScanSpec
+    weights : L lists of D `Weights`
+    x, state
+        As the user gave them to the layer.
+    batch_first : bool
+        Whether x is (N, T, I), not (T, N, I).
+
+    Returns
+    -------
+    ((y, state), saved), or None: then `forward` has to do it. `pull` and `backward` take what is saved.
+    """
+    if len(weights) > 1 or len(weights[0]) > 1 or isinstance(cell, ScanSpec) or get_backend() != "native":
+        return None
+    found: tuple[tuple[Any, Any], Any] | None
+    found = backend("native train").forward(cell, weights[0][0], x, state, batch_first)
+    return found
+
+
+def pull(saved: Any, dy: Any, grads: dict[str, FloatArray], names: dict[str, str], batch_first: bool) -> Any:
+    """Make the gradients of what `train` has saved, where the arguments need no conversion.
+
+    Parameters
+    ----------
+    saved
+        What `train` or `forward` returned.
+    dy, grads
+        As the user gave them to the pullback.
+    names : dict
+        The names of gradients by kind of weight.
+    batch_first : bool
+        As in `train`.
+
+    Returns
+    -------
+    dx, or None: then nothing has been done, and `backward` has to do it.
+    """
+    return None if isinstance(saved, Saved) else backend("native train").backward(saved, dy, grads, names, batch_first)
+
+
 def backward(
-    saved: Saved,
+    saved: Any,
     dy: FloatArray | None,
     dstate: tuple[FloatArray | None, ...],
     grads: Sequence[dict[str, FloatArray]],
@@ -211,8 +258,8 @@ def backward(
 
     Parameters
     ----------
-    saved : Saved
-        What `forward` returned; its records are released on the way.
+    saved
+        What `forward` or `train` returned; its records are released on the way.
     dy : (N, T, D*H) or None
         Gradient of the output; None means zero.
     dstate : tuple of (L*D, N, H) or None
@@ -229,6 +276,8 @@ def backward(
     -------
     dx (N, T, I), or (V, I) where the input was a `Lookup`, and the gradient of the initial state, tuple of (L*D, N, H)
     """
+    if not isinstance(saved, Saved):
+        saved = Saved(backend("native"), None, saved.cell, saved.shape, None, 1, 0.0, (), (), [saved])
     batch, steps, inputs = saved.shape
     directions = saved.directions
     layers = len(saved.records) // directions

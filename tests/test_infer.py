@@ -4,19 +4,12 @@ import itertools
 
 import numpy as np
 import pytest
+from given import OTHERS, SIZES, STRIDES
 
 from rnnfast._native.infer import infer
 from rnnfast.cells import CELLS
 from rnnfast.layers import LSTM
 from rnnfast.threads import limit_threads
-
-SIZES = [(1, 1), (1, 7), (5, 1), (5, 8), (0, 3), (3, 0)]
-STRIDES = {
-    "contiguous": lambda a: a,
-    "other axis first": lambda a: np.ascontiguousarray(a.transpose(1, 0, 2)).transpose(1, 0, 2),
-    "sliced": lambda a: np.repeat(np.repeat(a, 2, 1), 3, 2)[:, ::2, ::3],
-    "negative": lambda a: np.ascontiguousarray(a[::-1, ::-1, ::-1])[::-1, ::-1, ::-1],
-}
 
 
 def parts(state):
@@ -63,17 +56,6 @@ def test_large_calls_on_threads(rng, batch, threads, batch_first):
         expected, _ = layer.forward(x)
     with limit_threads(threads):
         same(layer(x), expected)
-
-
-OTHERS = {
-    "a list": lambda x, s: (x.tolist(), s),
-    "another type": lambda x, s: (x.astype(np.float64), s),
-    "another byte order": lambda x, s: (x.astype(x.dtype.newbyteorder()), s),
-    "a subclass": lambda x, s: (np.ma.masked_array(x), s),
-    "a list of states": lambda x, s: (x, list(s)),
-    "states of another type": lambda x, s: (x, (s[0], s[1].astype(np.float64))),
-    "a list as a state": lambda x, s: (x, (s[0].tolist(), s[1])),
-}
 
 
 @pytest.mark.parametrize("kind", OTHERS)

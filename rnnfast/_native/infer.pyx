@@ -10,21 +10,10 @@ from libc.string cimport memset
 from rnnfast._native.kernels cimport alloc, parallel, release
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport NOW, RELEASE, Run, split
-from rnnfast._native.rows cimport Lengths, read_row, write_row
+from rnnfast._native.rows cimport Lengths, has_shape, is_array, read_row, write_row
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 
 cnp.import_array()
-
-cdef bint is_array(object array, Py_ssize_t ndim, int typenum):
-    """Return whether it is a plain array of that many dimensions and that type."""
-    return (cnp.PyArray_CheckExact(array) and cnp.PyArray_NDIM(<cnp.ndarray> array) == ndim
-            and cnp.PyArray_TYPE(<cnp.ndarray> array) == typenum and cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray> array))
-
-
-cdef bint is_state(object array, int typenum, Py_ssize_t layers, Py_ssize_t batch, Py_ssize_t hidden):
-    """Return whether it is a plain (L, N, H) of that type."""
-    return (is_array(array, 3, typenum) and cnp.PyArray_DIM(<cnp.ndarray> array, 0) == layers
-            and cnp.PyArray_DIM(<cnp.ndarray> array, 1) == batch and cnp.PyArray_DIM(<cnp.ndarray> array, 2) == hidden)
 
 
 cdef void load(cnp.ndarray state, Py_ssize_t layer, char* to, const Run* run) noexcept:
@@ -125,11 +114,11 @@ def infer(str cell, list layers, x, state, bint batch_first):
         if pair:
             if type(state) is not tuple or len(<tuple> state) != 2:
                 return None
-            if not is_state((<tuple> state)[1], typenum, count, batch, hidden):
+            if not has_shape((<tuple> state)[1], typenum, count, batch, hidden):
                 return None
             c0 = <cnp.ndarray> (<tuple> state)[1]
             state = (<tuple> state)[0]
-        if not is_state(state, typenum, count, batch, hidden):
+        if not has_shape(state, typenum, count, batch, hidden):
             return None
         h0 = <cnp.ndarray> state
     shape[0], shape[1], shape[2] = batch if batch_first else steps, steps if batch_first else batch, hidden

@@ -36,7 +36,9 @@ cdef class Lengths:
     cdef int zero_tails(self, cnp.ndarray array) except -1
 
 
-cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld) except -1
+cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld, Py_ssize_t size) except -1
+cdef bint is_array(object array, Py_ssize_t ndim, int typenum)
+cdef bint has_shape(object array, int typenum, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2)
 cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden, Py_ssize_t size)
 cdef void collect(char* to, const char* source, const int64_t* rows, Py_ssize_t n, Py_ssize_t line) noexcept nogil
 cdef void distribute(char* to, const char* source, const int64_t* rows, Py_ssize_t n, Py_ssize_t line) noexcept nogil

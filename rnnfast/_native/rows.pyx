@@ -49,6 +49,18 @@ cdef void zero_row(char* to, Py_ssize_t n, Py_ssize_t stride, Py_ssize_t size) n
             memset(to + i * stride, 0, size)
 
 
+cdef bint is_array(object array, Py_ssize_t ndim, int typenum):
+    """Return whether it is a plain array of that many dimensions and that type."""
+    return (cnp.PyArray_CheckExact(array) and cnp.PyArray_NDIM(<cnp.ndarray> array) == ndim
+            and cnp.PyArray_TYPE(<cnp.ndarray> array) == typenum and cnp.PyArray_ISNOTSWAPPED(<cnp.ndarray> array))
+
+
+cdef bint has_shape(object array, int typenum, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2):
+    """Return whether it is a plain array (n0, n1, n2) of that type."""
+    return (is_array(array, 3, typenum) and cnp.PyArray_DIM(<cnp.ndarray> array, 0) == n0
+            and cnp.PyArray_DIM(<cnp.ndarray> array, 1) == n1 and cnp.PyArray_DIM(<cnp.ndarray> array, 2) == n2)
+
+
 cdef class Lengths:
     """Rows sorted by length: which are alive at each step and where they stand in compact buffers."""
 
@@ -151,12 +163,16 @@ cdef class Lengths:
         return 0
 
 
-cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld) except -1:
-    """Copy a state (N, H) into sorted, padded rows."""
-    cdef Py_ssize_t hidden = cnp.PyArray_DIM(state, 1), size = cnp.PyArray_ITEMSIZE(state), j, user
-    cdef Py_ssize_t row_stride = cnp.PyArray_STRIDE(state, 0), stride = cnp.PyArray_STRIDE(state, 1)
-    cdef char* address = cnp.PyArray_BYTES(state)
+cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld, Py_ssize_t size) except -1:
+    """Copy a state (N, H) into sorted, padded rows; None: zeros."""
+    cdef Py_ssize_t hidden, row_stride, stride, j, user
+    cdef char* address
     cdef const Py_ssize_t[::1] order
+    if state is None:
+        memset(to, 0, rows.B * ld * size)
+        return 0
+    hidden, row_stride = cnp.PyArray_DIM(state, 1), cnp.PyArray_STRIDE(state, 0)
+    stride, address = cnp.PyArray_STRIDE(state, 1), cnp.PyArray_BYTES(state)
     if not rows.uniform:
         order = rows.order
     for j in range(rows.B):

@@ -22,7 +22,8 @@ cdef class Saved:
     cdef char* aux
     cdef char* stats
     cdef char* m
-    cdef object options, noise   # of the cell, and the seeds of its random ones
+    cdef readonly object cell    # CellSpec
+    cdef object noise            # the seeds of its random options
 
 
     cdef void free(self) noexcept

@@ -320,6 +320,11 @@ cdef class Saved:
     def __dealloc__(self):
         self.free()
 
+    @property
+    def shape(self):
+        """N, T and I of an input that is an array."""
+        return self.x.shape
+
     cdef void free(self) noexcept:
         release(self.gates)
         release(self.h)
@@ -392,7 +397,7 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
     threads = split(&run, 1, NOW)
     saved = Saved()
     saved.packed, saved.rows, saved.reverse = packed, rows, reverse
-    saved.options, saved.noise = cell.options, noise
+    saved.cell, saved.noise = cell, noise
     try:
         rows.set_rows(&run.x, x, reverse)
         rows.set_rows(&run.y, out, reverse)
@@ -434,11 +439,11 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
         run.gates, run.h, run.c, run.aux = saved.gates, saved.h, saved.c, saved.aux
         run.product[0].lda = run.ld_x
         run.stats, run.m = saved.stats, saved.m
-        load_state(rows, state[0], run.h, run.ld_h)
+        load_state(rows, state[0], run.h, run.ld_h, run.size)
         if run.dropped:
             see(&run, run.h, run.seen, 0, run.B, 0, run.Q)
         if packed.cell.has_c:
-            load_state(rows, state[1], run.c, run.ld)
+            load_state(rows, state[1], run.c, run.ld, run.size)
         with nogil:
             parallel(forward_task, &run, threads)
         if errors:

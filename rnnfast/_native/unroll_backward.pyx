@@ -191,7 +191,7 @@ def direction_backward(Saved saved, dy, dstate, dx, dict grads):
     packed.make_backward()
     set_run(&run, packed, rows)
     run.save = True
-    set_around(&run, packed, rows, saved.options, saved.noise)
+    set_around(&run, packed, rows, saved.cell.options, saved.noise)
     errors = []
     run.errors = <void*> errors
     run.ld_x, run.gather, run.history = saved.ld_x, saved.gather, saved.history
@@ -240,9 +240,9 @@ def direction_backward(Saved saved, dy, dstate, dx, dict grads):
             memset(run.bias_sums, 0, sizes[3])
         else:
             run.bias_sums = NULL
-        load_gradient(rows, dstate[0], run.dh, run.ld_h, run.size)
+        load_state(rows, dstate[0], run.dh, run.ld_h, run.size)
         if packed.cell.has_c:
-            load_gradient(rows, dstate[1], run.dc, run.ld, run.size)
+            load_state(rows, dstate[1], run.dc, run.ld, run.size)
         if dy is not None:
             rows.set_rows(&run.y, dy, saved.reverse)
         rows.set_rows(&run.hs, saved.y, saved.reverse)
@@ -285,10 +285,3 @@ def direction_backward(Saved saved, dy, dstate, dx, dict grads):
         release(run.hs.start)
         release(run.dx.start)
         saved.free()
-
-
-cdef int load_gradient(Lengths rows, object gradient, char* to, Py_ssize_t ld, Py_ssize_t size) except -1:
-    if gradient is None:
-        memset(to, 0, rows.B * ld * size)
-        return 0
-    return load_state(rows, gradient, to, ld)

@@ -214,8 +214,13 @@ class Recurrent(Layer):
         ValueError
             If a shape or a length does not fit.
         """
-        x, initial, valid = self._checked(x, state, lengths)
         check_generator(rng)
+        if lengths is None and not self.cell.options.random:
+            version = self.params.version
+            found = engine.train(self.cell, self._packed(), x, state, self.batch_first)
+            if found is not None:
+                return found[0], RecurrentPullback(self, found[1], found[0][0].shape, version)
+        x, initial, valid = self._checked(x, state, lengths)
         seeds: list[int] = []
         noise: list[Noise] = []
         if self.dropout or self.cell.options.random:
@@ -228,8 +233,8 @@ class Recurrent(Layer):
         y, final, saved = engine.forward(
             self.cell, weights, x, initial, valid, True, not self.batch_first, self.dropout, seeds, noise
         )
-        pullback = RecurrentPullback(self, saved, y.shape, version)
-        return ((y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])), pullback
+        y = y if self.batch_first else y.transpose(1, 0, 2)
+        return (y, final if len(final) > 1 else final[0]), RecurrentPullback(self, saved, y.shape, version)
 
     def explain(
         self,

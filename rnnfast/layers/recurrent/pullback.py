@@ -19,10 +19,10 @@ class RecurrentPullback:
 
     __slots__ = ("_layer", "_saved", "_shape", "_version")
 
-    def __init__(self, layer: Recurrent, saved: engine.Saved | None, shape: tuple[int, ...], version: int) -> None:
+    def __init__(self, layer: Recurrent, saved: Any, shape: tuple[int, ...], version: int) -> None:
         self._layer = layer
         self._saved = saved
-        self._shape = shape  # of y: (N, T, D*H)
+        self._shape = shape  # of y
         self._version = version
 
     def __call__(self, dy: Any, grads: Gradients, dstate: Any = None) -> Any:
@@ -49,16 +49,22 @@ class RecurrentPullback:
             raise called_before()
         if layer.params.version != self._version:
             raise parameters_changed()
+        if dstate is None:
+            self._saved = None
+            dx = engine.pull(saved, dy, grads, layer._names[0], layer.batch_first)
+            if dx is not None:
+                return dx
+            self._saved = saved
         if dy is not None:
-            batch, steps, width = self._shape
-            shape = self._shape if layer.batch_first else (steps, batch, width)
-            if type(dy) is not np.ndarray or dy.dtype != layer.dtype or dy.shape != shape:
-                dy = check_real("dy", dy, layer.dtype, shape)
+            if type(dy) is not np.ndarray or dy.dtype != layer.dtype or dy.shape != self._shape:
+                dy = check_real("dy", dy, layer.dtype, self._shape)
             dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
         check_gradients(grads, layer.params)
         dfinal: tuple[FloatArray | None, ...] = (None,) * len(layer.cell.states)
         if dstate is not None:
-            given = zip(layer._parts("dstate", dstate), layer._state_shapes(self._shape[0]), strict=True)
+            given = zip(
+                layer._parts("dstate", dstate), layer._state_shapes(self._shape[not layer.batch_first]), strict=True
+            )
             dfinal = tuple(
                 None if part is None else check_real(name, part, layer.dtype, shape) for (name, part), shape in given
             )

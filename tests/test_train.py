@@ -1,0 +1,169 @@
+"""Training calls that go the short way give the bits of the general one, and what does not fit it takes the other."""
+
+import itertools
+
+import numpy as np
+import pytest
+from given import OTHERS, SIZES, STRIDES
+
+from rnnfast import use_backend
+from rnnfast._native import train
+from rnnfast.cells import CELLS
+from rnnfast.layers import GRU, LSTM, RNN
+
+
+def parts(state):
+    return state if isinstance(state, tuple) else (state,)
+
+
+def general(layer, x, state, dy, grads):
+    """The way of all arguments: lengths that say nothing new."""
+    batch, steps = x.shape[:2] if layer.batch_first else x.shape[1::-1]
+    (y, final), pullback = layer.forward(x, state, lengths=np.full(batch, steps))
+    return y, final, pullback(dy, grads)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """What the short way has returned, one entry for each call."""
+    seen = []
+    for name in ("forward", "backward"):
+        before = getattr(train, name)
+        monkeypatch.setattr(train, name, lambda *a, before=before: (seen.append(before(*a)), seen[-1])[1])
+    return seen
+
+
+@pytest.mark.parametrize("strides", STRIDES)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
+def test_bits(make_layer, random_state, rng, short, cell, batch_first, dtype, strides):
+    layer = make_layer(cell, 6, 19, batch_first=batch_first, dtype=dtype)
+    for (batch, steps), given in itertools.product(SIZES, [True, False]):
+        shape = (batch, steps) if batch_first else (steps, batch)
+        x = STRIDES[strides](rng.standard_normal((*shape, 6)).astype(dtype))
+        dy = STRIDES[strides](rng.standard_normal((*shape, 19)).astype(dtype))
+        state = random_state(layer, batch) if given else None
+        expected_grads = {}
+        y, final, dx = general(layer, x, state, dy, expected_grads)
+        if given:
+            state = tuple(map(STRIDES[strides], parts(state)))
+            state = state if len(state) > 1 else state[0]
+        short.clear()
+        (found, end), pullback = layer.forward(x, state)
+        grads = {}
+        found_dx = pullback(dy, grads)
+        assert len(short) == 2 and all(value is not None for value in short)
+        np.testing.assert_array_equal(found, y, strict=True)
+        np.testing.assert_array_equal(found_dx, dx, strict=True)
+        assert not found.flags.writeable and type(end) is type(final)
+        for a, b in zip(parts(end), parts(final), strict=True):
+            np.testing.assert_array_equal(a, b, strict=True)
+        assert list(grads) == list(expected_grads)
+        for name, value in expected_grads.items():
+            np.testing.assert_array_equal(grads[name], value, strict=True)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        LSTM(4, 9, peephole=True, proj_size=5, seed=0),
+        LSTM(4, 9, layer_norm=True, cell_clip=0.3, seed=0),
+        GRU(4, 9, layer_norm=True, seed=0),
+        GRU(4, 9, reset_after=False, bias=False, seed=0),
+    ],
+    ids=["projection", "layer norm", "layer norm of GRU", "no bias"],
+)
+def test_options_that_draw_nothing_go_the_short_way(layer, random_state, rng, short):
+    x, state = rng.standard_normal((3, 5, 4)).astype(np.float32), random_state(layer, 3)
+    expected_grads, grads = {}, {}
+    (y, _), pullback = layer.forward(x, state)
+    dy = rng.standard_normal(y.shape).astype(np.float32)
+    dx = pullback(dy, grads)
+    assert len(short) == 2 and all(value is not None for value in short)
+    expected = general(layer, x, state, dy, expected_grads)
+    np.testing.assert_array_equal(y, expected[0])
+    np.testing.assert_array_equal(dx, expected[2])
+    for name, value in expected_grads.items():
+        np.testing.assert_array_equal(grads[name], value)
+
+
+def test_gradients_are_added_to_those_there(rng):
+    layer = LSTM(4, 6, seed=0)
+    x, dy = rng.standard_normal((2, 3, 4)).astype(np.float32), rng.standard_normal((2, 3, 6)).astype(np.float32)
+    once, twice = {}, {}
+    layer.forward(x)[1](dy, once)
+    for _ in range(2):
+        layer.forward(x)[1](dy, twice)
+    for name, value in once.items():
+        np.testing.assert_allclose(twice[name], 2 * value, rtol=1e-5, atol=1e-7)
+    some = {"weight_hh_l0": np.ones_like(once["weight_hh_l0"]), "bias_ih_l0": None, "other": 3}
+    kept = some["weight_hh_l0"]
+    layer.forward(x)[1](dy, some)
+    assert some["weight_hh_l0"] is kept and some.pop("other") == 3
+    np.testing.assert_allclose(kept, 1 + once["weight_hh_l0"], rtol=1e-6)
+    np.testing.assert_array_equal(some["bias_ih_l0"], once["bias_ih_l0"])
+    assert some.keys() == once.keys()
+
+
+@pytest.mark.parametrize("kind", OTHERS)
+def test_what_needs_conversion_is_left_to_others(rng, random_state, short, kind):
+    layer = LSTM(4, 6, seed=0)
+    x, state = rng.standard_normal((2, 3, 4)).astype(np.float32), random_state(layer, 2)
+    (y, _), _ = layer.forward(*OTHERS[kind](x, state))
+    assert short == [None]
+    np.testing.assert_array_equal(y, layer(x, state)[0])
+
+
+GRADIENTS = {  # of the output, of the state, those there
+    "a list": lambda dy, layer: (dy.tolist(), None, {}),
+    "none": lambda dy, layer: (None, None, {}),
+    "of the state too": lambda dy, layer: (dy, np.ones((1, 2, 6), np.float32), {}),
+    "a kind of dict": lambda dy, layer: (dy, None, type("Own", (dict,), {})()),
+    "strided": lambda dy, layer: (dy, None, {"weight_ih_l0": np.zeros((6, 8), np.float32)[:, ::2]}),
+    "of a subclass": lambda dy, layer: (dy, None, {"weight_ih_l0": np.zeros((6, 4), np.float32).view(np.recarray)}),
+}
+
+
+@pytest.mark.parametrize("kind", GRADIENTS)
+def test_gradients_of_other_kinds(rng, kind):
+    layer = RNN(4, 6, seed=0)
+    x, dy = rng.standard_normal((2, 3, 4)).astype(np.float32), rng.standard_normal((2, 3, 6)).astype(np.float32)
+    results = []
+    for lengths in (None, [3, 3]):  # the short way first
+        given, dstate, grads = GRADIENTS[kind](dy, layer)
+        _, pullback = layer.forward(x, lengths=lengths)
+        dx = pullback(given, grads, dstate) if dstate is not None else pullback(given, grads)
+        results.append([*(dx if isinstance(dx, tuple) else (dx,)), *[grads[name] for name in layer.params]])
+    for one, other in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("dy", "grads", "error", "words"),
+    [
+        (np.zeros((2, 3, 5), np.float32), {}, ValueError, "dy must have shape"),
+        ("text", {}, TypeError, "dy"),
+        (np.zeros((2, 3, 6), np.float32), [], TypeError, "grads must be a dict"),
+        (np.zeros((2, 3, 6), np.float32), {"weight_ih_l0": 1.0}, TypeError, "weight_ih_l0"),
+        (np.zeros((2, 3, 6), np.float32), {"weight_ih_l0": np.zeros((6, 5), np.float32)}, ValueError, "shape"),
+        (np.zeros((2, 3, 6), np.float32), {"weight_ih_l0": np.zeros((6, 4))}, ValueError, "float64"),
+        (np.zeros((2, 3, 6), np.float32), {"bias_hh_l0": np.broadcast_to(np.float32(0), 6)}, TypeError, "read-only"),
+    ],
+)
+def test_a_pullback_that_has_refused_can_be_called_again_and_then_once(dy, grads, error, words):
+    layer = RNN(4, 6, seed=0)
+    (y, _), pullback = layer.forward(np.zeros((2, 3, 4), np.float32))
+    with pytest.raises(error, match=words):
+        pullback(dy, grads)
+    assert pullback(np.ones_like(y), {}).shape == (2, 3, 4)
+    with pytest.raises(RuntimeError, match="called"):
+        pullback(np.ones_like(y), {})
+
+
+def test_the_reference_never_goes_the_short_way(rng, short):
+    layer = LSTM(4, 6, seed=0)
+    with use_backend("reference"):
+        _, pullback = layer.forward(rng.standard_normal((2, 3, 4)).astype(np.float32))
+    pullback(np.ones((2, 3, 6), np.float32), {})
+    assert not short
