@@ -9,6 +9,7 @@ from dataclasses import replace
 from bench.cases import ELEMENTWISE
 from bench.regimes import OVERALL, Regime, geometric_mean, grouped, reaches
 from bench.results import BASELINE, SUBJECT, Book, Result, paired
+from rnnfast.limits import Limits
 
 Rows = list[list[str]]
 SLOWER_WITH_THREADS = 1.03  # times as long on several threads as on one, from which on it is told
@@ -230,8 +231,6 @@ def absentees(results: list[Result]) -> list[str]:
 
 def machine_limits(limits: dict[str, object]) -> list[str]:
     """Return what the machine can do at most, a line for each dtype."""
-    from rnnfast.limits import Limits
-
     cores, barriers = limits.get("cores"), limits.get("barriers")
     if not isinstance(cores, dict) or not isinstance(barriers, dict):
         return []
@@ -241,11 +240,18 @@ def machine_limits(limits: dict[str, object]) -> list[str]:
         lines.append(
             f"a core, {dtype}: {m.flops / 1e9:.0f} GFLOP/s; reads {m.l1_bandwidth / 1e9:.0f} GB/s from L1 "
             f"({m.l1_bytes >> 10} KiB), {m.l2_bandwidth / 1e9:.0f} from L2 ({m.l2_bytes >> 10} KiB), "
-            f"{m.beyond_bandwidth / 1e9:.0f} beyond; activation {m.activation * 1e9:.2f} ns, "
+            f"{_beyond(m)}; activation {m.activation * 1e9:.2f} ns, "
             f"step at least {m.latency[0] * 1e9:.0f} ns (RNN) or {m.latency[1] * 1e9:.0f} ns (gates)"
         )
     lines += [f"a barrier of {n} threads: {s * 1e9:.0f} ns" for n, s in barriers.items() if s]
     return lines
+
+
+def _beyond(m: Limits) -> str:
+    near = f"{m.beyond_bandwidth / 1e9:.0f} beyond"
+    if not m.far_bytes:  # of a run that did not look further
+        return near
+    return f"{near} ({m.far_bandwidth / 1e9:.0f} of {m.far_bytes >> 20} MiB)"
 
 
 def _section(title: str, lines: Sequence[str]) -> list[str]:

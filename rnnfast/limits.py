@@ -6,7 +6,8 @@ w = G H^2 e / p bytes of recurrent weights that each core reads in every step:
     t_input      = 2 G H I B / (p P)
     t_stream(w)  = w / BW_L1 where w fits the first-level cache, else w / BW_L2 up to 0.8 of the second level, and
                    beyond it 0.8 L2 / BW_L2 + (w - 0.8 L2) / BW_beyond: weights walked forwards and backwards in
-                   turn find the end of the last walk still there
+                   turn find the end of the last walk still there. BW_beyond is measured with two sizes, for a cache
+                   that all cores share serves large ones less well; between them seconds per byte go in a line
     t_recurrent  = max(2 G H^2 B / (p P), t_stream(w))      with a projection to Q features, (G + 1) H Q for G H^2
     t_activation = n H B t_act / p, n = 5 for LSTM, 3 for GRU, 1 for RNN
     a step       = t_input + max(t_recurrent + t_activation, t_latency) + t_barrier (p > 1)
@@ -35,6 +36,7 @@ from numpy.typing import NDArray
 from rnnfast.cells import CellSpec
 from rnnfast.scans import ScanSpec
 
+FAR = 4  # times the size that memory beyond the caches is measured with first
 KEPT = 0.8  # of the second-level cache that weights can use: inputs, gates and states want some too
 
 USUAL_BARRIER = 2e-7  # seconds
@@ -60,6 +62,9 @@ class Limits(NamedTuple):
         Seconds for tanh or sigmoid of one element, among many.
     latency : tuple of float
         Seconds of the shortest chain from one step to the next, with one activation in it (RNN) and with two.
+    far_bytes, far_bandwidth : int, float
+        Bytes read in a second from beyond the second level where it is so many that are read again and again;
+        ``beyond_bandwidth`` is for a quarter of them. 0: as fast as that.
     """
 
     isa: str
@@ -72,6 +77,8 @@ class Limits(NamedTuple):
     beyond_bandwidth: float
     activation: float
     latency: tuple[float, float]
+    far_bytes: int = 0
+    far_bandwidth: float = 0.0
 
     def stream(self, size: float) -> tuple[float, str]:
         """Return the seconds of reading ``size`` bytes of weights in every step, and where they come from."""
@@ -80,7 +87,11 @@ class Limits(NamedTuple):
         near = KEPT * self.l2_bytes
         if size <= near:
             return size / self.l2_bandwidth, "reading weights from L2"
-        return near / self.l2_bandwidth + (size - near) / self.beyond_bandwidth, "reading weights from beyond L2"
+        each = 1 / self.beyond_bandwidth
+        first = self.far_bytes / FAR
+        if size > first > 0:
+            each += (1 / self.far_bandwidth - each) * min((size - first) / (self.far_bytes - first), 1)
+        return near / self.l2_bandwidth + (size - near) * each, "reading weights from beyond L2"
 
 
 class Estimate(NamedTuple):
@@ -119,6 +130,7 @@ def measure(itemsize: int, seconds: float = 0.025) -> Limits:
     native = importlib.import_module("rnnfast._native.limits")
     isa = importlib.import_module("rnnfast._native.kernels").get_isa()
     l1, l2 = cache_sizes()
+    beyond = max(4 * l2, 8 << 20)
     part = seconds / 8
     return Limits(
         isa=isa,
@@ -128,9 +140,11 @@ def measure(itemsize: int, seconds: float = 0.025) -> Limits:
         l2_bytes=l2,
         l1_bandwidth=native.read_bandwidth(itemsize, l1 // 2, part),
         l2_bandwidth=native.read_bandwidth(itemsize, l2 // 2, part),
-        beyond_bandwidth=native.read_bandwidth(itemsize, max(4 * l2, 8 << 20), 2 * part),
+        beyond_bandwidth=native.read_bandwidth(itemsize, beyond, 2 * part),
         activation=native.activation(itemsize, part),
         latency=(native.step_latency(itemsize, 1, part), native.step_latency(itemsize, 2, part)),
+        far_bytes=FAR * beyond,
+        far_bandwidth=native.read_bandwidth(itemsize, FAR * beyond, part),
     )
 
 

@@ -33,6 +33,19 @@ def test_table():
     assert "reference" in report.align([head, row])
 
 
+def test_the_machine_is_told_also_by_runs_that_looked_less_far():
+    core = {
+        "isa": "x", "itemsize": 4, "flops": 2e9, "l1_bytes": 1 << 15, "l2_bytes": 1 << 20, "l1_bandwidth": 9e9,
+        "l2_bandwidth": 5e9, "beyond_bandwidth": 3e9, "activation": 1e-9, "latency": [3e-8, 4e-8],
+    }  # fmt: skip
+    kept = {"cores": {"float32": core}, "barriers": {"2": 1e-7}}
+    line, barrier = report.machine_limits(kept)
+    assert "2 GFLOP/s; reads 9 GB/s from L1 (32 KiB), 5 from L2 (1024 KiB), 3 beyond; activation 1.00 ns" in line
+    assert barrier == "a barrier of 2 threads: 100 ns"
+    core |= {"far_bytes": 32 << 20, "far_bandwidth": 2e9}
+    assert "3 beyond (2 of 32 MiB);" in report.machine_limits(kept)[0]
+
+
 def test_regimes_tell_mean_least_and_what_is_reached():
     base = cases.Case("LSTM", "forward", 100, 1, 256, 256)
     fast = result(base, native=[1.0], torch=[4.0], limit=0.8)

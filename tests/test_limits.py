@@ -41,6 +41,12 @@ def test_stream(size, seconds, place):
     assert place in word
 
 
+def test_large_weights_are_read_at_the_rate_of_their_size():
+    machine = MACHINE._replace(far_bytes=16_000_000, far_bandwidth=5e8)
+    for size, each in ((4_000_000, 1e-9), (10_000_000, 1.5e-9), (16_000_000, 2e-9), (64_000_000, 2e-9)):
+        assert machine.stream(size)[0] == pytest.approx(4e-4 + (size - 800_000) * each)
+
+
 @pytest.mark.parametrize(("cell", "gates", "activations"), [("lstm", 4, 5), ("gru", 3, 3), ("rnn_tanh", 1, 1)])
 def test_arithmetic_of_a_batch(cell, gates, activations):
     found = limits.estimate(MACHINE, 1.0, CELLS[cell], 7, 20, 50, 9)
@@ -162,7 +168,8 @@ def test_measured(itemsize):
     found = limits.measure(itemsize, 0.01)
     assert (found.isa, found.itemsize) == (kernels.get_isa(), itemsize)
     assert found.flops > 1e6 and found.l1_bandwidth > 1e6
-    assert min(found.l2_bandwidth, found.beyond_bandwidth) > 1e6
+    assert min(found.l2_bandwidth, found.beyond_bandwidth, found.far_bandwidth) > 1e6
+    assert found.far_bytes > 4 * found.l2_bytes
     assert 0 < found.activation < 1e-4
     assert all(1e-9 < seconds < 1e-2 for seconds in found.latency)
     assert 0 < found.l1_bytes < found.l2_bytes
