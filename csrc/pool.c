@@ -68,6 +68,7 @@ static struct {
     rf_task task;
     void *context;
     int threads;
+    rf_look look; /* what the caller does now and then while it waits; its alone */
 } job; /* written before any `posted` moves on */
 
 static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER; /* held while a task runs */
@@ -126,8 +127,8 @@ static int spin_until(atomic_ulong *flag, unsigned long wanted, long spin_us)
 
 /* Wait for a thread that is certain to come, and return the ticks that went by. Spin first, then give the core away to a
  * thread that may wait for it, and at last sleep in short naps: two virtual CPUs can be on one real core, which is the
- * other's as soon as this one rests, and not for some milliseconds if it spins. */
-static uint64_t wait_for(atomic_ulong *flag, unsigned long wanted)
+ * other's as soon as this one rests, and not for some milliseconds if it spins. Who naps can look around as well. */
+static uint64_t wait_for(atomic_ulong *flag, unsigned long wanted, rf_look look)
 {
     if (atomic_load_explicit(flag, memory_order_acquire) >= wanted)
         return 0;
@@ -135,8 +136,11 @@ static uint64_t wait_for(atomic_ulong *flag, unsigned long wanted)
     for (int turn = 0; !spin_until(flag, wanted, turn <= YIELDS ? 50 : 0); turn++)
         if (turn < YIELDS)
             sched_yield();
-        else
+        else {
+            if (look)
+                look(job.context);
             nanosleep(&(struct timespec){0, NAP}, NULL);
+        }
     return ticks() - start;
 }
 
@@ -288,6 +292,7 @@ void rf_parallel(rf_task task, void *context, int threads)
         job.task = task;
         job.context = context;
         job.threads = threads;
+        job.look = NULL;
         for (int i = 0; i < threads; i++)
             atomic_store_explicit(&slots[i].arrived, 0, memory_order_relaxed);
         atomic_store_explicit(&slots[0].cpu, sched_getcpu(), memory_order_relaxed);
@@ -308,7 +313,7 @@ void rf_parallel(rf_task task, void *context, int threads)
         const uint64_t began = ticks();
         task(context, 0, threads);
         for (int i = 1; i < threads; i++)
-            waited += wait_for(&slots[i].done, tasks);
+            waited += wait_for(&slots[i].done, tasks, job.look);
         const double part = (double)waited / MAX(ticks() - began, 1);
         const long end = microseconds(), time = end - start;
         /* to wake a thread takes some hundred microseconds and says nothing of others; who is put aside loses more */
@@ -325,6 +330,11 @@ void rf_parallel(rf_task task, void *context, int threads)
     rf_restore_subnormals(saved);
 }
 
+void rf_while_waiting(rf_look look)
+{
+    job.look = look;
+}
+
 void rf_barrier(int thread, int threads)
 {
     if (threads < 2)
@@ -333,7 +343,7 @@ void rf_barrier(int thread, int threads)
     atomic_store_explicit(&slots[thread].arrived, mine, memory_order_release);
     for (int i = 0; i < threads; i++)
         if (i != thread) {
-            const uint64_t lost = wait_for(&slots[i].arrived, mine);
+            const uint64_t lost = wait_for(&slots[i].arrived, mine, thread == 0 ? job.look : NULL);
             if (thread == 0)
                 waited += lost;
         }

@@ -309,6 +309,7 @@ void rf_memory_use(rf_memory *use, int restart); /* restart: the peak begins ane
 
 /* pool.c */
 typedef void (*rf_task)(void *context, int thread, int threads);
+typedef void (*rf_look)(void *context);
 /* Run task on 1..threads threads, the caller being thread 0; fewer when the pool is busy or threads cannot be had.
  * Subnormals are flushed while it runs. Returns when all have returned. */
 void rf_parallel(rf_task task, void *context, int threads);
@@ -317,5 +318,8 @@ int rf_ready(int threads);
 void rf_assume_ready(int always); /* for tests: rf_ready says yes, whatever the workers do */
 /* Wait until every thread of the running task has come here; all must call it equally often. */
 void rf_barrier(int thread, int threads);
+/* For thread 0 of a task that runs on several: `look` gets the task's context now and then while this thread waits for
+ * others for long, at barriers and at the end. */
+void rf_while_waiting(rf_look look);
 
 #endif

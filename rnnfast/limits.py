@@ -36,7 +36,8 @@ from numpy.typing import NDArray
 from rnnfast.cells import CellSpec
 from rnnfast.scans import ScanSpec
 
-FAR = 4  # times the size that memory beyond the caches is measured with first
+FAR = 2  # times the size that memory beyond the caches is measured with first
+MOST = 64 << 20  # bytes that a measurement may take
 KEPT = 0.8  # of the second-level cache that weights can use: inputs, gates and states want some too
 
 USUAL_BARRIER = 2e-7  # seconds
@@ -64,7 +65,7 @@ class Limits(NamedTuple):
         Seconds of the shortest chain from one step to the next, with one activation in it (RNN) and with two.
     far_bytes, far_bandwidth : int, float
         Bytes read in a second from beyond the second level where it is so many that are read again and again;
-        ``beyond_bandwidth`` is for a quarter of them. 0: as fast as that.
+        ``beyond_bandwidth`` is for half of them. 0: not measured, and taken to be as fast.
     """
 
     isa: str
@@ -131,6 +132,7 @@ def measure(itemsize: int, seconds: float = 0.025) -> Limits:
     isa = importlib.import_module("rnnfast._native.kernels").get_isa()
     l1, l2 = cache_sizes()
     beyond = max(4 * l2, 8 << 20)
+    far = FAR * beyond if FAR * beyond <= MOST else 0
     part = seconds / 8
     return Limits(
         isa=isa,
@@ -143,8 +145,8 @@ def measure(itemsize: int, seconds: float = 0.025) -> Limits:
         beyond_bandwidth=native.read_bandwidth(itemsize, beyond, 2 * part),
         activation=native.activation(itemsize, part),
         latency=(native.step_latency(itemsize, 1, part), native.step_latency(itemsize, 2, part)),
-        far_bytes=FAR * beyond,
-        far_bandwidth=native.read_bandwidth(itemsize, FAR * beyond, part),
+        far_bytes=far,
+        far_bandwidth=native.read_bandwidth(itemsize, far, 3 * part) if far else 0.0,
     )
 
 

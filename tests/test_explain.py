@@ -35,8 +35,8 @@ def check_workspace(layer, batch, steps, lengths, training):
         pullback(y, {})
     else:
         layer(x, lengths=lengths)
-    plan = layer.explain(batch, steps, lengths=lengths, training=training).layers[0]
     _, _, peak = kernels.memory_use()
+    plan = layer.explain(batch, steps, lengths=lengths, training=training).layers[0]
     # counters by step, and the starts of rows; final states pass through a copy
     around = 32 * (steps + 2 * batch) + 8 * batch * steps + 2 * batch * (layer.hidden_size + 8) * 4
     assert plan.workspace_bytes <= peak - before <= plan.workspace_bytes + around

@@ -43,7 +43,7 @@ def test_stream(size, seconds, place):
 
 def test_large_weights_are_read_at_the_rate_of_their_size():
     machine = MACHINE._replace(far_bytes=16_000_000, far_bandwidth=5e8)
-    for size, each in ((4_000_000, 1e-9), (10_000_000, 1.5e-9), (16_000_000, 2e-9), (64_000_000, 2e-9)):
+    for size, each in ((8_000_000, 1e-9), (12_000_000, 1.5e-9), (16_000_000, 2e-9), (64_000_000, 2e-9)):
         assert machine.stream(size)[0] == pytest.approx(4e-4 + (size - 800_000) * each)
 
 
@@ -168,8 +168,8 @@ def test_measured(itemsize):
     found = limits.measure(itemsize, 0.01)
     assert (found.isa, found.itemsize) == (kernels.get_isa(), itemsize)
     assert found.flops > 1e6 and found.l1_bandwidth > 1e6
-    assert min(found.l2_bandwidth, found.beyond_bandwidth, found.far_bandwidth) > 1e6
-    assert found.far_bytes > 4 * found.l2_bytes
+    assert min(found.l2_bandwidth, found.beyond_bandwidth) > 1e6
+    assert (found.far_bandwidth > 1e6) == (found.far_bytes > 0)
     assert 0 < found.activation < 1e-4
     assert all(1e-9 < seconds < 1e-2 for seconds in found.latency)
     assert 0 < found.l1_bytes < found.l2_bytes

@@ -237,6 +237,7 @@ cdef extern from "rnnfast.h" nogil:
         double (*step_chain)(Py_ssize_t steps, int activations, void* values) noexcept nogil
 
     ctypedef void (*rf_task)(void* context, int thread, int threads) noexcept nogil
+    ctypedef void (*rf_look)(void* context) noexcept nogil
 
 
 cdef const rf_ops* ops(int itemsize) noexcept nogil
@@ -244,6 +245,7 @@ cdef void* alloc(size_t size) noexcept nogil
 cdef void release(void* memory) noexcept nogil
 cdef void parallel(rf_task task, void* context, int threads) noexcept nogil
 cdef void barrier(int thread, int threads) noexcept nogil
+cdef void while_waiting(rf_look look) noexcept nogil
 cdef bint ready(int threads) noexcept nogil
 cdef unsigned flush_subnormals() noexcept nogil
 cdef void restore_subnormals(unsigned saved) noexcept nogil

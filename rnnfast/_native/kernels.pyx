@@ -18,6 +18,7 @@ cdef extern from "rnnfast.h" nogil:
     void rf_memory_use(rf_memory* use, int restart)
     void rf_parallel(rf_task task, void* context, int threads)
     void rf_barrier(int thread, int threads)
+    void rf_while_waiting(rf_look look)
     int rf_ready(int threads)
     void rf_assume_ready(int always)
     unsigned rf_flush_subnormals()
@@ -45,6 +46,10 @@ cdef void parallel(rf_task task, void* context, int threads) noexcept nogil:
 
 cdef void barrier(int thread, int threads) noexcept nogil:
     rf_barrier(thread, threads)
+
+
+cdef void while_waiting(rf_look look) noexcept nogil:
+    rf_while_waiting(look)
 
 
 cdef bint ready(int threads) noexcept nogil:

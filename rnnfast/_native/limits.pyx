@@ -1,15 +1,14 @@
 """Short measurements of what this machine can do at most, with the instruction set in force.
 
-Each repeats a probe of some 20 microseconds for about `seconds` and keeps the best run: whoever disturbs it can only make it
-slower, and so short a run is likely to be left alone at least once.
+Each repeats a probe of some 20 microseconds (to go through many bytes takes longer) for about `seconds` and keeps the best
+run: whoever disturbs it can only make it slower, and so short a run is likely to be left alone at least once.
 """
 
 import numpy as np
 
 cimport numpy as cnp
-from libc.string cimport memset
 
-from rnnfast._native.kernels cimport alloc, barrier, ops, parallel, release, rf_ops
+from rnnfast._native.kernels cimport barrier, ops, parallel, rf_ops
 from rnnfast._native.plan cimport now
 
 cnp.import_array()
@@ -107,17 +106,12 @@ def read_bandwidth(int itemsize, Py_ssize_t size, double seconds) -> float:
     cdef Probe probe = new_probe(itemsize)
     cdef Py_ssize_t grain = 8 * probe.ops.width
     cdef cnp.ndarray values = aligned(128 * itemsize, 0, itemsize)
-    cdef char* x  # on pages as large as those of weights
+    cdef cnp.ndarray x = aligned(size + grain * itemsize, 1, itemsize)
     cdef double best
     probe.n = max(1, size // itemsize // grain) * grain
-    x = <char*> alloc(probe.n * itemsize)
-    if x == NULL:
-        raise MemoryError
-    probe.x, probe.values = x, cnp.PyArray_BYTES(values)
+    probe.x, probe.values = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(values)
     with nogil:
-        memset(x, 0, probe.n * itemsize)
         best = best_rate(read_run, &probe, seconds)
-        release(x)
     return best
 
 

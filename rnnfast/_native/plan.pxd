@@ -36,19 +36,19 @@ ctypedef struct Run:
     bint history                         # h keeps all steps; else backward finds them in what forward wrote to y
     Rows x, y                            # y: dy in backward
     Rows hs                              # backward: what forward wrote to y
-    char* xs                             # (chunk, X) compact rows of x, or x itself
+    char* xs                             # (chunk, X) compact rows of x, or x itself; room for more where threads go apart
     Py_ssize_t ld_x
     bint gather                          # rows of x are not equally far apart
     # an input that is rows of a short table goes through the input weights once for each row of the table
     const char* table                    # (V, X)
     Py_ssize_t V                         # 0: there is no table, and x holds numbers instead of int64 indices
     char* projected                      # (V, S*ld) pre-activations in forward, sums of their gradients in backward
-    char* gates                          # (R or chunk, S*ld)
+    char* gates                          # (R or chunk, S*ld), room for more where threads go apart
     char* h                              # (B+R, ld_h) with a history, else (2, B, ld_h), or (3, B, ld_h) when saving
     char* c                              # (B+R, ld) when saving, else (B, ld), or (2, B, ld) where zoneout mixes two
     char* aux                            # (R, ld) when saving, else (B, ld)
     const char* bias
-    Py_ssize_t chunk                     # most rows in a chunk
+    Py_ssize_t chunk                     # most rows in a chunk, of all threads or, where they go apart, of each
     rf_product product[4]
     bint zigzag                          # walk the weights forwards and backwards in turn
     Py_ssize_t grain                     # unit panels between two changes from product to pointwise part
@@ -95,7 +95,7 @@ ctypedef struct Run:
     void* errors                         # a list, borrowed
     bint brief                           # over before anybody would wait for it: signals need no looking at
     bint long_steps                      # one step may take so long that it asks for signals on the way
-    Py_ssize_t stop                      # the meeting after which all threads leave early; 0: none
+    Py_ssize_t stop                      # the meeting after which all threads leave early, if there is one; 0: none
     Py_ssize_t meetings                  # that thread 0 has come to
     double checked
 
@@ -112,6 +112,7 @@ cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t
 cdef void row_share(const Run* run, Py_ssize_t first, Py_ssize_t end, int thread, int threads, Py_ssize_t* row0,
                     Py_ssize_t* row1) noexcept nogil
 cdef void poll(Run* run, int thread) noexcept nogil
+cdef void begin(int thread, int threads) noexcept nogil
 cdef bint meet(Run* run, int thread, int threads, Py_ssize_t* meetings) noexcept nogil
 
 

@@ -2,15 +2,15 @@
 
 Threads take either rows (every thread reads all weights) or groups of units (each keeps its part of the weights in its
 own cache; one barrier a product). Where rows can be shared out evenly once for all steps, no thread waits for another
-before the end; else they meet after every chunk. Which, is decided in `split`. No choice of threads or chunks changes a
-bit of the result: see csrc/gemm.inc.c.
+before the sweep's end; else they meet in every chunk. Which, is decided in `split`. No choice of threads or chunks changes
+a bit of the result: see csrc/gemm.inc.c.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from rnnfast._native.kernels cimport barrier, flush_subnormals, ready, restore_subnormals, rf_ops
+from rnnfast._native.kernels cimport barrier, flush_subnormals, ready, restore_subnormals, rf_ops, while_waiting
 from rnnfast.threads import get_num_threads
 
 
@@ -108,9 +108,9 @@ reasons[2] = b"few rows for such weights: every thread keeps its part of them in
 cdef const char* apart_reason = b"enough rows for every thread to take its own from the first step to the last"
 
 
-cdef int choose(Run* run, double alone, double apart, double rate, double wake) except -1:
+cdef int choose(Run* run, double alone, double others, double rate, double wake) except -1:
     """Choose the cheapest number of threads and way to share by the model, where it takes `wake` to have them begin."""
-    cdef double best = alone + apart, rest
+    cdef double best = alone + others, rest
     cdef double costs[3]
     cdef Py_ssize_t groups = 1 if run.cell.norm else run.groups  # a normalisation takes whole rows
     cdef int most = get_num_threads(), threads = 1, chosen = 1, way, i
@@ -119,7 +119,7 @@ cdef int choose(Run* run, double alone, double apart, double rate, double wake) 
     run.reason = b"too little work for two threads" if most > 1 else b"one thread is all that is allowed"
     while threads < most:
         threads = min(2 * threads, most)
-        rest = wake + start_time(threads) + apart / threads
+        rest = wake + start_time(threads) + others / threads
         costs[0] = alone + rest
         costs[1] = sweep_time(run, threads, False, rate) + rest if threads <= run.B else costs[0]
         costs[2] = sweep_time(run, threads, True, rate) + rest if threads <= groups else costs[0]
@@ -154,8 +154,8 @@ cdef int split(Run* run, double passes, When when) except -1:
     the order of time) the cheapest by the model above. Measured on two cores; for more it is the model's word.
     """
     cdef double rate = rate_of(run.ops)
-    # backward: gradients of the inputs, and of both weights
-    cdef double apart = 2.0 * run.R * (passes * run.ld_gates * run.X + (passes - 1) * recurrent_size(run)) / rate
+    # not bound to the order of time; backward: gradients of the inputs, and of both weights
+    cdef double others = 2.0 * run.R * (passes * run.ld_gates * run.X + (passes - 1) * recurrent_size(run)) / rate
     cdef double alone
     cdef int chosen
     run.long_steps = 2.0 * run.B * recurrent_size(run) > 1e8
@@ -167,13 +167,13 @@ cdef int split(Run* run, double passes, When when) except -1:
     if run.B == 0 or run.T == 0:
         return 1
     alone = sweep_time(run, 1, False, rate)
-    run.brief = alone + apart < 5e-3
-    if alone + apart < 4 * start_time(2):
+    run.brief = alone + others < 5e-3
+    if alone + others < 4 * start_time(2):
         return 1
-    chosen = choose(run, alone, apart, rate, 0)
+    chosen = choose(run, alone, others, rate, 0)
     if when == NOW and chosen > 1 and not ready(chosen):
         # the backward pass, twice the work, has a part in what it costs to wake them
-        chosen = choose(run, alone, apart, rate, WAKE / 3 if run.save and passes == 1 else WAKE)
+        chosen = choose(run, alone, others, rate, WAKE / 3 if run.save and passes == 1 else WAKE)
     if chosen > 1 and not run.by_units and run.sharing == chosen and can_part(run, chosen):
         run.apart, run.reason = True, apart_reason
     return chosen
@@ -186,10 +186,10 @@ cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t
 
 cdef void row_share(const Run* run, Py_ssize_t first, Py_ssize_t end, int thread, int threads, Py_ssize_t* row0,
                     Py_ssize_t* row1) noexcept nogil:
-    """Share the rows out so that every thread has about as much to do in steps first..end; those past the last get none.
+    """Share the rows out so that every thread has about as much to do in steps first..end; threads past the last get none.
 
-    Anew for every chunk where all meet after it: else whoever has the long rows would wait for the short ones at first,
-    and the others for the long ones in the end.
+    Anew for every chunk where all meet in it: else whoever has the long rows would wait for the short ones at first, and
+    the others for the long ones in the end.
     """
     cdef Py_ssize_t t = end, j, steps, done = 0, part = 0, whole = run.off[end] - run.off[first]
     row0[0] = row1[0] = run.B
@@ -230,7 +230,7 @@ cdef void check_signals(Run* run) noexcept with gil:
 
 
 cdef void poll(Run* run, int thread) noexcept nogil:
-    """Let Ctrl-C in about every 50 ms.
+    """Let Ctrl-C in about every 50 ms, in thread 0.
 
     From then on `run.stop` is not 0, and any thread may leave out work, but no barrier: that a thread may only do where
     `meet` tells it to.
@@ -241,6 +241,16 @@ cdef void poll(Run* run, int thread) noexcept nogil:
         if t - run.checked > 0.05:
             run.checked = t
             check_signals(run)
+
+
+cdef void look(void* context) noexcept nogil:
+    poll(<Run*> context, 0)
+
+
+cdef void begin(int thread, int threads) noexcept nogil:
+    """Have Ctrl-C come in also while thread 0 waits for others."""
+    if thread == 0 and threads > 1:
+        while_waiting(look)
 
 
 cdef bint meet(Run* run, int thread, int threads, Py_ssize_t* meetings) noexcept nogil:

@@ -1,8 +1,8 @@
 """Training calls of a single layer in one direction, for arguments that need no conversion.
 
-What surrounds the arithmetic of a small call costs more than it looks: after each call the sweeps have pushed Python out of
-the caches. So this checks and allocates without returning to Python in between. The passes are those of unroll.pyx and
-unroll_backward.pyx.
+What surrounds the arithmetic of a small call costs more than it looks: after each call the sweeps have pushed Python out
+of the caches. So this checks, allocates and calls the passes, those of unroll.pyx and unroll_backward.pyx, with as little
+of it as may be.
 """
 
 cimport numpy as cnp

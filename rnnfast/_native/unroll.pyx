@@ -16,7 +16,7 @@ from rnnfast._native.around cimport after_step, around_sizes, h_share, see, set_
 from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_phase, rf_product, rf_step, rf_steps
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport (
-    GROUP, NOW, Run, meet, poll, row_share, set_run, share, split, state_at, step_of
+    GROUP, NOW, Run, begin, meet, poll, row_share, set_run, share, split, state_at, step_of
 )
 from rnnfast._native.rows cimport Lengths, index_at, load_state, read_row, row_at, store_state, write_row
 
@@ -170,7 +170,7 @@ cdef void project_table(Run* run, int thread, int threads) noexcept nogil:
 
 
 cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
-    """All steps, where threads share out the input product of each chunk, then the recurrence, and wait for each other."""
+    """All steps: threads share out the input product of each chunk, then the recurrence, and wait for each other."""
     cdef Py_ssize_t t = 0, end, row0, row1, first, base, my_row0 = 0, my_row1, group0 = 0, group1 = run.groups
     cdef Py_ssize_t meetings = 0
     cdef rf_step s
@@ -215,12 +215,12 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
 
 cdef inline Py_ssize_t spare_rows(const Run* run) noexcept nogil:
     """Return how many rows a thread that goes apart has in the chunk's buffers besides those of one step."""
-    return max(0, min(run.chunk, run.R - run.B))
+    return max(0, min(run.chunk, (run.R - run.B) // run.sharing))
 
 
 cdef void project_own(Run* run, Py_ssize_t first, Py_ssize_t end, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t at,
                       Py_ssize_t count, int thread) noexcept nogil:
-    """Pre-activations from the inputs alone, of those of rows row0..row1 that are alive in steps first..end.
+    """Pre-activations from the inputs alone, of those of rows row0..row1 that are alive in steps first..end: `count`.
 
     Where gates are kept they go where they belong, else side by side from row `at` of the buffer on.
     """
@@ -236,8 +236,9 @@ cdef void project_own(Run* run, Py_ssize_t first, Py_ssize_t end, Py_ssize_t row
             look_up(run, run.off[t] + row0, run.off[t] + row0 + rows, t, gates)
             done += rows
         return
-    own = xs = run.xs + at * line_x
+    own = NULL
     if run.gather:
+        own = xs = run.xs + at * line_x
         for t in range(first, end):
             rows = min(row1, run.n[t]) - row0
             gather_rows(run, run.off[t] + row0, run.off[t] + row0 + rows, t, xs)
@@ -245,7 +246,7 @@ cdef void project_own(Run* run, Py_ssize_t first, Py_ssize_t end, Py_ssize_t row
         if not run.save:
             project(run, count, own, run.ld_x, run.gates + at * line, thread)
             return
-    if row1 - row0 <= 3:  # so few take two panels at a time
+    if row1 - row0 <= 3:  # of so few, some instruction sets take two panels at a time
         step = 2
     panel = 0
     while panel < product.panels:
@@ -291,6 +292,7 @@ cdef void forward_apart(Run* run, int thread, int threads) noexcept nogil:
 
 cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
+    begin(thread, threads)
     if run.V:
         project_table(run, thread, threads)
     if run.apart and threads > 1:
@@ -358,7 +360,7 @@ cdef void forward_sizes(const Run* run, size_t* sizes) noexcept:
     cdef Py_ssize_t rows = min(run.R, max(run.chunk, run.B))
     cdef Py_ssize_t state_rows = run.B + run.R if run.save else run.B
     if run.apart:
-        rows = run.sharing * spare_rows(run) + run.B
+        rows = max(rows, run.sharing * spare_rows(run) + run.B)
     sizes[0] = rows * run.X * run.size if run.gather else 0
     sizes[1] = (run.R if run.save else rows) * run.ld_gates * run.size
     sizes[2] = (state_rows if run.history else (3 if run.save else 2) * run.B) * run.ld_h * run.size

@@ -21,7 +21,7 @@ from rnnfast._native.kernels cimport (
     RF_READS_AFTER, RF_READS_BEFORE, alloc, barrier, parallel, release, rf_phase, rf_step
 )
 from rnnfast._native.pack cimport PROJECTION, Packed
-from rnnfast._native.plan cimport GROUP, NOW, Run, meet, poll, row_share, set_run, share, split
+from rnnfast._native.plan cimport GROUP, NOW, Run, begin, meet, poll, row_share, set_run, share, split
 from rnnfast._native.rows cimport Lengths, load_state, row_at, store_state
 from rnnfast._native.unroll cimport Saved, set_step
 
@@ -113,6 +113,7 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     cdef int sharing = min(threads, run.sharing)
     cdef bint apart = run.apart and threads > 1
     cdef rf_step s
+    begin(thread, threads)
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
     elif apart:

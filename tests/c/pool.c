@@ -163,12 +163,57 @@ static int check_waiting(void)
     return wrong;
 }
 
+static atomic_int looks;
+static int at_barrier;
+
+static void count_look(void *context)
+{
+    atomic_fetch_add((atomic_int *)context, 1);
+}
+
+static void late(void *context, int thread, int threads)
+{
+    (void)context;
+    if (thread == 0 && threads > 1)
+        rf_while_waiting(count_look);
+    if (thread > 0)
+        usleep(30000);
+    if (at_barrier)
+        rf_barrier(thread, threads);
+}
+
+static void late_unwatched(void *context, int thread, int threads)
+{
+    (void)context, (void)threads;
+    if (thread > 0)
+        usleep(30000);
+}
+
+/* The caller looks around while it waits, at a barrier and at the end, if the task has asked for it. */
+static int check_looking(void)
+{
+    for (at_barrier = 0; at_barrier < 2; at_barrier++) {
+        atomic_store(&looks, 0);
+        forget();
+        rf_parallel(late, &looks, 2);
+        if (atomic_load(&looks) < 3) {
+            printf("%d looks in 30 ms (barrier: %d)\n", atomic_load(&looks), at_barrier);
+            return 1;
+        }
+    }
+    atomic_store(&looks, 0);
+    forget();
+    rf_parallel(late_unwatched, &looks, 2);
+    forget();
+    return expect("looks that nobody asked for", atomic_load(&looks), 0);
+}
+
 int main(int argc, char **argv)
 {
     const int tasks = argc > 1 ? atoi(argv[1]) : 300, forks = argc > 2 ? atoi(argv[2]) : 5;
     rf_memory_init();
     rf_pool_init();
-    if (check_ready() || check_waiting())
+    if (check_ready() || check_waiting() || check_looking())
         return 1;
     pthread_t callers[CALLERS];
     for (int i = 0; i < CALLERS; i++)
