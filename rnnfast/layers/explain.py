@@ -30,8 +30,8 @@ class Plan(NamedTuple):
     width : int
         Numbers in one of its vectors.
     chunk : int
-        Rows, over all steps, whose input product is made at once, by all threads or by each for its own, so that what it
-        leaves is still in cache.
+        Rows, over all steps, whose input product is made at once, by all threads or by each for its own, so that what
+        it leaves is still in cache.
     input_bytes, recurrent_bytes : int
         Packed weights.
     backward_bytes : int
