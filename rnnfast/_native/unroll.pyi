@@ -4,7 +4,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-class Saved: ...
+class Saved:
+    @property
+    def cell(self) -> Any: ...
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 
 def direction_forward(
     cell: Any,
