@@ -204,14 +204,7 @@ def train(
 ) -> tuple[tuple[Any, Any], Any] | None:
     """Run one direction of one layer for training, where the backend can do so and the arguments need no conversion.
 
-    Parameters
-    ----------
-    cell : CellSpec or ScanSpec
-    weights : L lists of D `Weights`
-    x, state
-        As the user gave them to the layer.
-    batch_first : bool
-        Whether x is (N, T, I), not (T, N, I).
+    They are those of `infer`, but that the layer may have two directions, which are then left to `forward`.
 
     Returns
     -------
