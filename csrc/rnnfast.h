@@ -123,6 +123,22 @@ typedef struct rf_steps {
     ptrdiff_t y_step;
 } rf_steps;
 
+/* The same backwards, for cells whose gradient of h is a single panel. */
+typedef struct rf_steps_back {
+    ptrdiff_t steps, hidden, ld_gates;
+    const void *weights;      /* the panel of the product that gives the gradient of h */
+    rf_runs from;             /* where what it multiplies stands in a row of gates */
+    void *gates;              /* (steps, P,S,W) as in rf_step */
+    const void *h_prev;       /* (hidden) before the first step */
+    const char *y;            /* (hidden) h after each step, y_step bytes apart */
+    ptrdiff_t y_step;
+    const char *dy;           /* (hidden) what is added to its gradient, dy_step bytes apart; NULL: nothing */
+    ptrdiff_t dy_step;
+    const void *c;            /* (1+steps, P*W) before the first step and after each */
+    void *dh;                 /* (P*W) IN after the last step, OUT before the first; dc too */
+    void *dc;
+} rf_steps_back;
+
 /* One product with recurrent weights and the pointwise part that follows it. */
 typedef struct rf_phase {
     int from_aux;     /* the product reads aux, not h_prev */
@@ -148,6 +164,7 @@ typedef struct rf_cell {
     rf_phase phase[2];
     int steps_panels;       /* unit panels that `steps` takes at most; 0: the cell has none */
     void (*steps)(const rf_steps *s);
+    void (*steps_back)(const rf_steps_back *s); /* NULL: the cell has none */
 } rf_cell;
 
 /* Consecutive steps of one sequence in an elementwise recurrence (scan.inc.c). Pointers stand at the first of them in

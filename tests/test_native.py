@@ -7,6 +7,7 @@ its bound is 8 * eps * sqrt(K) * T by the largest element of what is compared (g
 rounding likewise grows with the root of their number; the factor 8 covers it and the activations).
 """
 
+import copy
 import itertools
 import warnings
 
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnnfast import engine
+from rnnfast._native import provider
 from rnnfast.backend import use_backend
 from rnnfast.cells import CELLS
 from rnnfast.layers.recurrent import GRU, LSTM
@@ -274,6 +276,28 @@ def test_the_number_of_threads_changes_no_bit(cell, lengths, batch, hidden, isa)
                 shared = case.run(native, np.float32, save=save)
             for name, value in alone.items():
                 np.testing.assert_array_equal(value, shared[name], err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("steps, hidden", [(6, 1), (6, 7), (6, 16), (6, 17), (6, 33), (6, 50), (6, 64), (700, 64), (6, 65)])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_of_a_row_have_the_bits_of_the_row_alone(cell, steps, hidden, dtype, isa, monkeypatch):
+    monkeypatch.setattr(provider, "_chosen", "packed")  # a BLAS promises no bits
+    lengths = [steps - 2, steps, 1]
+    case = Case(cell, 3, steps, 5, hidden, lengths=lengths)
+    for stride, reverse in [("contiguous", True), ("time-major", False), ("sliced", False), ("negative", True)]:
+        together = case.run(native, dtype, reverse, stride=STRIDES[stride])
+        for j, length in enumerate(lengths):
+            alone = copy.copy(case)
+            alone.x, alone.dy = case.x[j : j + 1, :length], case.dy[j : j + 1, :length]
+            alone.state, alone.dstate = ([s[j : j + 1] for s in states] for states in (case.state, case.dstate))
+            alone.lengths, alone.shape = None, (1, length, 5, hidden)
+            found = alone.run(native, dtype, reverse, stride=STRIDES[stride])
+            for name in ("out", "dx", *(f"d{n}" for n in case.cell.states)):
+                expected = together[name][j : j + 1]
+                if name in ("out", "dx"):
+                    expected = expected[:, :length]
+                np.testing.assert_array_equal(found[name], expected, err_msg=f"{name}, {stride}")
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -31,22 +31,27 @@ static void RF(gru_infer)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrd
     gru_step(0, s, row0, row1, panel0, panel1);
 }
 
-static void RF(gru_backward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1)
+/* a: n r z u IN, gradients of x_n a_r a_z u_n OUT; returns the part of dh that reaches h_prev past the product */
+INLINE V gru_gradients(real *a, V h_prev, V dh)
 {
     const V one = v_set1(1);
+    V n = v_load(a), reset = v_load(a + W), z = v_load(a + 2 * W), u_n = v_load(a + 3 * W);
+    V dn = v_fnma(z, dh, dh) * v_fnma(n, n, one);
+    v_store(a, dn);
+    v_store(a + W, dn * u_n * v_fnma(reset, reset, reset));
+    v_store(a + 2 * W, dh * (h_prev - n) * v_fnma(z, z, z));
+    v_store(a + 3 * W, dn * reset);
+    return dh * z;
+}
+
+static void RF(gru_backward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1)
+{
     for (ptrdiff_t r = row0; r < row1; r++)
         for (ptrdiff_t p = panel0; p < panel1; p++) {
-            real *a = (real *)s->gates + r * s->ld_gates + p * 4 * W;
             const ptrdiff_t u = r * s->ld_state + p * W;
-            real *dh_ = (real *)s->dh + u;
-            V n = v_load(a), reset = v_load(a + W), z = v_load(a + 2 * W), u_n = v_load(a + 3 * W);
-            V dh = v_load(dh_);
-            V dn = v_fnma(z, dh, dh) * v_fnma(n, n, one);
-            v_store(a, dn);
-            v_store(a + W, dn * u_n * v_fnma(reset, reset, reset));
-            v_store(a + 2 * W, dh * (v_load((const real *)s->h_prev + u) - n) * v_fnma(z, z, z));
-            v_store(a + 3 * W, dn * reset);
-            v_store(dh_, dh * z);
+            real *dh = (real *)s->dh + u;
+            v_store(dh, gru_gradients((real *)s->gates + r * s->ld_gates + p * 4 * W,
+                                      v_load((const real *)s->h_prev + u), v_load(dh)));
         }
 }
 
@@ -84,6 +89,23 @@ static void RF(gru_steps)(const rf_steps *s)
         gru_steps(2, s);
 }
 
+INLINE void gru_steps_back(const int P, const rf_steps_back *s)
+{
+    V dh[4];
+    UNROLL for (int p = 0; p < P; p++)
+        dh[p] = v_load((real *)s->dh + p * W);
+    for (ptrdiff_t t = s->steps - 1; t >= 0; t--) {
+        real *gates = (real *)s->gates + t * s->ld_gates;
+        UNROLL for (int p = 0; p < P; p++)
+            dh[p] = gru_gradients(gates + p * 4 * W, steps_read(steps_before(s, t), s->hidden, p),
+                                  steps_gradient(s, t, p, dh[p]));
+        steps_product_back(P, &s->from, gates + W, s->weights, dh);
+    }
+    UNROLL for (int p = 0; p < P; p++)
+        v_store((real *)s->dh + p * W, dh[p]);
+}
+STEPS_BACK(gru_steps_back, gru_steps_back)
+
 static const rf_cell gru = {
     .name = "gru",
     .slots = 4,
@@ -100,4 +122,5 @@ static const rf_cell gru = {
                .backward = RF(gru_backward)}},
     .steps_panels = 2,
     .steps = RF(gru_steps),
+    .steps_back = RF(gru_steps_back),
 };

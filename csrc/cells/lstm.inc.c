@@ -41,24 +41,31 @@ static void RF(lstm_infer)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptr
     lstm_step(0, s, row0, row1, panel0, panel1);
 }
 
-static void RF(lstm_backward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1)
+/* a: i f g o IN, gradients of their pre-activations OUT; dc: of c IN, of c_prev OUT */
+INLINE void lstm_gradients(real *a, V c_prev, V c, V dh, V *dc_)
 {
     const V one = v_set1(1);
+    V i = v_load(a), f = v_load(a + W), g = v_load(a + 2 * W), o = v_load(a + 3 * W);
+    V tanh_c = v_tanh(c);
+    V dc = v_fma(dh * o, v_fnma(tanh_c, tanh_c, one), *dc_);
+    v_store(a, dc * g * v_fnma(i, i, i));
+    v_store(a + W, dc * c_prev * v_fnma(f, f, f));
+    v_store(a + 2 * W, dc * i * v_fnma(g, g, one));
+    v_store(a + 3 * W, dh * tanh_c * v_fnma(o, o, o));
+    *dc_ = dc * f;
+}
+
+static void RF(lstm_backward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1)
+{
     for (ptrdiff_t r = row0; r < row1; r++)
         for (ptrdiff_t p = panel0; p < panel1; p++) {
-            real *a = (real *)s->gates + r * s->ld_gates + p * 4 * W;
             const ptrdiff_t u = r * s->ld_state + p * W;
-            real *dh_ = (real *)s->dh + u, *dc_ = (real *)s->dc + u;
-            V i = v_load(a), f = v_load(a + W), g = v_load(a + 2 * W), o = v_load(a + 3 * W);
-            V tanh_c = v_tanh(v_load((const real *)s->c + u));
-            V dh = v_load(dh_);
-            V dc = v_fma(dh * o, v_fnma(tanh_c, tanh_c, one), v_load(dc_));
-            v_store(a, dc * g * v_fnma(i, i, i));
-            v_store(a + W, dc * v_load((const real *)s->c_prev + u) * v_fnma(f, f, f));
-            v_store(a + 2 * W, dc * i * v_fnma(g, g, one));
-            v_store(a + 3 * W, dh * tanh_c * v_fnma(o, o, o));
-            v_store(dc_, dc * f);
-            v_store(dh_, v_set1(0));
+            real *dh = (real *)s->dh + u, *dc_ = (real *)s->dc + u;
+            V dc = v_load(dc_);
+            lstm_gradients((real *)s->gates + r * s->ld_gates + p * 4 * W, v_load((const real *)s->c_prev + u),
+                           v_load((const real *)s->c + u), v_load(dh), &dc);
+            v_store(dc_, dc);
+            v_store(dh, v_set1(0));
         }
 }
 
@@ -100,6 +107,30 @@ static void RF(lstm_steps)(const rf_steps *s)
         lstm_steps(2, s);
 }
 
+INLINE void lstm_steps_back(const int P, const rf_steps_back *s)
+{
+    V dh[4], dc[4];
+    UNROLL for (int p = 0; p < P; p++) {
+        dh[p] = v_load((real *)s->dh + p * W);
+        dc[p] = v_load((real *)s->dc + p * W);
+    }
+    for (ptrdiff_t t = s->steps - 1; t >= 0; t--) {
+        real *gates = (real *)s->gates + t * s->ld_gates;
+        const real *c_prev = (const real *)s->c + t * P * W, *c = c_prev + P * W;
+        UNROLL for (int p = 0; p < P; p++) {
+            lstm_gradients(gates + p * 4 * W, v_load(c_prev + p * W), v_load(c + p * W),
+                           steps_gradient(s, t, p, dh[p]), &dc[p]);
+            dh[p] = v_set1(0);
+        }
+        steps_product_back(P, &s->from, gates, s->weights, dh);
+    }
+    UNROLL for (int p = 0; p < P; p++) {
+        v_store((real *)s->dh + p * W, dh[p]);
+        v_store((real *)s->dc + p * W, dc[p]);
+    }
+}
+STEPS_BACK(lstm_steps_back, lstm_steps_back)
+
 static const rf_cell lstm = {
     .name = "lstm",
     .slots = 4,
@@ -115,4 +146,5 @@ static const rf_cell lstm = {
                .backward = RF(lstm_backward)}},
     .steps_panels = 2,
     .steps = RF(lstm_steps),
+    .steps_back = RF(lstm_steps_back),
 };

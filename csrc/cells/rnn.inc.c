@@ -59,6 +59,24 @@ INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_
         else                                                                                                          \
             rnn_##kind##_steps(4, s);                                                                                 \
     }                                                                                                                 \
+    INLINE void rnn_##kind##_steps_back(const int P, const rf_steps_back *s)                                          \
+    {                                                                                                                 \
+        V dh[4];                                                                                                      \
+        UNROLL for (int p = 0; p < P; p++)                                                                            \
+            dh[p] = v_load((real *)s->dh + p * W);                                                                    \
+        for (ptrdiff_t t = s->steps - 1; t >= 0; t--) {                                                               \
+            real *a = (real *)s->gates + t * s->ld_gates;                                                             \
+            UNROLL for (int p = 0; p < P; p++) {                                                                      \
+                v_store(a + p * W,                                                                                    \
+                        steps_gradient(s, t, p, dh[p]) * slope(steps_read(steps_after(s, t), s->hidden, p)));         \
+                dh[p] = v_set1(0);                                                                                    \
+            }                                                                                                         \
+            steps_product_back(P, &s->from, a, s->weights, dh);                                                       \
+        }                                                                                                             \
+        UNROLL for (int p = 0; p < P; p++)                                                                            \
+            v_store((real *)s->dh + p * W, dh[p]);                                                                    \
+    }                                                                                                                 \
+    STEPS_BACK(rnn_##kind##_steps_back, rnn_##kind##_steps_back)                                                      \
     static const rf_cell rnn_##kind = {                                                                               \
         .name = "rnn_" #kind,                                                                                         \
         .slots = 1,                                                                                                   \
@@ -72,6 +90,7 @@ INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_
                    .backward = RF(rnn_##kind##_backward)}},                                                           \
         .steps_panels = 4,                                                                                            \
         .steps = RF(rnn_##kind##_steps),                                                                              \
+        .steps_back = RF(rnn_##kind##_steps_back),                                                                    \
     };
 
 RNN(tanh, v_tanh, rnn_tanh_slope)

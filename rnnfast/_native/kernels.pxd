@@ -101,6 +101,20 @@ cdef extern from "rnnfast.h" nogil:
         char* y
         Py_ssize_t y_step
 
+    ctypedef struct rf_steps_back:
+        Py_ssize_t steps, hidden, ld_gates
+        const void* weights
+        rf_runs source "from"
+        void* gates
+        const void* h_prev
+        const char* y
+        Py_ssize_t y_step
+        const char* dy
+        Py_ssize_t dy_step
+        const void* c
+        void* dh
+        void* dc
+
     ctypedef struct rf_phase:
         int from_aux
         int first, slots
@@ -119,6 +133,7 @@ cdef extern from "rnnfast.h" nogil:
         rf_phase phase[2]
         int steps_panels
         void (*steps)(const rf_steps* s) noexcept nogil
+        void (*steps_back)(const rf_steps_back* s) noexcept nogil
 
     ctypedef struct rf_scan:
         Py_ssize_t hidden

@@ -18,7 +18,7 @@ from rnnfast._native.gradients cimport (
     add_biases, input_gradient, make_targets, segment_rows, set_outers, sum_by_index, table_gradient, weight_gradients
 )
 from rnnfast._native.kernels cimport (
-    RF_READS_AFTER, RF_READS_BEFORE, alloc, barrier, parallel, release, rf_phase, rf_step
+    RF_READS_AFTER, RF_READS_BEFORE, alloc, barrier, parallel, release, rf_phase, rf_step, rf_steps_back
 )
 from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport GROUP, NOW, Run, begin, meet, poll, row_share, set_run, share, split
@@ -106,12 +106,34 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
         after_backward(run, row0, row1, unit, units, part0, part1)
 
 
+cdef bint goes_alone(const Run* run) noexcept nogil:
+    """Return whether `sweep_alone` does the steps: of a single row, of few units, read where the caller has them."""
+    return (run.B == 1 and run.cell.steps_back != NULL and run.P <= GROUP and not run.around and not run.history
+            and run.hs.stride == run.size and (run.y.base == NULL or run.y.stride == run.size))
+
+
+cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
+    """Do steps t..end of a single row at once, the last of them first."""
+    cdef rf_step first
+    cdef rf_steps_back s
+    set_step(run, t, t, &first)
+    s.steps, s.hidden, s.ld_gates = end - t, run.H, run.ld_gates
+    s.weights, s.source, s.gates = run.product[1].b, run.product[1].source, first.gates
+    s.h_prev = row_at(&run.hs, t - 1, 0) if t else run.h
+    s.y, s.y_step = row_at(&run.hs, t, 0), run.hs.step
+    s.dy = NULL
+    if run.y.base != NULL:
+        s.dy, s.dy_step = row_at(&run.y, t, 0), run.y.step
+    s.c, s.dh, s.dc = first.c_prev, run.dh, run.dc
+    run.cell.steps_back(&s)
+
+
 cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
     cdef Py_ssize_t t, end = run.T, first, row0 = 0, row1 = run.B, group0 = 0, group1 = run.groups
     cdef Py_ssize_t meetings = 0
     cdef int sharing = min(threads, run.sharing)
-    cdef bint apart = run.apart and threads > 1
+    cdef bint apart = run.apart and threads > 1, alone = goes_alone(run)
     cdef rf_step s
     begin(thread, threads)
     if run.by_units:
@@ -125,7 +147,9 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
             first -= 1
         if not run.by_units and not apart:
             row_share(run, first, end, thread, sharing, &row0, &row1)
-        if thread < sharing:
+        if alone and thread == 0:
+            sweep_alone(run, first, end)
+        elif thread < sharing:
             for t in range(end - 1, first - 1, -1):
                 set_step(run, t, run.off[t], &s)
                 backward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, thread, sharing)
