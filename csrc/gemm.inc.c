@@ -6,8 +6,8 @@
  * whether it runs in one sweep or step by step. BLAS libraries promise none of this and pack the weights at each call.
  *
  * outer: weight gradients, a sum over all steps and rows, added to what is there (or written, where nothing is), row by
- * row of the weights as the user knows them. Blocks of KC rows of both operands are packed so that the tile runs from the
- * first-level cache; the chain over k is again one and the same for any split.
+ * row of the weights as the user knows them. Blocks of up to KC rows of both operands are packed, so that the tile reads one
+ * after the other; the chain over k is again one and the same for any split.
  *
  * The tile holds TILE x 4 vectors of C in registers: 6 x 4 where there are 32 vector registers, 3 x 4 where there are
  * 16 (a vector of B and the three broadcast values fill the rest). A single row has too few independent chains to
@@ -22,8 +22,8 @@ enum { TILE = 3, PAIR = 1 };
 enum { TILE = 2, PAIR = 1 };
 #endif
 enum {
-    KC = 96,   /* rows of a block in outer: KC x 4 vectors fill three quarters of a 32 KiB cache (AVX-512) */
-    MC = 768,  /* columns of A that outer packs at a time: KC x MC take a part of the second-level cache */
+    KC = 128,  /* most rows of a block in outer: KC x 4 vectors are the first-level cache of 32 KiB (AVX-512) */
+    MC = 576,  /* columns of A that outer packs at a time: KC x MC take a part of the second-level cache */
     BLOCK = 96 /* rows of A that product takes through all panels before the next */
 };
 
@@ -225,6 +225,7 @@ static void pack_tiles(const rf_outer *s, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t q
 INLINE void outer_tile(const int R, const int NV, int fresh, ptrdiff_t n, const real *a, const real *b, real *const *c,
                        real *const *next, int tail)
 {
+    const ptrdiff_t half = n / 2;
     V acc[6][4];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int v = 0; v < NV; v++) {
@@ -232,9 +233,11 @@ INLINE void outer_tile(const int R, const int NV, int fresh, ptrdiff_t n, const 
                 acc[r][v] = v_set1(0);
             else
                 acc[r][v] = tail < W && v == NV - 1 ? v_load_n(c[r] + v * W, tail) : v_load(c[r] + v * W);
-            __builtin_prefetch(next[r] + v * W, 1);
         }
     for (ptrdiff_t k = 0; k < n; k++, a += TILE, b += NV * W) {
+        if ((size_t)(k - half) < (size_t)R) /* not earlier, together with the rows of this tile */
+            UNROLL for (int v = 0; v < NV; v++)
+                __builtin_prefetch(next[k - half] + v * W, 1);
         V x[6];
         UNROLL for (int r = 0; r < R; r++)
             x[r] = v_set1(a[r]);
@@ -300,8 +303,9 @@ static void (*const outers[])(const rf_outer *, const rf_outer_part *, ptrdiff_t
 static void RF(outer)(const rf_outer *s, ptrdiff_t q0, ptrdiff_t q1, void *scratch)
 {
     real *block = scratch, *tiles = block + KC * 4 * W, *nowhere = tiles + KC * ((MIN(s->m, MC) + TILE - 1) / TILE * TILE);
-    for (ptrdiff_t k = 0; k < s->k; k += KC) {
-        const ptrdiff_t n = MIN(KC, s->k - k);
+    ptrdiff_t blocks = (s->k + KC - 1) / KC;
+    for (ptrdiff_t k = 0, n; k < s->k; k += n, blocks--) {
+        n = (s->k - k + blocks - 1) / blocks;
         for (ptrdiff_t q = q0; q < q1; q += MC) {
             const ptrdiff_t m = MIN(MC, q1 - q);
             pack_tiles(s, k, n, q, m, tiles);

@@ -175,7 +175,7 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
 
     What BLAS makes is not among them. Nobody stops on the way where the sums are the caller's own arrays.
     """
-    cdef Py_ssize_t q0, q1, k, columns0, columns1, segment, most, t = 0
+    cdef Py_ssize_t q0, q1, k, columns0, columns1, segment, segments, most, t = 0
     cdef Py_ssize_t* offsets[2]
     cdef rf_outer whole, piece
     cdef int i, j
@@ -184,6 +184,8 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
     offsets[1] = offsets[0] - segment
     share(run.ld_gates // run.W, thread, threads, &columns0, &columns1)
     most = max(run.R, run.V)
+    segments = max(1, (most + segment - 1) // segment)
+    segment = (most + segments - 1) // segments
     k = -segment
     while k + segment < most:
         k += segment

@@ -181,9 +181,12 @@ cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) 
     They are parts of one block, whose size is returned.
     """
     cdef Py_ssize_t line = run.ld * run.size
+    cdef Py_ssize_t columns = run.Q if run.project else 0  # of the widest sum of outer products
     cdef size_t total = 0
     cdef int i
-    run.scratch_size = max(run.ops.outer_scratch(run.ld_gates, max(run.X, run.H)), 96 * run.X) * run.size
+    for i in range(1 + packed.cell.phases):
+        columns = max(columns, packed.depth(i))
+    run.scratch_size = max(run.ops.outer_scratch(columns, max(run.X, run.H)), 96 * run.X) * run.size
     run.scratch_size = (run.scratch_size + 63) // 64 * 64
     run.scratch_size += 2 * segment_rows(run) * sizeof(Py_ssize_t)
     sizes[0] = run.B * run.ld_h * run.size
