@@ -6,8 +6,9 @@
  * whether it runs in one sweep or step by step. BLAS libraries promise none of this and pack the weights at each call.
  *
  * outer: weight gradients, a sum over all steps and rows, added to what is there (or written, where nothing is), row by
- * row of the weights as the user knows them. Blocks of up to KC rows of both operands are packed, so that the tile reads one
- * after the other; the chain over k is again one and the same for any split.
+ * row of the weights as the user knows them. Blocks of up to KC rows of both operands are packed, so that the tile reads
+ * them in order. The chain over k is again one and the same for any split. It begins with the last row, the first that a
+ * backward sweep is done with.
  *
  * The tile holds TILE x 4 vectors of C in registers: 6 x 4 where there are 32 vector registers, 3 x 4 where there are
  * 16 (a vector of B and the three broadcast values fill the rest). A single row has too few independent chains to
@@ -188,10 +189,10 @@ INLINE ptrdiff_t column_at(const rf_runs *from, ptrdiff_t q)
     return from->more_at + more / from->more_run * from->more_stride + more % from->more_run;
 }
 
-/* Rows k0..k0+n of columns q0..q0+m of A, transposed into tiles: (m/TILE, n, TILE), zeros past m. */
+/* Rows k0..k0+n of columns q0..q0+m of A, the last row first, transposed into tiles: (m/TILE, n, TILE), zeros past m. */
 static void pack_tiles(const rf_outer *s, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t q0, ptrdiff_t m, real *to)
 {
-    const real *a = (const real *)s->a + k0 * s->lda;
+    const real *a = (const real *)s->a + (k0 + n - 1) * s->lda;
     const rf_runs *from = &s->from;
     const ptrdiff_t end = q0 + m, side_by_side = MIN(end, from->runs * from->run);
     ptrdiff_t q = q0;
@@ -202,7 +203,7 @@ static void pack_tiles(const rf_outer *s, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t q
         for (ptrdiff_t k = 0; k < n; k++) {
             real *tile = to + k * TILE;
             for (q = q0; q < whole;) {
-                const real *row = a + k * s->lda + column_at(from, q);
+                const real *row = a - k * s->lda + column_at(from, q);
                 const ptrdiff_t stop = MIN(whole, (q / from->run + 1) * from->run);
                 for (; q + TILE <= stop; q += TILE, row += TILE, tile += n * TILE)
                     v_store_n(tile, TILE, v_load_n(row, TILE));
@@ -216,7 +217,7 @@ static void pack_tiles(const rf_outer *s, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t q
             at[r] = q + r < end ? column_at(from, q + r) : -1;
         for (ptrdiff_t k = 0; k < n; k++, to += TILE)
             for (int r = 0; r < TILE; r++)
-                to[r] = at[r] < 0 ? 0 : a[k * s->lda + at[r]];
+                to[r] = at[r] < 0 ? 0 : a[at[r] - k * s->lda];
     }
 }
 
@@ -272,7 +273,8 @@ INLINE void outer_block(const int NV, const rf_outer *s, const rf_outer_part *pa
 {
     const int tail = (int)MIN(W, part->n - j - (NV - 1) * W);
     for (ptrdiff_t k = 0; k < n; k++) {
-        const real *from = (const real *)part->b + (part->rows_b ? part->rows_b[k0 + k] : k0 + k) * part->ldb + j;
+        const ptrdiff_t row = k0 + n - 1 - k;
+        const real *from = (const real *)part->b + (part->rows_b ? part->rows_b[row] : row) * part->ldb + j;
         UNROLL for (int v = 0; v < NV; v++)
             v_store(block + (k * NV + v) * W,
                     tail < W && v == NV - 1 ? v_load_n(from + v * W, tail) : v_load(from + v * W));
@@ -281,7 +283,7 @@ INLINE void outer_block(const int NV, const rf_outer *s, const rf_outer_part *pa
     outer_rows(s, part, q0, q0 + m, j, nowhere, c[0]);
     for (ptrdiff_t q = 0, turn = 0; q < m; q += TILE, tiles += n * TILE, turn ^= 1) {
         outer_rows(s, part, q0 + q + TILE, q0 + m, j, nowhere, c[turn ^ 1]);
-        outer_tile(TILE, NV, s->fresh && k0 == 0, n, tiles, block, c[turn], c[turn ^ 1], tail);
+        outer_tile(TILE, NV, s->fresh && k0 + n == s->k, n, tiles, block, c[turn], c[turn ^ 1], tail);
     }
 }
 
@@ -304,8 +306,9 @@ static void RF(outer)(const rf_outer *s, ptrdiff_t q0, ptrdiff_t q1, void *scrat
 {
     real *block = scratch, *tiles = block + KC * 4 * W, *nowhere = tiles + KC * ((MIN(s->m, MC) + TILE - 1) / TILE * TILE);
     ptrdiff_t blocks = (s->k + KC - 1) / KC;
-    for (ptrdiff_t k = 0, n; k < s->k; k += n, blocks--) {
-        n = (s->k - k + blocks - 1) / blocks;
+    for (ptrdiff_t k = s->k, n; k > 0; blocks--) {
+        n = (k + blocks - 1) / blocks;
+        k -= n;
         for (ptrdiff_t q = q0; q < q1; q += MC) {
             const ptrdiff_t m = MIN(MC, q1 - q);
             pack_tiles(s, k, n, q, m, tiles);

@@ -30,6 +30,7 @@ enum { MAX_THREADS = 64, LINE = 128 };
 /* Each on lines of its own: a flag is written by one thread and watched by others. */
 static struct {
     _Alignas(LINE) atomic_ulong arrived; /* barriers this thread has reached in the running task */
+    atomic_ulong progress;               /* how far it says it has come in it */
     atomic_ulong done;                   /* the last task this worker has finished */
     _Alignas(LINE) atomic_ulong posted;  /* the newest task meant for this worker, by number */
     atomic_int cpu;                      /* where this thread was when its part of the task began */
@@ -40,6 +41,7 @@ static struct {
 enum { YIELDS = 3, NAP = 50000 }; /* of a thread that waits: how often it gives way before it naps; nanoseconds */
 
 static _Alignas(LINE) atomic_int sleeping;
+static _Alignas(LINE) atomic_ulong claims; /* pieces of the running task that have been taken */
 static unsigned long tasks; /* numbers given out */
 
 /* A worker that sleeps takes some hundred microseconds to come, longer than many a task takes alone. So one whose caller
@@ -293,8 +295,11 @@ void rf_parallel(rf_task task, void *context, int threads)
         job.context = context;
         job.threads = threads;
         job.look = NULL;
-        for (int i = 0; i < threads; i++)
+        for (int i = 0; i < threads; i++) {
             atomic_store_explicit(&slots[i].arrived, 0, memory_order_relaxed);
+            atomic_store_explicit(&slots[i].progress, 0, memory_order_relaxed);
+        }
+        atomic_store_explicit(&claims, 0, memory_order_relaxed);
         atomic_store_explicit(&slots[0].cpu, sched_getcpu(), memory_order_relaxed);
         tasks++;
         for (int i = 1; i < threads; i++)
@@ -335,6 +340,14 @@ void rf_while_waiting(rf_look look)
     job.look = look;
 }
 
+/* Wait as `thread` for a flag of another thread. */
+static void wait_as(int thread, atomic_ulong *flag, unsigned long wanted)
+{
+    const uint64_t lost = wait_for(flag, wanted, thread == 0 ? job.look : NULL);
+    if (thread == 0)
+        waited += lost;
+}
+
 void rf_barrier(int thread, int threads)
 {
     if (threads < 2)
@@ -342,9 +355,26 @@ void rf_barrier(int thread, int threads)
     unsigned long mine = atomic_load_explicit(&slots[thread].arrived, memory_order_relaxed) + 1;
     atomic_store_explicit(&slots[thread].arrived, mine, memory_order_release);
     for (int i = 0; i < threads; i++)
-        if (i != thread) {
-            const uint64_t lost = wait_for(&slots[i].arrived, mine, thread == 0 ? job.look : NULL);
-            if (thread == 0)
-                waited += lost;
-        }
+        if (i != thread)
+            wait_as(thread, &slots[i].arrived, mine);
+}
+
+void rf_post(int thread, unsigned long progress)
+{
+    atomic_store_explicit(&slots[thread].progress, progress, memory_order_release);
+}
+
+unsigned long rf_progress(int other)
+{
+    return atomic_load_explicit(&slots[other].progress, memory_order_acquire);
+}
+
+void rf_await(int thread, int other, unsigned long progress)
+{
+    wait_as(thread, &slots[other].progress, progress);
+}
+
+unsigned long rf_claim(void)
+{
+    return atomic_fetch_add_explicit(&claims, 1, memory_order_relaxed);
 }

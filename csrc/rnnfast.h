@@ -50,7 +50,8 @@ typedef struct rf_product {
     const void *b;
 } rf_product;
 
-/* Sums of outer products C += A' B over K rows, 1 or more (gemm.inc.c), for one A (K, m) and up to two B (K, n). */
+/* Sums of outer products C += A' B over K rows, 1 or more, from the last to the first (gemm.inc.c), for one A (K, m) and up
+ * to two B (K, n). */
 typedef struct rf_outer_part {
     ptrdiff_t n;
     const void *b;
@@ -335,6 +336,12 @@ int rf_ready(int threads);
 void rf_assume_ready(int always); /* for tests: rf_ready says yes, whatever the workers do */
 /* Wait until every thread of the running task has come here; all must call it equally often. */
 void rf_barrier(int thread, int threads);
+/* Within a task that runs on several threads, in place of meetings: a thread tells how far it has come, from 0 on and never
+ * back, and others look at that or wait for it; and pieces of work are dealt out by number, 0, 1, .., each to one thread. */
+void rf_post(int thread, unsigned long progress);
+unsigned long rf_progress(int other);
+void rf_await(int thread, int other, unsigned long progress);
+unsigned long rf_claim(void);
 /* For thread 0 of a task that runs on several: `look` gets the task's context now and then while this thread waits for
  * others for long, at barriers and at the end. */
 void rf_while_waiting(rf_look look);

@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = """
 import ctypes, os, signal, sys, threading, time
 import numpy as np
-from rnnfast import GRU, LSTM, Dense, TreeLSTM
+from rnnfast import GRU, LSTM, RNN, Dense, TreeLSTM
 from rnnfast._native import kernels, provider
 from rnnfast.threads import set_num_threads
 
@@ -65,6 +65,8 @@ kind, layer, x = {
     "inference": ("infer", lambda: LSTM(8, 256, seed=0, init="torch"), claim(32, 30000, 8)),
     "large steps": ("infer", lambda: LSTM(512, 1024, seed=0, init="torch"), claim(4096, 20, 512)),
     "one row": ("infer", lambda: GRU(8, 1024, seed=0, init="torch"), claim(1, 100000, 8)),
+    "beside the steps": ("infer", lambda: RNN(64, 64, seed=0, init="torch"), claim(1, 900000, 64)),
+    "pullback beside the steps": ("pullback", lambda: RNN(64, 64, seed=0, init="torch"), claim(1, 600000, 64)),
     "forward": ("forward", lambda: LSTM(8, 512, seed=0, init="torch"), claim(64, 2000, 8)),
     "pullback": ("pullback", lambda: LSTM(8, 512, seed=0, init="torch"), claim(64, 300, 8)),
     "weight gradients": ("pullback", lambda: LSTM(4096, 128, seed=0, init="torch"), claim(64, 200, 4096)),
@@ -108,7 +110,7 @@ assert np.array_equal(outputs(layer(small)), wanted)
 print(f"{worst:.3f}")
 """
 CASES = ["inference", "large steps", "one row", "forward", "pullback", "weight gradients", "trees", "trees pullback"]
-CASES += ["dense", "dense pullback"]
+CASES += ["dense", "dense pullback", "beside the steps", "pullback beside the steps"]
 
 
 def interrupt(case, threads, handler, gemm):

@@ -279,7 +279,32 @@ def test_the_number_of_threads_changes_no_bit(cell, lengths, batch, hidden, isa)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("steps, hidden", [(6, 1), (6, 7), (6, 16), (6, 17), (6, 33), (6, 50), (6, 64), (700, 64), (6, 65)])
+@pytest.mark.parametrize("stride", ["contiguous", "sliced"])
+@pytest.mark.parametrize(
+    "batch, steps, inputs, hidden", [(1, 1500, 40, 40), (1, 90, 64, 64), (3, 400, 50, 50), (2, 60, 400, 30)]
+)
+@pytest.mark.parametrize("cell", ["rnn_tanh", "lstm", "gru", "gru_reset_before"])
+def test_threads_that_work_beside_the_steps_change_no_bit(
+    cell, batch, steps, inputs, hidden, stride, dtype, isa, monkeypatch
+):
+    monkeypatch.setattr(provider, "_chosen", "packed")
+    case = Case(cell, batch, steps, inputs, hidden, lengths=[steps, steps // 2, 3][:batch])
+    with limit_threads(1):
+        alone = case.run(native, dtype, stride=STRIDES[stride])
+        inferred = case.run(native, dtype, save=False, stride=STRIDES[stride])
+    for threads in (2, 3, 8):
+        with limit_threads(threads):
+            found = case.run(native, dtype, stride=STRIDES[stride])
+            for name, value in case.run(native, dtype, save=False, stride=STRIDES[stride]).items():
+                np.testing.assert_array_equal(value, inferred[name], err_msg=name)
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, alone[name], err_msg=name)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "steps, hidden", [(6, 1), (6, 7), (6, 16), (6, 17), (6, 33), (6, 50), (6, 64), (700, 64), (6, 65)]
+)
 @pytest.mark.parametrize("cell", CELLS)
 def test_gradients_of_a_row_have_the_bits_of_the_row_alone(cell, steps, hidden, dtype, isa, monkeypatch):
     monkeypatch.setattr(provider, "_chosen", "packed")  # a BLAS promises no bits

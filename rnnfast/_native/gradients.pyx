@@ -6,9 +6,9 @@ cimport numpy as cnp
 from libc.string cimport memset
 
 from rnnfast._native.blas_gradients cimport by_blas
-from rnnfast._native.kernels cimport barrier, rf_outer, rf_outer_part
+from rnnfast._native.kernels cimport barrier, claim, progress_of, rf_outer, rf_outer_part, wait_until, while_waiting
 from rnnfast._native.pack cimport PROJECTION, Packed
-from rnnfast._native.plan cimport INPUTS, SIDE_BY_SIDE, STATES, Listed, Run, poll, share, step_of
+from rnnfast._native.plan cimport INPUTS, SIDE_BY_SIDE, STATES, Listed, Run, least_sum, poll, share, step_near, step_of
 from rnnfast._native.rows cimport index_at, row_at, write_row
 
 
@@ -44,32 +44,31 @@ cdef void table_gradient(Run* run, int thread, int threads) noexcept nogil:
                     run.product[0].panels)
 
 
+cdef void input_gradient_rows(Run* run, Py_ssize_t row, Py_ssize_t n, Py_ssize_t* t, char* scratch) noexcept nogil:
+    """dx of n <= 96 rows = gradients of their pre-activations times the input weights; `t` is a step near by, IN and OUT."""
+    cdef Py_ssize_t r, line = run.product[0].ldc * run.size
+    cdef char* gates = run.gates + row * run.ld_gates * run.size + run.cell.x_first * run.W * run.size
+    if run.direct_dx:
+        run.ops.product(&run.product[0], n, gates, NULL, run.dx.base + run.dx.start[0] + row * line, 0,
+                        run.product[0].panels)
+        return
+    run.ops.product(&run.product[0], n, gates, NULL, scratch, 0, run.product[0].panels)
+    for r in range(n):
+        t[0] = step_near(run, row + r, t[0])
+        write_row(row_at(&run.dx, t[0], row + r - run.off[t[0]]), scratch + r * line, run.X, run.dx.stride, run.size)
+
+
 cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
-    """dx = gradients of the pre-activations times the input weights, a block of rows at a time."""
-    cdef Py_ssize_t row0, row1, row, r, n, t = 0, j
-    cdef char* scratch
-    cdef char* gates
+    """dx of all rows, shared out, a block at a time."""
+    cdef Py_ssize_t row0, row1, row, t = 0
     if run.dx.base == NULL or run.V or by_blas(run, 0):
         return
     share(run.R, thread, threads, &row0, &row1)
-    scratch = run.scratch + thread * run.scratch_size
     for row in range(row0, row1, 96):
         poll(run, thread)
         if run.stop:
             return
-        n = min(96, row1 - row)
-        gates = run.gates + row * run.ld_gates * run.size + run.cell.x_first * run.W * run.size
-        if run.direct_dx:
-            run.ops.product(&run.product[0], n, gates, NULL,
-                            run.dx.base + run.dx.start[0] + row * run.product[0].ldc * run.size, 0,
-                            run.product[0].panels)
-            continue
-        run.ops.product(&run.product[0], n, gates, NULL, scratch, 0, run.product[0].panels)
-        for r in range(row, row + n):
-            t = step_of(run, r, t)
-            j = r - run.off[t]
-            write_row(row_at(&run.dx, t, j), scratch + (r - row) * run.product[0].ldc * run.size, run.X,
-                      run.dx.stride, run.size)
+        input_gradient_rows(run, row, min(96, row1 - row), &t, run.scratch + thread * run.scratch_size)
 
 
 cdef dict make_targets(Run* run, Packed packed, dict grads):
@@ -157,7 +156,7 @@ cdef Py_ssize_t list_rows(const Run* run, Listed what, Py_ssize_t row0, Py_ssize
                           Py_ssize_t* offsets) noexcept nogil:
     """List where the rows of x, or of h before them, are, in elements from the base; return the step of the first."""
     cdef const char* found
-    cdef Py_ssize_t i, j, first = step_of(run, row0, t)
+    cdef Py_ssize_t i, j, first = step_near(run, row0, t)
     t = first
     for i in range(count):
         t = step_of(run, row0 + i, t)
@@ -170,53 +169,118 @@ cdef Py_ssize_t list_rows(const Run* run, Listed what, Py_ssize_t row0, Py_ssize
     return first
 
 
-cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
-    """The sums of outer products and those for the biases, shared out by gate columns.
+cdef void sum_rows(Run* run, Py_ssize_t row0, Py_ssize_t count, Py_ssize_t* t, int thread, int part,
+                   int parts) noexcept nogil:
+    """Add the outer products of some rows to the sums, those for part `part` of the gate columns.
 
-    What BLAS makes is not among them. Nobody stops on the way where the sums are the caller's own arrays.
+    All rows from row0 + count on have been added before. `t` is a step near by, IN and OUT.
     """
-    cdef Py_ssize_t q0, q1, k, columns0, columns1, segment, segments, most, t = 0
+    cdef Py_ssize_t q0, q1
     cdef Py_ssize_t* offsets[2]
     cdef rf_outer whole, piece
     cdef int i, j
-    segment = segment_rows(run)
-    offsets[0] = <Py_ssize_t*> (run.scratch + (thread + 1) * run.scratch_size) - segment
-    offsets[1] = offsets[0] - segment
+    offsets[0] = <Py_ssize_t*> (run.scratch + (thread + 1) * run.scratch_size) - segment_rows(run)
+    offsets[1] = offsets[0] - segment_rows(run)
+    for i in range(run.outers):
+        whole = run.outer[i]
+        piece = whole
+        piece.k = min(count, whole.k - row0)
+        # whole tiles for every thread, 48 being a multiple of their height and of a vector
+        share((whole.m + 47) // 48, part, parts, &q0, &q1)
+        if piece.k <= 0 or q0 == q1:
+            continue
+        piece.fresh = run.fresh and row0 + piece.k == whole.k
+        piece.a = <const char*> whole.a + row0 * whole.lda * run.size
+        for j in range(whole.parts):
+            if run.listed[i][j] != SIDE_BY_SIDE:
+                piece.part[j].rows_b = offsets[j]
+                t[0] = list_rows(run, run.listed[i][j], row0, piece.k, t[0], offsets[j])
+            elif whole.part[j].rows_b != NULL:
+                piece.part[j].rows_b = whole.part[j].rows_b + row0
+            else:
+                piece.part[j].b = <const char*> whole.part[j].b + row0 * whole.part[j].ldb * run.size
+        run.ops.outer(&piece, 48 * q0, min(48 * q1, whole.m), run.scratch + thread * run.scratch_size)
+
+
+cdef Py_ssize_t segments(const Run* run, Py_ssize_t* size) noexcept nogil:
+    """Return in how many pieces, as even as may be, the sums take their rows, and how many rows are in each."""
+    cdef Py_ssize_t rows = max(run.R, run.V), most = segment_rows(run), count = (rows + most - 1) // most
+    size[0] = (rows + count - 1) // max(count, 1)
+    return count
+
+
+cdef void sum_biases(Run* run, Py_ssize_t row0, Py_ssize_t count, int thread, int threads) noexcept nogil:
+    """Add the rows of a segment to the sums for the biases, each thread some of the columns."""
+    cdef Py_ssize_t columns0, columns1
+    if run.bias_sums == NULL or row0 >= run.R:
+        return
     share(run.ld_gates // run.W, thread, threads, &columns0, &columns1)
-    most = max(run.R, run.V)
-    segments = max(1, (most + segment - 1) // segment)
-    segment = (most + segments - 1) // segments
-    k = -segment
-    while k + segment < most:
-        k += segment
+    run.ops.column_sums(min(count, run.R - row0), (columns1 - columns0) * run.W,
+                        run.gates + (row0 * run.ld_gates + columns0 * run.W) * run.size, run.ld_gates,
+                        run.bias_sums + columns0 * run.W * run.size)
+
+
+cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
+    """The sums of outer products and those for the biases, shared out by gate columns, from the last row to the first.
+
+    What BLAS makes is not among them. Nobody stops on the way where the sums are the caller's own arrays.
+    """
+    cdef Py_ssize_t size, i, t = run.T - 1
+    if thread == 0 and run.direct:
+        while_waiting(NULL)
+    for i in range(segments(run, &size) - 1, -1, -1):
         if not run.direct:
             poll(run, thread)
             if run.stop:
                 break
-        for i in range(run.outers):
-            whole = run.outer[i]
-            piece = whole
-            piece.fresh = run.fresh and k == 0
-            piece.k = min(segment, whole.k - k)
-            if piece.k <= 0:
-                continue
-            piece.a = <const char*> whole.a + k * whole.lda * run.size
-            for j in range(whole.parts):
-                if run.listed[i][j] != SIDE_BY_SIDE:
-                    piece.part[j].rows_b = offsets[j]
-                    t = list_rows(run, run.listed[i][j], k, piece.k, t, offsets[j])
-                elif whole.part[j].rows_b != NULL:
-                    piece.part[j].rows_b = whole.part[j].rows_b + k
-                else:
-                    piece.part[j].b = <const char*> whole.part[j].b + k * whole.part[j].ldb * run.size
-            # whole tiles for every thread, 48 being a multiple of their height and of a vector
-            share((whole.m + 47) // 48, thread, threads, &q0, &q1)
-            run.ops.outer(&piece, 48 * q0, min(48 * q1, whole.m), run.scratch + thread * run.scratch_size)
-        if run.bias_sums != NULL and k < run.R:
-            run.ops.column_sums(min(segment, run.R - k), (columns1 - columns0) * run.W,
-                                run.gates + (k * run.ld_gates + columns0 * run.W) * run.size, run.ld_gates,
-                                run.bias_sums + columns0 * run.W * run.size)
+        sum_rows(run, i * size, min(size, max(run.R, run.V) - i * size), &t, thread, thread, threads)
+        sum_biases(run, i * size, size, thread, threads)
     barrier(thread, threads)
+
+
+cdef void gradients_beside(Run* run, int thread, int threads) noexcept nogil:
+    """What all threads but 0 do in a backward pass whose sweep is thread 0's: the sums of the rows it has left behind.
+
+    It tells by `post` how many these are. Who has nothing to sum up makes dx of rows that it claims, and so do all in
+    the end. The same bits as above, for every sum takes its rows in the same order.
+    """
+    cdef Py_ssize_t done = 0, least = least_sum(run), swept, row1, count, size, i, block, mine = -1, t = run.T - 1, tx = run.T - 1
+    cdef Py_ssize_t blocks = 0
+    cdef char* scratch = run.scratch + thread * run.scratch_size
+    block = max(24, min(96, run.R // (4 * threads)))
+    if run.dx.base != NULL:
+        blocks = (run.R + block - 1) // block
+    while thread > 0 and done < run.R:
+        swept = <Py_ssize_t> progress_of(0)
+        if swept < min(done + least, run.R):
+            if mine < 0:
+                mine = <Py_ssize_t> claim()
+            if mine < blocks and (mine + 1) * block <= swept:
+                input_gradient_rows(run, run.R - (mine + 1) * block, block, &tx, scratch)
+                mine = -1
+            else:
+                wait_until(thread, 0, swept + 1)
+            continue
+        while done < swept and not run.stop:
+            row1 = run.R - done
+            count = min(swept - done, segment_rows(run))
+            sum_rows(run, row1 - count, count, &t, thread, thread - 1, threads - 1)
+            done += count
+        if run.stop:
+            return
+    for i in range(segments(run, &size) - 1, -1, -1):
+        sum_biases(run, i * size, size, thread, threads)
+    if mine < 0:
+        mine = <Py_ssize_t> claim()
+    while mine < blocks:
+        if not run.direct:
+            poll(run, thread)
+            if run.stop:
+                return
+        row1 = run.R - mine * block
+        count = min(block, row1)
+        input_gradient_rows(run, row1 - count, count, &tx, scratch)
+        mine = <Py_ssize_t> claim()
 
 
 cdef int add_biases(Run* run, Packed packed, object grads) except -1:

@@ -260,6 +260,10 @@ cdef void* alloc(size_t size) noexcept nogil
 cdef void release(void* memory) noexcept nogil
 cdef void parallel(rf_task task, void* context, int threads) noexcept nogil
 cdef void barrier(int thread, int threads) noexcept nogil
+cdef void post(int thread, unsigned long progress) noexcept nogil
+cdef unsigned long progress_of(int other) noexcept nogil
+cdef void wait_until(int thread, int other, unsigned long progress) noexcept nogil
+cdef unsigned long claim() noexcept nogil
 cdef void while_waiting(rf_look look) noexcept nogil
 cdef bint ready(int threads) noexcept nogil
 cdef unsigned flush_subnormals() noexcept nogil

@@ -18,6 +18,10 @@ cdef extern from "rnnfast.h" nogil:
     void rf_memory_use(rf_memory* use, int restart)
     void rf_parallel(rf_task task, void* context, int threads)
     void rf_barrier(int thread, int threads)
+    void rf_post(int thread, unsigned long progress)
+    unsigned long rf_progress(int other)
+    void rf_await(int thread, int other, unsigned long progress)
+    unsigned long rf_claim()
     void rf_while_waiting(rf_look look)
     int rf_ready(int threads)
     void rf_assume_ready(int always)
@@ -46,6 +50,22 @@ cdef void parallel(rf_task task, void* context, int threads) noexcept nogil:
 
 cdef void barrier(int thread, int threads) noexcept nogil:
     rf_barrier(thread, threads)
+
+
+cdef void post(int thread, unsigned long progress) noexcept nogil:
+    rf_post(thread, progress)
+
+
+cdef unsigned long progress_of(int other) noexcept nogil:
+    return rf_progress(other)
+
+
+cdef void wait_until(int thread, int other, unsigned long progress) noexcept nogil:
+    rf_await(thread, other, progress)
+
+
+cdef unsigned long claim() noexcept nogil:
+    return rf_claim()
 
 
 cdef void while_waiting(rf_look look) noexcept nogil:

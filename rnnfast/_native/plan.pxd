@@ -5,6 +5,7 @@ from rnnfast._native.pack cimport Packed
 from rnnfast._native.rows cimport Lengths, Rows
 
 cdef enum:
+    HEAD = 12  # rows at least that the thread which does the steps begins with
     GROUP = 4  # unit panels in a panel of a product that gives h, or whose cell has one gate
     # Operations, about 20 us, from which on a call gives the GIL away. That alone costs 0.04 us, but with another thread
     # at work in Python the way back costs a turn of up to 5 ms.
@@ -55,6 +56,9 @@ ctypedef struct Run:
     bint by_units
     bint apart                           # every thread has rows of its own from the first step to the last
     int sharing                          # threads that take part in the recurrence
+    bint beside                          # of several, the others do what goes before or follows the steps meanwhile
+    double passes                        # 1: forward, 2: backward
+    double head                          # forward: share of the input product that is left to the one
     const char* reason                   # for this choice, in words
     # backward only
     Rows dx
@@ -103,6 +107,7 @@ ctypedef struct Run:
 cdef int set_run(Run* run, Packed packed, Lengths rows) except -1
 cdef int split(Run* run, double passes, When when) except -1
 cdef double rate_of(const rf_ops* ops) noexcept nogil
+cdef Py_ssize_t least_sum(const Run* run) noexcept nogil
 cdef double WAKE
 cdef double start_time(int threads) noexcept nogil
 cdef int worth(double work, When when) except -1
@@ -133,3 +138,10 @@ cdef inline Py_ssize_t step_of(const Run* run, Py_ssize_t row, Py_ssize_t t) noe
     while run.off[t + 1] <= row:
         t += 1
     return t
+
+
+cdef inline Py_ssize_t step_near(const Run* run, Py_ssize_t row, Py_ssize_t t) noexcept nogil:
+    """Return the step that a compact row belongs to, looking from step t in both directions."""
+    while run.off[t] > row:
+        t -= 1
+    return step_of(run, row, t)

@@ -56,6 +56,7 @@ cdef double START = 5e-6       # to have other threads begin and end
 cdef double HAND = 0.5e-6      # and more for every thread
 cdef double WAKE = 150e-6      # and more for those that sleep
 cdef double MARGIN = 0.85      # of the time on fewer threads that more may take: another program can keep them waiting
+cdef double BESIDE = 0.95      # of the time of other ways to share that work beside the steps may take: pieces are small
 
 
 cdef double rate_of(const rf_ops* ops) noexcept nogil:
@@ -102,10 +103,28 @@ cdef double sweep_time(const Run* run, int threads, bint by_units, double rate) 
 
 
 cdef const char* reasons[3]
-reasons[0] = b"steps too small to share"
+reasons[0] = b"steps too small to share, but not what goes before and after them"
 reasons[1] = b"enough rows for every thread to take its own, with no barrier between steps"
 reasons[2] = b"few rows for such weights: every thread keeps its part of them in its cache"
 cdef const char* apart_reason = b"enough rows for every thread to take its own from the first step to the last"
+
+
+cdef bint can_go_beside(const Run* run) noexcept nogil:
+    """Return whether the other threads can work while one goes through the steps."""
+    return not run.V and not run.around and not run.blas
+
+
+cdef Py_ssize_t least_sum(const Run* run) noexcept nogil:
+    """Return for how many rows at least the sums of outer products are worth fetching and storing once more."""
+    return max(16, min(64, run.ld_gates * (run.X + run.Q) * run.size // 8192))
+
+
+cdef double beside_time(const Run* run, int threads, double alone, double others) noexcept nogil:
+    """Seconds where one thread does the steps: it waits for the first input product, or others for the last steps."""
+    cdef double least = others * HEAD / run.R
+    if run.passes > 1:  # two thirds of all that follows are sums
+        least = others * 2 / 3 * least_sum(run) / run.R / (threads - 1)
+    return max(alone + least, (alone + others) / threads)
 
 
 cdef int choose(Run* run, double alone, double others, double rate, double wake) except -1:
@@ -114,13 +133,15 @@ cdef int choose(Run* run, double alone, double others, double rate, double wake)
     cdef double costs[3]
     cdef Py_ssize_t groups = 1 if run.cell.norm else run.groups  # a normalisation takes whole rows
     cdef int most = get_num_threads(), threads = 1, chosen = 1, way, i
-    run.by_units = False
+    run.by_units = run.beside = False
     run.sharing = 1
     run.reason = b"too little work for two threads" if most > 1 else b"one thread is all that is allowed"
     while threads < most:
         threads = min(2 * threads, most)
         rest = wake + start_time(threads) + others / threads
         costs[0] = alone + rest
+        if can_go_beside(run):
+            costs[0] = wake + start_time(threads) + beside_time(run, threads, alone, others) / BESIDE
         costs[1] = sweep_time(run, threads, False, rate) + rest if threads <= run.B else costs[0]
         costs[2] = sweep_time(run, threads, True, rate) + rest if threads <= groups else costs[0]
         way = 0
@@ -130,6 +151,8 @@ cdef int choose(Run* run, double alone, double others, double rate, double wake)
         if costs[way] < MARGIN * best:
             best, chosen, run.by_units = costs[way], threads, way == 2
             run.sharing = threads if way else 1
+            run.beside = way == 0 and can_go_beside(run)
+            run.head = max(0.0, 1.0 / threads - alone * (threads - 1) / (others * threads)) if others > 0 else 0
             run.reason = reasons[way]
     return chosen
 
@@ -159,7 +182,8 @@ cdef int split(Run* run, double passes, When when) except -1:
     cdef double alone
     cdef int chosen
     run.long_steps = 2.0 * run.B * recurrent_size(run) > 1e8
-    run.brief = run.by_units = run.apart = False
+    run.passes = passes
+    run.brief = run.by_units = run.apart = run.beside = False
     run.sharing = 1
     run.reason = b"too little work for two threads"
     if passes == 1 and run.cell.slots > 1 and not run.around:

@@ -176,17 +176,18 @@ cdef void gradients_task(const Job* job, int thread, int threads) noexcept nogil
     if job.dx != NULL:
         share(row1 - row0, thread, threads, &a, &b)
         input_gradient(job, row0 + a, row0 + b, scratch)
-    share((outer.m + 47) // 48, thread, threads, &a, &b)  # whole tiles, 48 being a multiple of their height
-    if b > a:
-        outer.k = row1 - row0
-        outer.fresh = outer.fresh and row0 == 0
-        outer.a = <const char*> outer.a + row0 * outer.lda * job.size
-        outer.part[0].b = <const char*> outer.part[0].b + row0 * outer.part[0].ldb * job.size
-        job.ops.outer(&outer, a * 48, min(outer.m, b * 48), scratch)
     share(job.ld_gates // job.W, thread, threads, &a, &b)
     if job.bias_sums != NULL and b > a:
         job.ops.column_sums(row1 - row0, (b - a) * job.W, job.gates + (row0 * job.ld_gates + a * job.W) * job.size,
                             job.ld_gates, job.bias_sums + a * job.W * job.size)
+    share((outer.m + 47) // 48, thread, threads, &a, &b)  # whole tiles, 48 being a multiple of their height
+    if b > a:
+        rows_of_round(job, job.R, job.rounds - 1 - job.round, &row0, &row1)  # outer begins with the last row
+        outer.fresh = outer.fresh and row1 == job.R
+        outer.k = row1 - row0
+        outer.a = <const char*> outer.a + row0 * outer.lda * job.size
+        outer.part[0].b = <const char*> outer.part[0].b + row0 * outer.part[0].ldb * job.size
+        job.ops.outer(&outer, a * 48, min(outer.m, b * 48), scratch)
 
 
 cdef void sum_by_index_task(const Job* job, int thread, int threads) noexcept nogil:

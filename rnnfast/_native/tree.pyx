@@ -39,11 +39,12 @@ cdef Py_ssize_t column_at(double work, double each, Py_ssize_t blocks) noexcept 
     return max(<Py_ssize_t> 0, min(blocks, <Py_ssize_t> (work / each + 0.5)))
 
 
-cdef void rows_of_round(const Job* job, Py_ssize_t rows, Py_ssize_t* row0, Py_ssize_t* row1) noexcept nogil:
-    """Share rows out to rounds, in multiples of the blocks in which sums are taken: 96 (outer) and 64 (column_sums)."""
+cdef void rows_of_round(const Job* job, Py_ssize_t rows, Py_ssize_t round, Py_ssize_t* row0,
+                        Py_ssize_t* row1) noexcept nogil:
+    """Share rows out to rounds, in multiples of the blocks of 64 in which columns are summed up."""
     cdef Py_ssize_t blocks = (rows + 191) // 192
-    row0[0] = min(rows, blocks * job.round // job.rounds * 192)
-    row1[0] = min(rows, blocks * (job.round + 1) // job.rounds * 192)
+    row0[0] = min(rows, blocks * round // job.rounds * 192)
+    row1[0] = min(rows, blocks * (round + 1) // job.rounds * 192)
 
 
 cdef void gradients(const Job* job, int thread, int threads, char* scratch) noexcept nogil:
@@ -59,15 +60,15 @@ cdef void gradients(const Job* job, int thread, int threads, char* scratch) noex
         outer = job.outer[i]
         if outer.k == 0:
             continue
-        rows_of_round(job, outer.k, &row0, &row1)
+        rows_of_round(job, outer.k, job.rounds - 1 - job.round, &row0, &row1)  # outer begins with the last row
         blocks, each = (outer.m + 47) // 48, <double> outer.k * outer.part[0].n
         a = column_at(total * thread / threads - before, each, blocks)
         b = column_at(total * (thread + 1) / threads - before, each, blocks)
         before += blocks * each
         if a == b or row0 == row1:
             continue
+        outer.fresh = row1 == outer.k
         outer.k = row1 - row0
-        outer.fresh = row0 == 0
         outer.a = <const char*> outer.a + row0 * outer.lda * job.size
         if outer.part[0].rows_b == NULL:
             outer.part[0].b = <const char*> outer.part[0].b + row0 * outer.part[0].ldb * job.size
@@ -75,7 +76,7 @@ cdef void gradients(const Job* job, int thread, int threads, char* scratch) noex
             outer.part[0].rows_b += row0
         job.ops.outer(&outer, a * 48, min(outer.m, b * 48), scratch)
     if job.db != NULL:
-        rows_of_round(job, job.trees.rows, &row0, &row1)
+        rows_of_round(job, job.trees.rows, job.round, &row0, &row1)
         share((4 * job.H + 63) // 64, thread, threads, &a, &b)
         a, b = a * 64, min(4 * job.H, b * 64)
         if b > a:

@@ -13,10 +13,12 @@ cimport numpy as cnp
 from libc.string cimport memcpy
 
 from rnnfast._native.around cimport after_step, around_sizes, h_share, see, set_around, set_around_step
-from rnnfast._native.kernels cimport alloc, barrier, parallel, release, rf_phase, rf_product, rf_step, rf_steps
+from rnnfast._native.kernels cimport (
+    alloc, barrier, parallel, post, release, rf_phase, rf_product, rf_step, rf_steps, wait_until
+)
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport (
-    GROUP, NOW, Run, begin, meet, poll, row_share, set_run, share, split, state_at, step_of
+    GROUP, HEAD, NOW, Run, begin, meet, poll, row_share, set_run, share, split, state_at, step_of
 )
 from rnnfast._native.rows cimport Lengths, index_at, load_state, read_row, row_at, store_state, write_row
 
@@ -160,6 +162,26 @@ cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t row) no
     run.cell.steps(&s)
 
 
+cdef void sweep(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t base) noexcept nogil:
+    """Do steps t..end by one thread; `base` is the row that the gate buffer begins with."""
+    cdef rf_step s
+    if run.B == 1 and run.P <= run.cell.steps_panels and run.y.stride == run.size and not run.around:
+        sweep_alone(run, t, end, run.off[t] - base)
+        return
+    while t < end:
+        set_step(run, t, run.off[t] - base, &s)
+        forward_step(run, t, &s, 0, run.n[t], 0, run.groups, 0, 1)
+        t += 1
+
+
+cdef Py_ssize_t end_of_chunk(const Run* run, Py_ssize_t t) noexcept nogil:
+    cdef Py_ssize_t first = run.off[t]
+    t += 1
+    while t < run.T and run.off[t + 1] - first <= run.chunk:
+        t += 1
+    return t
+
+
 cdef void project_table(Run* run, int thread, int threads) noexcept nogil:
     """Pre-activations of the rows of the table, shared out."""
     cdef Py_ssize_t row0, row1
@@ -182,9 +204,7 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
         share(run.groups, thread, sharing, &group0, &group1)
     while t < run.T:
         first = run.off[t]
-        end = t + 1
-        while end < run.T and run.off[end + 1] - first <= run.chunk:
-            end += 1
+        end = end_of_chunk(run, t)
         base = 0 if run.save else first  # compact row that the gate buffer begins with
         # the input product of all rows of the chunk
         share(run.off[end] - first, thread, threads, &row0, &row1)
@@ -199,15 +219,51 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
         barrier(thread, threads)
         if not run.by_units:
             row_share(run, t, end, thread, sharing, &my_row0, &my_row1)
-        if (takes_part and run.B == 1 and run.P <= run.cell.steps_panels and run.y.stride == run.size
-                and not run.around):
-            sweep_alone(run, t, end, first - base)
+        if sharing == 1 and thread == 0:
+            sweep(run, t, end, base)
         elif takes_part:
             while t < end:
                 set_step(run, t, run.off[t] - base, &s)
                 forward_step(run, t, &s, min(my_row0, run.n[t]), min(my_row1, run.n[t]), group0, group1, thread,
                              sharing)
                 t += 1
+        t = end
+        if meet(run, thread, threads, &meetings):
+            return
+
+
+cdef void forward_beside(Run* run, int thread, int threads) noexcept nogil:
+    """All steps by thread 0, the input product by the others, who keep ahead of it, and by itself at first."""
+    cdef Py_ssize_t t = 0, end, until, first, base, rows, head, piece, row, ready, helpers = threads - 1
+    cdef Py_ssize_t meetings = 0
+    cdef char* gates
+    while t < run.T:
+        first, end = run.off[t], end_of_chunk(run, t)
+        base = 0 if run.save else first
+        gates = run.gates + (first - base) * run.ld_gates * run.size
+        rows = run.off[end] - first
+        head = min(rows, max(<Py_ssize_t> HEAD, <Py_ssize_t> (run.head * rows)))
+        piece = max(24, min(96, rows // 16))
+        if thread > 0:  # every thread each so many pieces; it tells up to which row
+            row = head + (thread - 1) * piece
+            while row < rows:
+                ready = min(rows, row + piece)
+                project_inputs(run, first + row, first + ready, first, t, gates + row * run.ld_gates * run.size, thread)
+                post(thread, first + ready)
+                row += helpers * piece
+        else:
+            project_inputs(run, first, first + head, first, t, gates, thread)
+            ready = head
+            while t < end and not run.stop:
+                while ready < run.off[t + 1] - first:
+                    row, ready = ready, min(rows, ready + piece)
+                    wait_until(0, 1 + (row - head) // piece % helpers, first + ready)
+                until = t + 1
+                while until < end and run.off[until + 1] - first <= ready:
+                    until += 1
+                sweep(run, t, until, base)
+                t = until
+                poll(run, thread)
         t = end
         if meet(run, thread, threads, &meetings):
             return
@@ -295,7 +351,9 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
     begin(thread, threads)
     if run.V:
         project_table(run, thread, threads)
-    if run.apart and threads > 1:
+    if run.beside and threads > 1:
+        forward_beside(run, thread, threads)
+    elif run.apart and threads > 1:
         forward_apart(run, thread, threads)
     else:
         forward_together(run, thread, threads)

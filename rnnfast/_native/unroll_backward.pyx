@@ -15,10 +15,10 @@ from rnnfast._native.around cimport (
 )
 from rnnfast._native.blas_gradients cimport blas_gradients
 from rnnfast._native.gradients cimport (
-    add_biases, input_gradient, make_targets, segment_rows, set_outers, sum_by_index, table_gradient, weight_gradients
+    add_biases, gradients_beside, input_gradient, make_targets, segment_rows, set_outers, sum_by_index, table_gradient, weight_gradients
 )
 from rnnfast._native.kernels cimport (
-    RF_READS_AFTER, RF_READS_BEFORE, alloc, barrier, parallel, release, rf_phase, rf_step, rf_steps_back
+    RF_READS_AFTER, RF_READS_BEFORE, alloc, barrier, parallel, post, release, rf_phase, rf_step, rf_steps_back
 )
 from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport GROUP, NOW, Run, begin, meet, poll, row_share, set_run, share, split
@@ -128,13 +128,48 @@ cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
     run.cell.steps_back(&s)
 
 
+cdef void sweep(Run* run, Py_ssize_t t, Py_ssize_t end, rf_step* s) noexcept nogil:
+    """Do steps t..end by one thread, the last of them first."""
+    if goes_alone(run):
+        sweep_alone(run, t, end)
+        return
+    while end > t:
+        end -= 1
+        set_step(run, end, run.off[end], s)
+        backward_step(run, end, s, 0, run.n[end], 0, run.groups, 0, 1)
+
+
+cdef void backward_beside(Run* run, int thread, int threads) noexcept nogil:
+    """The steps by thread 0, and what is not bound to their order by the others, as soon as it can be done, and by all."""
+    cdef Py_ssize_t end = run.T, first, piece = max(16, min(segment_rows(run), run.R // 16))
+    cdef rf_step s
+    if thread == 0 and not run.direct:
+        begin(thread, threads)
+    s.dh, s.dc, s.daux = run.dh, run.dc, run.daux
+    while thread == 0 and end > 0:
+        first = end - 1
+        while first > 0 and run.off[end] - run.off[first - 1] <= piece:
+            first -= 1
+        sweep(run, first, end, &s)
+        end = first
+        if not run.direct:
+            poll(run, thread)
+            if run.stop:
+                end = 0
+        post(0, run.R - run.off[end])
+    gradients_beside(run, thread, threads)
+
+
 cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
     cdef Py_ssize_t t, end = run.T, first, row0 = 0, row1 = run.B, group0 = 0, group1 = run.groups
     cdef Py_ssize_t meetings = 0
     cdef int sharing = min(threads, run.sharing)
-    cdef bint apart = run.apart and threads > 1, alone = goes_alone(run)
+    cdef bint apart = run.apart and threads > 1
     cdef rf_step s
+    if run.beside and threads > 1:
+        backward_beside(run, thread, threads)
+        return
     begin(thread, threads)
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
@@ -147,8 +182,8 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
             first -= 1
         if not run.by_units and not apart:
             row_share(run, first, end, thread, sharing, &row0, &row1)
-        if alone and thread == 0:
-            sweep_alone(run, first, end)
+        if sharing == 1 and thread == 0:
+            sweep(run, first, end, &s)
         elif thread < sharing:
             for t in range(end - 1, first - 1, -1):
                 set_step(run, t, run.off[t], &s)

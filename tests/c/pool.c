@@ -33,6 +33,55 @@ static void task(void *context, int thread, int threads)
     }
 }
 
+/* Thread 0 makes pieces one after the other, the others read each as soon as it is there, and all share out a sum. */
+enum { PIECES = 200 };
+typedef struct relay {
+    long made[PIECES], read[THREADS], shares[THREADS];
+    int threads;
+} relay;
+
+static void hand_on(void *context, int thread, int threads)
+{
+    relay *w = context;
+    if (threads == 1)
+        return;
+    for (int i = 0; i < PIECES && thread == 0; i++) {
+        w->made[i] = i + 1;
+        rf_post(0, i + 1);
+    }
+    for (int i = 0; i < PIECES && thread > 0; i++) {
+        rf_await(thread, 0, i + 1);
+        w->read[thread] += w->made[i] + (rf_progress(0) <= (unsigned long)i);
+    }
+    for (unsigned long i; (i = rf_claim()) < PIECES;)
+        w->shares[thread] += i + 1;
+    rf_post(thread, PIECES + 1);
+    for (int i = 1; i < threads && thread == 0; i++)
+        rf_await(0, i, PIECES + 1);
+    if (thread == 0)
+        w->threads = threads;
+}
+
+static void relay_once(void)
+{
+    relay w = {.threads = 0};
+    atomic_store(&alone_until, 0);
+    rf_parallel(hand_on, &w, THREADS);
+    const long whole = PIECES * (PIECES + 1) / 2;
+    long shares = w.threads ? 0 : whole; /* it has run alone */
+    for (int i = 0; i < w.threads; i++) {
+        shares += w.shares[i];
+        if (i > 0 && w.read[i] != whole) {
+            printf("thread %d has read %ld, not %ld\n", i, w.read[i], whole);
+            exit(1);
+        }
+    }
+    if (shares != whole) {
+        printf("shares of %ld, not %ld\n", shares, whole);
+        exit(1);
+    }
+}
+
 static int run(int tasks)
 {
     int shared = 0;
@@ -48,6 +97,7 @@ static int run(int tasks)
         void *block = rf_alloc((size_t)(1 + i % 7) << 14);
         ((char *)block)[0] = 1;
         rf_free(block);
+        relay_once();
         if (i % 50 == 49)
             usleep(1000); /* long enough for the workers to fall asleep */
     }
