@@ -235,25 +235,26 @@ def estimate(
         Whether all gradients follow.
     """
     alive = _alive(batch, steps, lengths)
-    if isinstance(cell, ScanSpec):
-        recurrent = 0.0
-        parts = _chains(limits, cell, hidden_size, alive, threads)
-    else:
-        recurrent = _recurrent_weights(cell, hidden_size)
-        ways = [_sweeps(limits, barrier, cell, hidden_size, alive, way, training) for way in _ways(threads, batch)]
-        parts = min(ways, key=_total)
     rows = sum(count * n for n, count in alive)
-    # what is not bound to the order of time is shared out evenly, however the sweep is
+    recurrent = 0.0 if isinstance(cell, ScanSpec) else _recurrent_weights(cell, hidden_size)
     weights = cell.gates * hidden_size
-    apart = 2.0 * weights * input_size * rows * (3 if training else 1)
-    apart += 2.0 * recurrent * rows * training
-    arithmetic = apart / (threads * limits.flops)
+    # what is not bound to the order of time, on one thread
+    apart = 2.0 * (weights * input_size * (3 if training else 1) + recurrent * training) * rows / limits.flops
     reading, place = limits.stream(weights * input_size * limits.itemsize / threads)
-    if arithmetic >= reading or not rows:
-        _add(parts, arithmetic, "arithmetic")
+    if isinstance(cell, ScanSpec):
+        sweeps = [_chains(limits, cell, hidden_size, alive, threads)]
+        beside = [0.0]
     else:
-        _add(parts, reading, place)
-    return _whole(parts)
+        ways = _ways(threads, batch)
+        sweeps = [_sweeps(limits, barrier, cell, hidden_size, alive, way, training) for way in ways]
+        # where one thread does the steps, the others may do the rest meanwhile
+        beside = [_total(s) * (threads - 1) if w.threads == 1 else 0.0 for s, w in zip(sweeps, ways, strict=True)]
+    for parts, done in zip(sweeps, beside, strict=True):
+        if apart / threads >= reading or not rows:
+            _add(parts, max(0.0, apart - done) / threads, "arithmetic")
+        else:
+            _add(parts, reading, place)
+    return _whole(min(sweeps, key=_total))
 
 
 def estimate_layers(

@@ -131,6 +131,15 @@ def test_threads_share_rows_without_meeting():
     assert slow.parts["arithmetic"] == pytest.approx(2 * 4 * 20 * 9 * (20 * 3 + 7 * 2.5) / 1e9)
 
 
+@pytest.mark.parametrize("inputs", [1, 500])
+def test_threads_work_beside_the_steps_of_one(inputs):
+    sweep = limits.estimate(MACHINE, 1.0, CELLS["lstm"], 0, 16, 1, 10, training=True)
+    one = limits.estimate(MACHINE, 1.0, CELLS["lstm"], inputs, 16, 1, 10, training=True)
+    two = limits.estimate(MACHINE, 1.0, CELLS["lstm"], inputs, 16, 1, 10, threads=2, training=True)
+    steps = sweep.seconds - 2 * 4 * 16 * 16 * 10 / 1e9  # without the sum for the recurrent weights
+    assert two.seconds == pytest.approx(max(steps, one.seconds / 2))
+
+
 def test_threads_stay_away_from_a_barrier_that_costs_more():
     one = limits.estimate(MACHINE, 1.0, CELLS["gru"], 16, 16, 1, 10)
     two = limits.estimate(MACHINE, 1.0, CELLS["gru"], 16, 16, 1, 10, threads=2)

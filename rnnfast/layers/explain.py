@@ -22,7 +22,7 @@ class Plan(NamedTuple):
         than 0.2 ms finds the others asleep, and may be faster without waiting for them: it then takes fewer.
     shared : str
         What they share out in the recurrence: "rows" of the batch, hidden "units", only the "products over all steps"
-        outside of it, or, being "one thread", nothing.
+        before, beside and after it, or, being "one thread", nothing.
     reason : str
         Why so.
     isa : str
