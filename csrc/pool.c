@@ -31,6 +31,8 @@ enum { MAX_THREADS = 64, LINE = 128 };
 static struct {
     _Alignas(LINE) atomic_ulong arrived; /* barriers this thread has reached in the running task */
     atomic_ulong progress;               /* how far it says it has come in it */
+    uint64_t waited;                     /* ticks, in the running task; its own alone */
+    uint64_t busy;                       /* ticks of its part that it did not wait; before `done` */
     atomic_ulong done;                   /* the last task this worker has finished */
     _Alignas(LINE) atomic_ulong posted;  /* the newest task meant for this worker, by number */
     atomic_int cpu;                      /* where this thread was when its part of the task began */
@@ -53,7 +55,6 @@ static atomic_int in_a_row, watched, assumed;
 
 /* What the caller has lost by waiting; all guarded by `busy` but the first, which is read without it. */
 static atomic_long alone_until; /* microseconds: tasks run on one thread until then */
-static uint64_t waited;         /* ticks, in the running task */
 static struct {
     double time, of_one; /* of tasks of late, in microseconds, and about what they would have taken on one thread */
     int tasks;
@@ -146,6 +147,11 @@ static uint64_t wait_for(atomic_ulong *flag, unsigned long wanted, rf_look look)
     return ticks() - start;
 }
 
+static void wait_as(int thread, atomic_ulong *flag, unsigned long wanted)
+{
+    slots[thread].waited += wait_for(flag, wanted, thread == 0 ? job.look : NULL);
+}
+
 /* Leave this CPU for another allowed one, if a thread of the task with a lower number is on it. */
 static void spread(int thread)
 {
@@ -186,7 +192,10 @@ static void *worker(void *argument)
         seen = atomic_load(&slots[thread].posted);
         unsigned saved = rf_flush_subnormals();
         spread(thread);
+        slots[thread].waited = 0;
+        const uint64_t began = ticks();
         job.task(job.context, thread, job.threads);
+        slots[thread].busy = ticks() - began - slots[thread].waited;
         rf_restore_subnormals(saved);
         atomic_store_explicit(&slots[thread].done, seen, memory_order_release);
     }
@@ -260,13 +269,12 @@ int rf_ready(int threads)
     return 0;
 }
 
-/* Enter a task that took so many microseconds until `end`, of which its caller waited for others a part, 0 to 1. The work
- * of all threads is taken to be what the caller did in the rest of the time, which flatters them: what they lose by working
- * together is not seen. */
-static void enter(double time, double part, int threads, long end)
+/* Enter a task that took so many microseconds until `end`, and about `of_one` would have on one thread: what all threads
+ * did in it, their waits left out. That flatters them, for what they lose by working together is not seen. */
+static void enter(double time, double of_one, long end)
 {
     lately.time += time;
-    lately.of_one += time * (1 - part) * threads;
+    lately.of_one += of_one;
     lately.tasks++;
     if (lately.time < TRIED || (lately.tasks < 3 && !lately.failures))
         return;
@@ -314,16 +322,20 @@ void rf_parallel(rf_task task, void *context, int threads)
                 }
             pthread_mutex_unlock(&door);
         }
-        waited = 0;
+        slots[0].waited = 0;
         const uint64_t began = ticks();
         task(context, 0, threads);
-        for (int i = 1; i < threads; i++)
-            waited += wait_for(&slots[i].done, tasks, job.look);
-        const double part = (double)waited / MAX(ticks() - began, 1);
+        uint64_t helped = 0;
+        for (int i = 1; i < threads; i++) {
+            wait_as(0, &slots[i].done, tasks);
+            helped += slots[i].busy;
+        }
+        const uint64_t all = MAX(ticks() - began, 1);
+        const double part = (double)slots[0].waited / all;
         const long end = microseconds(), time = end - start;
         /* to wake a thread takes some hundred microseconds and says nothing of others; who is put aside loses more */
         if (threads > 1 && (!woken || part * time > 2000))
-            enter(time, part, threads, end);
+            enter(time, time * (1 - part + (double)helped / all), end);
         pthread_mutex_unlock(&busy);
     } else {
         task(context, 0, 1);
@@ -338,14 +350,6 @@ void rf_parallel(rf_task task, void *context, int threads)
 void rf_while_waiting(rf_look look)
 {
     job.look = look;
-}
-
-/* Wait as `thread` for a flag of another thread. */
-static void wait_as(int thread, atomic_ulong *flag, unsigned long wanted)
-{
-    const uint64_t lost = wait_for(flag, wanted, thread == 0 ? job.look : NULL);
-    if (thread == 0)
-        waited += lost;
 }
 
 void rf_barrier(int thread, int threads)

@@ -247,15 +247,16 @@ def test_a_row_does_not_depend_on_its_batch(cell, hidden, lengths, dtype, isa):
                     np.testing.assert_array_equal(found[name][0], value[row], err_msg=name)
 
 
-# Sizes at which threads share nothing but the products outside the loop, units of the recurrence, or rows of it, these
-# with and without waiting for each other on the way.
+# Sizes at which threads share units of the recurrence, or rows of it, these with and without waiting for each other on
+# the way; and sizes (batch, steps, inputs, hidden) at which one does the steps and the others the rest.
 SHARED = [(3, 40), (3, 60), (2, 300), (7, 90), (40, 70)]
+BESIDE = [(1, 1500, 40, 40), (1, 90, 64, 64), (3, 400, 50, 50), (2, 60, 400, 30)]
 
 
 def test_threads_share_in_every_way(isa):
     plans = [
-        LSTM(33, hidden, seed=0).explain(batch, 25, training=training, threads=threads).layers[0]
-        for batch, hidden in SHARED
+        LSTM(inputs, hidden, seed=0).explain(batch, steps, training=training, threads=threads).layers[0]
+        for batch, steps, inputs, hidden in [*((batch, 25, 33, hidden) for batch, hidden in SHARED), *BESIDE]
         for training in (True, False)
         for threads in (2, 3, 8)
     ]
@@ -280,9 +281,7 @@ def test_the_number_of_threads_changes_no_bit(cell, lengths, batch, hidden, isa)
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("stride", ["contiguous", "sliced"])
-@pytest.mark.parametrize(
-    "batch, steps, inputs, hidden", [(1, 1500, 40, 40), (1, 90, 64, 64), (3, 400, 50, 50), (2, 60, 400, 30)]
-)
+@pytest.mark.parametrize("batch, steps, inputs, hidden", BESIDE)
 @pytest.mark.parametrize("cell", ["rnn_tanh", "lstm", "gru", "gru_reset_before"])
 def test_threads_that_work_beside_the_steps_change_no_bit(
     cell, batch, steps, inputs, hidden, stride, dtype, isa, monkeypatch

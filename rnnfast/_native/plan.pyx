@@ -56,6 +56,9 @@ cdef double START = 5e-6       # to have other threads begin and end
 cdef double HAND = 0.5e-6      # and more for every thread
 cdef double WAKE = 150e-6      # and more for those that sleep
 cdef double MARGIN = 0.85      # of the time on fewer threads that more may take: another program can keep them waiting
+cdef double NEARLY = 0.95      # the same where they would fall asleep meanwhile, but are wanted soon
+cdef double SLEEPY = 100e-6    # seconds in which they may do so
+cdef double PIECES = 8e-6      # and more where work changes hands all along
 cdef double BESIDE = 0.95      # of the time of other ways to share that work beside the steps may take: pieces are small
 
 
@@ -129,26 +132,28 @@ cdef double beside_time(const Run* run, int threads, double alone, double others
 
 cdef int choose(Run* run, double alone, double others, double rate, double wake) except -1:
     """Choose the cheapest number of threads and way to share by the model, where it takes `wake` to have them begin."""
-    cdef double best = alone + others, rest
+    cdef double best = alone + others, rest, margin = MARGIN
     cdef double costs[3]
     cdef Py_ssize_t groups = 1 if run.cell.norm else run.groups  # a normalisation takes whole rows
     cdef int most = get_num_threads(), threads = 1, chosen = 1, way, i
     run.by_units = run.beside = False
     run.sharing = 1
     run.reason = b"too little work for two threads" if most > 1 else b"one thread is all that is allowed"
+    if run.save and run.passes == 1 and best > SLEEPY:  # the backward pass follows
+        margin = NEARLY
     while threads < most:
         threads = min(2 * threads, most)
         rest = wake + start_time(threads) + others / threads
         costs[0] = alone + rest
         if can_go_beside(run):
-            costs[0] = wake + start_time(threads) + beside_time(run, threads, alone, others) / BESIDE
+            costs[0] = wake + start_time(threads) + PIECES + beside_time(run, threads, alone, others) / BESIDE
         costs[1] = sweep_time(run, threads, False, rate) + rest if threads <= run.B else costs[0]
         costs[2] = sweep_time(run, threads, True, rate) + rest if threads <= groups else costs[0]
         way = 0
         for i in range(1, 3):
             if costs[i] < costs[way]:
                 way = i
-        if costs[way] < MARGIN * best:
+        if costs[way] < margin * best:
             best, chosen, run.by_units = costs[way], threads, way == 2
             run.sharing = threads if way else 1
             run.beside = way == 0 and can_go_beside(run)

@@ -172,7 +172,7 @@ static int tasks_until_alone(double time, double part, int threads, int most)
 {
     forget();
     for (int i = 1; i <= most; i++) {
-        enter(time, part, threads, 1000000);
+        enter(time, time * (1 - part) * threads, 1000000);
         if (atomic_load(&alone_until))
             return i;
     }
@@ -196,20 +196,65 @@ static int check_waiting(void)
     wrong += expect("waits that four threads make good", tasks_until_alone(100, 0.7, 4, 1000), 0);
     wrong += expect("waits that they do not", tasks_until_alone(100, 0.8, 4, 1000), TRIED / 100);
     tasks_until_alone(100, 0.05, 2, 100);
-    enter(3000, 0.97, 2, 1000000); /* as a program leaves behind that comes and goes */
+    enter(3000, 180, 1000000); /* as a program leaves behind that comes and goes */
     wrong += expect("one long wait", atomic_load(&alone_until), 0);
     forget();
-    enter(5000, 0.9, 2, 1000000);
-    enter(5000, 0.9, 2, 1000000);
+    enter(5000, 1000, 1000000);
+    enter(5000, 1000, 1000000);
     for (long i = 0, wanted = ALONE_LEAST; i < 9; i++, wanted = MIN(2 * wanted, ALONE_LEAST << ALONE_DOUBLES)) {
-        enter(5000, 0.9, 2, 1000000);
+        enter(5000, 1000, 1000000);
         wrong += expect("microseconds alone", atomic_load(&alone_until) - 1000000, wanted);
     }
     wrong += expect("failures", lately.failures, 9);
     for (int i = 0; i <= LATELY / 100; i++)
-        enter(100, 0.1, 2, 1000000);
+        enter(100, 180, 1000000);
     wrong += expect("failures after a good while", lately.failures, 0);
     forget();
+    return wrong;
+}
+
+static void work(long length)
+{
+    const long until = microseconds() + length;
+    while (microseconds() < until)
+        ;
+}
+
+static int of_the_worker; /* percent of the caller's work */
+
+static void uneven(void *context, int thread, int threads)
+{
+    (void)context;
+    work(thread == 0 ? 300 : 3L * of_the_worker);
+    rf_barrier(thread, threads);
+}
+
+/* What every thread does is entered, not what the caller thinks of it: the shares of 100 tasks by the account, in percent
+ * of the caller's own work. The quickest of some attempts, for any thread may be put aside. */
+static long entered(int percent)
+{
+    long least = 1000;
+    of_the_worker = percent;
+    for (int i = 0; i < 100; i++) {
+        forget();
+        rf_parallel(uneven, NULL, 2);
+        if (lately.tasks == 1)
+            least = MIN(least, (long)(100 * lately.of_one / 300));
+    }
+    forget();
+    return least;
+}
+
+static int check_account(void)
+{
+    int wrong = 0;
+    for (int percent = 0; percent <= 100; percent += 50) {
+        const long found = entered(percent);
+        if (found < 100 + percent - 10 || found > 100 + percent + 40) {
+            printf("tasks of 100 and %d are entered as %ld\n", percent, found);
+            wrong = 1;
+        }
+    }
     return wrong;
 }
 
@@ -263,7 +308,7 @@ int main(int argc, char **argv)
     const int tasks = argc > 1 ? atoi(argv[1]) : 300, forks = argc > 2 ? atoi(argv[2]) : 5;
     rf_memory_init();
     rf_pool_init();
-    if (check_ready() || check_waiting() || check_looking())
+    if (check_ready() || check_waiting() || check_account() || check_looking())
         return 1;
     pthread_t callers[CALLERS];
     for (int i = 0; i < CALLERS; i++)
