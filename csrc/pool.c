@@ -6,12 +6,12 @@
  * at once never wait for each other. A forked child starts with no workers and makes its own.
  *
  * Where other programs want the same CPUs, a barrier waits for whoever was put aside, and two threads can be several
- * times slower than one. So when the caller has waited so much of late that it would have been faster alone, the next
- * tasks run on it alone for a while, longer each time that a new attempt goes the same way.
+ * times slower than one. So when threads have waited so much of late that what all of them did would have been done sooner
+ * by one, the next tasks run on the caller alone for a while, longer each time that a new attempt goes the same way.
  *
- * A worker may be woken on the very CPU that its caller runs on, where the scheduler can leave it for milliseconds though
- * another CPU is idle, both spinning in turn. So every thread of a task tells on which CPU it is, and a worker that
- * meets another there moves away.
+ * Linux likes to wake a worker on the very CPU that its caller runs on, and leaves it waiting there for milliseconds though
+ * its own CPU is idle. So a worker that sleeps is kept off its caller's CPU before it is woken. And every thread of a task
+ * tells on which CPU it is, and a worker that meets another there moves away.
  */
 #define _GNU_SOURCE
 #include <pthread.h>
@@ -19,7 +19,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "rnnfast.h"
 
@@ -37,6 +39,9 @@ static struct {
     _Alignas(LINE) atomic_ulong posted;  /* the newest task meant for this worker, by number */
     atomic_int cpu;                      /* where this thread was when its part of the task began */
     atomic_int asleep;                   /* set under `door` */
+    pid_t tid;
+    int kept_off;                        /* under `door`, while asleep: `allowed` is to be given back to it */
+    cpu_set_t allowed;
     pthread_cond_t bell;
 } slots[MAX_THREADS];
 
@@ -59,12 +64,14 @@ static struct {
     double time, of_one; /* of tasks of late, in microseconds, and about what they would have taken on one thread */
     int tasks;
     int failures; /* attempts in a row that ended in running alone */
+    long end;     /* of the last of them, in microseconds */
 } lately;
 enum {
     TRIED = 1000,       /* microseconds of tasks before they are judged */
     LATELY = 20000,     /* of which older ones begin to count half */
     ALONE_LEAST = 2000, /* for which tasks run alone at first */
-    ALONE_DOUBLES = 6   /* times that this doubles, while attempts go on to fail */
+    ALONE_DOUBLES = 6,  /* times that this doubles, while attempts go on to fail */
+    FORGET = 300000     /* without tasks, after which nothing of all this is held against the next */
 };
 
 static struct {
@@ -152,6 +159,19 @@ static void wait_as(int thread, atomic_ulong *flag, unsigned long wanted)
     slots[thread].waited += wait_for(flag, wanted, thread == 0 ? job.look : NULL);
 }
 
+/* Keep a worker that sleeps off a CPU when it is woken. */
+static void keep_off(int thread, int cpu)
+{
+    cpu_set_t allowed;
+    if (cpu < 0 || cpu >= CPU_SETSIZE || slots[thread].kept_off ||
+        sched_getaffinity(slots[thread].tid, sizeof allowed, &allowed))
+        return;
+    slots[thread].allowed = allowed;
+    CPU_CLR(cpu, &allowed);
+    if (CPU_COUNT(&allowed) && !sched_setaffinity(slots[thread].tid, sizeof allowed, &allowed))
+        slots[thread].kept_off = 1;
+}
+
 /* Leave this CPU for another allowed one, if a thread of the task with a lower number is on it. */
 static void spread(int thread)
 {
@@ -177,6 +197,7 @@ static void *worker(void *argument)
 {
     int thread = (int)(intptr_t)argument;
     unsigned long seen = atomic_load(&slots[thread].done);
+    slots[thread].tid = (pid_t)syscall(SYS_gettid);
     prctl(PR_SET_TIMERSLACK, 1000UL); /* nanoseconds that a nap may last longer; 50,000 if nobody says so */
     for (;;) {
         if (!spin_until(&slots[thread].posted, seen + 1, SPIN)) {
@@ -187,6 +208,9 @@ static void *worker(void *argument)
                 pthread_cond_wait(&slots[thread].bell, &door);
             atomic_fetch_sub(&sleeping, 1);
             atomic_store(&slots[thread].asleep, 0);
+            if (slots[thread].kept_off) /* it stays where it is now, but is free to be moved again */
+                sched_setaffinity(0, sizeof slots[thread].allowed, &slots[thread].allowed);
+            slots[thread].kept_off = 0;
             pthread_mutex_unlock(&door);
         }
         seen = atomic_load(&slots[thread].posted);
@@ -224,6 +248,7 @@ static int hire(int wanted)
         int thread = workers + 1;
         atomic_store(&slots[thread].done, atomic_load(&slots[thread].posted));
         atomic_store(&slots[thread].asleep, 0);
+        slots[thread].kept_off = 0;
         pthread_cond_init(&slots[thread].bell, NULL);
         if (pthread_attr_init(&attributes))
             break;
@@ -273,6 +298,9 @@ int rf_ready(int threads)
  * did in it, their waits left out. That flatters them, for what they lose by working together is not seen. */
 static void enter(double time, double of_one, long end)
 {
+    if (end - lately.end > FORGET)
+        lately.time = lately.of_one = lately.tasks = lately.failures = 0;
+    lately.end = end;
     lately.time += time;
     lately.of_one += of_one;
     lately.tasks++;
@@ -317,6 +345,7 @@ void rf_parallel(rf_task task, void *context, int threads)
             pthread_mutex_lock(&door);
             for (int i = 1; i < threads; i++)
                 if (atomic_load(&slots[i].asleep)) {
+                    keep_off(i, atomic_load_explicit(&slots[0].cpu, memory_order_relaxed));
                     pthread_cond_signal(&slots[i].bell);
                     woken = 1;
                 }

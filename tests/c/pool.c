@@ -162,6 +162,7 @@ static int check_ready(void)
 
 static void forget(void)
 {
+    lately.end = 1000000;
     lately.time = lately.of_one = lately.tasks = lately.failures = 0;
     atomic_store(&alone_until, 0);
 }
@@ -206,6 +207,14 @@ static int check_waiting(void)
         wrong += expect("microseconds alone", atomic_load(&alone_until) - 1000000, wanted);
     }
     wrong += expect("failures", lately.failures, 9);
+    enter(5000, 1000, 1000000 + FORGET);
+    wrong += expect("failures when the next follows", lately.failures, 10);
+    enter(5000, 1000, 1000001 + 2 * FORGET);
+    wrong += expect("failures after a pause", lately.failures, 0);
+    forget();
+    for (int i = 0; i < 6; i++)
+        enter(5000, 1000, 1000000);
+    wrong += expect("failures again", lately.failures, 4);
     for (int i = 0; i <= LATELY / 100; i++)
         enter(100, 180, 1000000);
     wrong += expect("failures after a good while", lately.failures, 0);
@@ -258,6 +267,42 @@ static int check_account(void)
     return wrong;
 }
 
+static void tell_places(void *context, int thread, int threads)
+{
+    cpu_set_t *allowed = context;
+    (void)threads;
+    sched_getaffinity(0, sizeof allowed[thread], &allowed[thread]);
+    work(100);
+}
+
+/* A worker that sleeps is kept off a CPU, if there is another, and may be everywhere again when it is awake. */
+static int check_places(void)
+{
+    cpu_set_t whole, kept, allowed[2];
+    sched_getaffinity(0, sizeof whole, &whole);
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &whole))
+            continue;
+        forget();
+        rf_parallel(tell_places, allowed, 2); /* there is a worker */
+        while (!atomic_load(&slots[1].asleep))
+            wait_long();
+        keep_off(1, cpu);
+        sched_getaffinity(slots[1].tid, sizeof kept, &kept);
+        if (CPU_COUNT(&whole) > 1 && (CPU_ISSET(cpu, &kept) || CPU_COUNT(&kept) != CPU_COUNT(&whole) - 1)) {
+            printf("a worker is not kept off CPU %d alone\n", cpu);
+            return 1;
+        }
+        forget();
+        rf_parallel(tell_places, allowed, 2);
+        if (!CPU_EQUAL(&allowed[1], &whole)) {
+            printf("a worker is not given back its CPUs\n");
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static atomic_int looks;
 static int at_barrier;
 
@@ -308,7 +353,7 @@ int main(int argc, char **argv)
     const int tasks = argc > 1 ? atoi(argv[1]) : 300, forks = argc > 2 ? atoi(argv[2]) : 5;
     rf_memory_init();
     rf_pool_init();
-    if (check_ready() || check_waiting() || check_account() || check_looking())
+    if (check_ready() || check_waiting() || check_account() || check_places() || check_looking())
         return 1;
     pthread_t callers[CALLERS];
     for (int i = 0; i < CALLERS; i++)
