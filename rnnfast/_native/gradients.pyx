@@ -239,15 +239,14 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
 
 
 cdef void gradients_beside(Run* run, int thread, int threads) noexcept nogil:
-    """What all threads but 0 do in a backward pass whose sweep is thread 0's: the sums of the rows it has left behind.
+    """The same and dx, where thread 0 does the sweep: the others sum up the rows that it leaves behind.
 
-    It tells by `post` how many these are. Who has nothing to sum up makes dx of rows that it claims, and so do all in
-    the end. The same bits as above, for every sum takes its rows in the same order.
+    It tells by `post` how many these are, and comes here when it is done. Who has nothing to sum up makes dx of rows
+    that it claims, and so do all in the end. The bits are those of above, for every sum takes its rows in the same order.
     """
-    cdef Py_ssize_t done = 0, least = least_sum(run), swept, row1, count, size, i, block, mine = -1, t = run.T - 1, tx = run.T - 1
-    cdef Py_ssize_t blocks = 0
+    cdef Py_ssize_t done = 0, least = least_sum(run), swept, row1, count, size, i, mine = -1, blocks = 0
+    cdef Py_ssize_t block = max(24, min(96, run.R // (4 * threads))), t = run.T - 1, tx = run.T - 1
     cdef char* scratch = run.scratch + thread * run.scratch_size
-    block = max(24, min(96, run.R // (4 * threads)))
     if run.dx.base != NULL:
         blocks = (run.R + block - 1) // block
     while thread > 0 and done < run.R:

@@ -15,7 +15,8 @@ from rnnfast._native.around cimport (
 )
 from rnnfast._native.blas_gradients cimport blas_gradients
 from rnnfast._native.gradients cimport (
-    add_biases, gradients_beside, input_gradient, make_targets, segment_rows, set_outers, sum_by_index, table_gradient, weight_gradients
+    add_biases, gradients_beside, input_gradient, make_targets, segment_rows, set_outers, sum_by_index, table_gradient,
+    weight_gradients
 )
 from rnnfast._native.kernels cimport (
     RF_READS_AFTER, RF_READS_BEFORE, alloc, barrier, parallel, post, release, rf_phase, rf_step, rf_steps_back
