@@ -34,5 +34,6 @@ extern const ptrdiff_t some_columns[COLUMNS];
 void check_products(void);
 void check_elements(void);
 void check_cells(void);
+void check_steps(void);
 void check_scans(void);
 void check_trees(void);

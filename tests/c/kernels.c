@@ -47,6 +47,7 @@ int main(void)
         check_products();
         check_elements();
         check_cells();
+        check_steps();
         check_scans();
         check_trees();
         printf("%s f%d: %ld checks\n", *name, 8 * ops->itemsize, checks);

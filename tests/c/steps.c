@@ -1,0 +1,101 @@
+/* Sweeps through many steps of one row, forwards and back, against the same steps one by one: to the bit. */
+#include "checks.h"
+
+enum { T = 5 };
+
+/* Random (n, columns) in rows of `ld`, zeros past the columns. */
+static real *table(ptrdiff_t n, ptrdiff_t columns, ptrdiff_t ld)
+{
+    real *x = random_reals(n * ld);
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (ptrdiff_t j = columns; j < ld; j++)
+            x[i * ld + j] = 0;
+    return x;
+}
+
+static void same(const rf_cell *c, const real *found, const real *expected, ptrdiff_t n)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        check(found[i], expected[i], 0, c->name);
+}
+
+/* Where the gates of the recurrent product stand in a row, as rnnfast/_native/pack.pyx has it. */
+static rf_runs gates_of(const rf_cell *c, ptrdiff_t U)
+{
+    const ptrdiff_t W = ops->width, S = c->slots, K = c->phase[0].slots, whole = U / W;
+    rf_runs from = {1, U, 0, 0, 0, 0, 0};
+    if (S > 1) {
+        from = (rf_runs){whole, K * W, S * W, 0, 0, 0, 0};
+        if (K == S)
+            from.runs = whole > 0, from.run = whole * K * W;
+        if (U % W)
+            from.more = K, from.more_run = U % W, from.more_stride = W, from.more_at = whole * S * W;
+    }
+    return from;
+}
+
+static void check_sweep(const rf_cell *c, ptrdiff_t U)
+{
+    const ptrdiff_t W = ops->width, S = c->slots, P = (U + W - 1) / W, ld = P * W, ldg = S * ld;
+    const rf_phase *phase = &c->phase[0];
+    const ptrdiff_t K = phase->slots, first = phase->first * W;
+    /* forwards: panels of units, or one of them all where there is one slot */
+    real *w = random_reals(U * K * ld), *gates = random_reals(T * ldg), *own = copy(gates, T * ldg);
+    real *h = table(1 + T, U, ld), *cs = table(1 + T, U, ld), *y = random_reals(T * U), *last = random_reals(ld);
+    real *cs2 = copy(cs, (1 + T) * ld);
+    const rf_product forth = {.from = {1, U, 0, 0, 0, 0, 0}, .panels = S == 1 ? 1 : P, .panel_stride = (S == 1 ? 4 : S) * W,
+                              .vectors = (int)(S == 1 ? 4 : K), .last = (int)(S == 1 ? P : K), .tail = (int)W,
+                              .lda = ld, .ldc = ldg, .ld_init = ldg, .b = w};
+    for (ptrdiff_t t = 0; t < T; t++) {
+        real *a = gates + t * ldg;
+        ops->product(&forth, 1, h + t * ld, a + first, a + first, 0, forth.panels);
+        const rf_step s = {.ld_gates = ldg, .ld_state = ld, .gates = a, .h_prev = h + t * ld, .h = h + (t + 1) * ld,
+                           .c_prev = cs + t * ld, .c = cs + (t + 1) * ld};
+        phase->forward(&s, 0, 1, 0, P);
+    }
+    if (P <= c->steps_panels) {
+        const rf_steps sweep = {.steps = T, .hidden = U, .ld_gates = ldg, .weights = w, .gates = own, .ld_state = ld,
+                                .h_prev = h, .h = last, .c_prev = cs2, .c = cs2 + ld, .y = (char *)y,
+                                .y_step = U * (ptrdiff_t)sizeof(real)};
+        c->steps(&sweep);
+        for (ptrdiff_t t = 0; t < T; t++) {
+            same(c, y + t * U, h + (t + 1) * ld, U);
+            same(c, cs2 + (t + 1) * ld, cs + (t + 1) * ld, c->has_c ? U : 0);
+            same(c, own + t * ldg, gates + t * ldg, S > 1 ? ldg : 0); /* an RNN finds its h in y */
+        }
+        same(c, last, h + T * ld, U);
+    }
+    /* backwards: all units in one panel */
+    real *w2 = table(K * U, U, ld), *dy = random_reals(T * U), *dh = table(1, U, ld), *dc = table(1, U, ld);
+    real *dh2 = copy(dh, ld), *dc2 = copy(dc, ld), *gates2 = copy(gates, T * ldg);
+    const rf_product back = {.from = gates_of(c, U), .panels = 1, .panel_stride = 4 * W, .vectors = 4, .last = (int)P,
+                             .tail = (int)W, .lda = ldg, .ldc = ld, .ld_init = ld, .b = w2};
+    for (ptrdiff_t t = 0; t < T; t++)
+        memcpy(y + t * U, h + (t + 1) * ld, (size_t)U * sizeof(real));
+    for (ptrdiff_t t = T - 1; t >= 0; t--) {
+        real *a = gates + t * ldg;
+        for (ptrdiff_t u = 0; u < U; u++)
+            dh[u] += dy[t * U + u];
+        const rf_step s = {.ld_gates = ldg, .ld_state = ld, .gates = a, .h_prev = h + t * ld, .h = h + (t + 1) * ld,
+                           .c_prev = cs + t * ld, .c = cs + (t + 1) * ld, .dh = dh, .dc = dc};
+        phase->backward(&s, 0, 1, 0, P);
+        ops->product(&back, 1, a + first, dh, dh, 0, 1);
+    }
+    const rf_steps_back sweep = {.steps = T, .hidden = U, .ld_gates = ldg, .weights = w2, .from = back.from,
+                                 .gates = gates2, .h_prev = h, .y = (const char *)y,
+                                 .y_step = U * (ptrdiff_t)sizeof(real), .dy = (const char *)dy,
+                                 .dy_step = U * (ptrdiff_t)sizeof(real), .c = cs, .dh = dh2, .dc = dc2};
+    c->steps_back(&sweep);
+    same(c, gates2, gates, T * ldg);
+    same(c, dh2, dh, U);
+    same(c, dc2, dc, c->has_c ? U : 0);
+    free(w), free(gates), free(own), free(h), free(cs), free(y), free(last), free(cs2), free(w2), free(dy), free(dh);
+    free(dc), free(dh2), free(dc2), free(gates2);
+}
+
+void check_steps(void)
+{
+    for (int cell = 0; ops->cells[cell]; cell++)
+        for (ptrdiff_t U = 1; ops->cells[cell]->steps_back && U <= 4 * ops->width; U++)
+            check_sweep(ops->cells[cell], U);
+}
