@@ -34,7 +34,7 @@ static struct {
     _Alignas(LINE) atomic_ulong arrived; /* barriers this thread has reached in the running task */
     atomic_ulong progress;               /* how far it says it has come in it */
     uint64_t waited;                     /* ticks, in the running task; its own alone */
-    uint64_t busy;                       /* ticks of its part that it did not wait; before `done` */
+    uint64_t worked;                     /* ticks of its part that it did not wait; before `done` */
     atomic_ulong done;                   /* the last task this worker has finished */
     _Alignas(LINE) atomic_ulong posted;  /* the newest task meant for this worker, by number */
     atomic_int cpu;                      /* where this thread was when its part of the task began */
@@ -49,7 +49,7 @@ enum { YIELDS = 3, NAP = 50000 }; /* of a thread that waits: how often it gives 
 
 static _Alignas(LINE) atomic_int sleeping;
 static _Alignas(LINE) atomic_ulong claims; /* pieces of the running task that have been taken */
-static unsigned long tasks; /* numbers given out */
+static unsigned long tasks;                /* numbers given out */
 
 /* A worker that sleeps takes some hundred microseconds to come, longer than many a task takes alone. So one whose caller
  * asks first (rf_ready) is told whether they are awake, as between tasks that follow each other closely; and a series of
@@ -58,13 +58,13 @@ enum { SPIN = 200, SERIES = 3 }; /* microseconds that a worker stays awake for; 
 static atomic_long ended;        /* when the last such task came to its end */
 static atomic_int in_a_row, watched, assumed;
 
-/* What the caller has lost by waiting; all guarded by `busy` but the first, which is read without it. */
+/* What threads have lost by waiting; all guarded by `busy` but the first, which is read without it. */
 static atomic_long alone_until; /* microseconds: tasks run on one thread until then */
 static struct {
     double time, of_one; /* of tasks of late, in microseconds, and about what they would have taken on one thread */
     int tasks;
     int failures; /* attempts in a row that ended in running alone */
-    long end;     /* of the last of them, in microseconds */
+    long end;     /* when the last task ended, in microseconds */
 } lately;
 enum {
     TRIED = 1000,       /* microseconds of tasks before they are judged */
@@ -219,7 +219,7 @@ static void *worker(void *argument)
         slots[thread].waited = 0;
         const uint64_t began = ticks();
         job.task(job.context, thread, job.threads);
-        slots[thread].busy = ticks() - began - slots[thread].waited;
+        slots[thread].worked = ticks() - began - slots[thread].waited;
         rf_restore_subnormals(saved);
         atomic_store_explicit(&slots[thread].done, seen, memory_order_release);
     }
@@ -357,7 +357,7 @@ void rf_parallel(rf_task task, void *context, int threads)
         uint64_t helped = 0;
         for (int i = 1; i < threads; i++) {
             wait_as(0, &slots[i].done, tasks);
-            helped += slots[i].busy;
+            helped += slots[i].worked;
         }
         const uint64_t all = MAX(ticks() - began, 1);
         const double part = (double)slots[0].waited / all;
