@@ -104,7 +104,7 @@ INLINE void gru_steps_back(const int P, const rf_steps_back *s)
     UNROLL for (int p = 0; p < P; p++)
         v_store((real *)s->dh + p * W, dh[p]);
 }
-STEPS_BACK(gru_steps_back, gru_steps_back)
+STEPS_BACK(gru_steps_back)
 
 static const rf_cell gru = {
     .name = "gru",

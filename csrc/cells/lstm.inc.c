@@ -129,7 +129,7 @@ INLINE void lstm_steps_back(const int P, const rf_steps_back *s)
         v_store((real *)s->dc + p * W, dc[p]);
     }
 }
-STEPS_BACK(lstm_steps_back, lstm_steps_back)
+STEPS_BACK(lstm_steps_back)
 
 static const rf_cell lstm = {
     .name = "lstm",

@@ -76,7 +76,7 @@ INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_
         UNROLL for (int p = 0; p < P; p++)                                                                            \
             v_store((real *)s->dh + p * W, dh[p]);                                                                    \
     }                                                                                                                 \
-    STEPS_BACK(rnn_##kind##_steps_back, rnn_##kind##_steps_back)                                                      \
+    STEPS_BACK(rnn_##kind##_steps_back)                                                                               \
     static const rf_cell rnn_##kind = {                                                                               \
         .name = "rnn_" #kind,                                                                                         \
         .slots = 1,                                                                                                   \

@@ -56,14 +56,14 @@ INLINE V steps_gradient(const rf_steps_back *s, ptrdiff_t t, int p, V dh)
     return dh + steps_read(s->dy + t * s->dy_step, s->hidden, p);
 }
 
-/* RF(name): `inside` for as many panels as there are. */
-#define STEPS_BACK(name, inside)                    \
+/* RF(name): name(P, s) for as many panels as there are. */
+#define STEPS_BACK(name)                            \
     static void RF(name)(const rf_steps_back *s)    \
     {                                               \
         switch ((s->hidden + W - 1) / W) {          \
-            case 1: inside(1, s); break;            \
-            case 2: inside(2, s); break;            \
-            case 3: inside(3, s); break;            \
-            case 4: inside(4, s); break;            \
+            case 1: name(1, s); break;              \
+            case 2: name(2, s); break;              \
+            case 3: name(3, s); break;              \
+            case 4: name(4, s); break;              \
         }                                           \
     }
