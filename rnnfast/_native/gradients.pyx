@@ -148,8 +148,8 @@ cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
 
 
 cdef Py_ssize_t segment_rows(const Run* run) noexcept nogil:
-    """Return of how many rows the gates stay in the second-level cache from one sum to the next, in whole blocks."""
-    return 96 * max(<Py_ssize_t> 1, 384 * 1024 // (96 * run.ld_gates * run.size))
+    """Return of how many rows at most the gates stay in the second-level cache from one sum to the next."""
+    return max(<Py_ssize_t> 96, 384 * 1024 // (run.ld_gates * run.size))
 
 
 cdef Py_ssize_t list_rows(const Run* run, Listed what, Py_ssize_t row0, Py_ssize_t count, Py_ssize_t t,

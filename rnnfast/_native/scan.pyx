@@ -47,7 +47,7 @@ cdef void divide(const Job* job, int thread, int threads, Py_ssize_t* group0, Py
 
 cdef void rows_of_round(const Job* job, Py_ssize_t rows, Py_ssize_t round, Py_ssize_t* row0,
                         Py_ssize_t* row1) noexcept nogil:
-    """Share rows out to rounds in pairs of pieces, which are whole blocks of the sums of csrc/gemm.inc.c too."""
+    """Share rows out to rounds in pairs of pieces, which are whole blocks of 64 too, in which columns are summed up."""
     cdef Py_ssize_t first, last
     share((rows + 2 * PIECE - 1) // (2 * PIECE), round, job.rounds, &first, &last)
     row0[0], row1[0] = min(first * 2 * PIECE, rows), min(last * 2 * PIECE, rows)
