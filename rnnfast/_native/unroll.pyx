@@ -162,15 +162,17 @@ cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t row) no
     run.cell.steps(&s)
 
 
-cdef void sweep(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t base) noexcept nogil:
-    """Do steps t..end by one thread; `base` is the row that the gate buffer begins with."""
+cdef void sweep(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t base, Py_ssize_t row0, Py_ssize_t row1,
+                Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
+    """Do a thread's part of steps t..end; `base` is the row that the gate buffer begins with."""
     cdef rf_step s
-    if run.B == 1 and run.P <= run.cell.steps_panels and run.y.stride == run.size and not run.around:
+    if (threads == 1 and run.B == 1 and run.P <= run.cell.steps_panels and run.y.stride == run.size
+            and not run.around):
         sweep_alone(run, t, end, run.off[t] - base)
         return
     while t < end:
         set_step(run, t, run.off[t] - base, &s)
-        forward_step(run, t, &s, 0, run.n[t], 0, run.groups, 0, 1)
+        forward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, thread, threads)
         t += 1
 
 
@@ -195,7 +197,6 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
     """All steps: threads share out the input product of each chunk, then the recurrence, and wait for each other."""
     cdef Py_ssize_t t = 0, end, row0, row1, first, base, my_row0 = 0, my_row1, group0 = 0, group1 = run.groups
     cdef Py_ssize_t meetings = 0
-    cdef rf_step s
     cdef bint takes_part = thread < run.sharing
     cdef char* gates
     my_row1 = run.B
@@ -219,14 +220,8 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
         barrier(thread, threads)
         if not run.by_units:
             row_share(run, t, end, thread, sharing, &my_row0, &my_row1)
-        if sharing == 1 and thread == 0:
-            sweep(run, t, end, base)
-        elif takes_part:
-            while t < end:
-                set_step(run, t, run.off[t] - base, &s)
-                forward_step(run, t, &s, min(my_row0, run.n[t]), min(my_row1, run.n[t]), group0, group1, thread,
-                             sharing)
-                t += 1
+        if takes_part:
+            sweep(run, t, end, base, my_row0, my_row1, group0, group1, thread, sharing)
         t = end
         if meet(run, thread, threads, &meetings):
             return
@@ -261,7 +256,7 @@ cdef void forward_beside(Run* run, int thread, int threads) noexcept nogil:
                 until = t + 1
                 while until < end and run.off[until + 1] - first <= ready:
                     until += 1
-                sweep(run, t, until, base)
+                sweep(run, t, until, base, 0, run.B, 0, run.groups, 0, 1)
                 t = until
                 poll(run, thread)
         t = end

@@ -129,29 +129,30 @@ cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
     run.cell.steps_back(&s)
 
 
-cdef void sweep(Run* run, Py_ssize_t t, Py_ssize_t end, rf_step* s) noexcept nogil:
-    """Do steps t..end by one thread, the last of them first."""
-    if goes_alone(run):
+cdef void sweep(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t group0,
+                Py_ssize_t group1, int thread, int threads) noexcept nogil:
+    """Do a thread's part of steps t..end, the last of them first."""
+    cdef rf_step s
+    if threads == 1 and goes_alone(run):
         sweep_alone(run, t, end)
         return
+    s.dh, s.dc, s.daux = run.dm if run.project else run.dh, run.dc, run.daux
     while end > t:
         end -= 1
-        set_step(run, end, run.off[end], s)
-        backward_step(run, end, s, 0, run.n[end], 0, run.groups, 0, 1)
+        set_step(run, end, run.off[end], &s)
+        backward_step(run, end, &s, min(row0, run.n[end]), min(row1, run.n[end]), group0, group1, thread, threads)
 
 
 cdef void backward_beside(Run* run, int thread, int threads) noexcept nogil:
     """The steps by thread 0, and what is not bound to their order by the others, as soon as it can be done, and by all."""
     cdef Py_ssize_t end = run.T, first, piece = max(16, min(segment_rows(run), run.R // 16))
-    cdef rf_step s
     if thread == 0 and not run.direct:
         begin(thread, threads)
-    s.dh, s.dc, s.daux = run.dh, run.dc, run.daux
     while thread == 0 and end > 0:
         first = end - 1
         while first > 0 and run.off[end] - run.off[first - 1] <= piece:
             first -= 1
-        sweep(run, first, end, &s)
+        sweep(run, first, end, 0, run.B, 0, run.groups, 0, 1)
         end = first
         if not run.direct:
             poll(run, thread)
@@ -163,11 +164,10 @@ cdef void backward_beside(Run* run, int thread, int threads) noexcept nogil:
 
 cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Run* run = <Run*> context
-    cdef Py_ssize_t t, end = run.T, first, row0 = 0, row1 = run.B, group0 = 0, group1 = run.groups
+    cdef Py_ssize_t end = run.T, first, row0 = 0, row1 = run.B, group0 = 0, group1 = run.groups
     cdef Py_ssize_t meetings = 0
     cdef int sharing = min(threads, run.sharing)
     cdef bint apart = run.apart and threads > 1
-    cdef rf_step s
     if run.beside and threads > 1:
         backward_beside(run, thread, threads)
         return
@@ -176,19 +176,14 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
         share(run.groups, thread, sharing, &group0, &group1)
     elif apart:
         row_share(run, 0, run.T, thread, threads, &row0, &row1)
-    s.dh, s.dc, s.daux = run.dm if run.project else run.dh, run.dc, run.daux
     while end > 0:
         first = end - 1
         while first > 0 and run.off[end] - run.off[first] <= run.chunk:
             first -= 1
         if not run.by_units and not apart:
             row_share(run, first, end, thread, sharing, &row0, &row1)
-        if sharing == 1 and thread == 0:
-            sweep(run, first, end, &s)
-        elif thread < sharing:
-            for t in range(end - 1, first - 1, -1):
-                set_step(run, t, run.off[t], &s)
-                backward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, thread, sharing)
+        if thread < sharing:
+            sweep(run, first, end, row0, row1, group0, group1, thread, sharing)
         end = first
         if apart and end > 0:
             poll(run, thread)
