@@ -221,7 +221,11 @@ cdef void task(void* context, int thread, int threads) noexcept nogil:
 
 
 cdef int run(Job* job, int phase, double work, int threads) except -1:
-    """Do a phase of that many floating-point operations in rounds of some milliseconds."""
+    """Do a phase of that many floating-point operations in rounds of some milliseconds.
+
+    For each phase `worth` is asked anew: it wakes sleeping threads for tasks that follow each other closely, and has to see
+    each of them for that.
+    """
     job.phase, job.parts = phase, threads
     job.rounds = 1 + <Py_ssize_t> (work / (1.5e9 * threads))
     for job.round in range(job.rounds):
@@ -322,6 +326,8 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
     job.state = data_of(states)
     own = GROUP * job.cell.slots * job.W * job.size
     work = 2.0 * job.ld_gates * (job.X if job.index == NULL else 16) * job.R
+    if job.index != NULL:
+        project_table(job, saved, scratch)
     threads = worth(work, NOW)
     job.scratch_size = (0 if save else PIECE * own) + GROUP * job.W * job.size
     job.scratch = scratch.take(threads * job.scratch_size)
@@ -332,8 +338,6 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
     if save:
         job.gates = saved.memory.take(job.R * job.ld_gates * job.size)
         job.c = saved.memory.take(job.R * job.ld * job.size)
-    if job.index != NULL:
-        project_table(job, saved, scratch, threads)
     run(job, FORWARD, work, threads)
     if y is not out:
         out[...] = y
@@ -382,14 +386,16 @@ cdef int set_table(Saved saved, object x) except -1:
     return 0
 
 
-cdef int project_table(Job* job, Saved saved, Memory memory, int threads) except -1:
+cdef int project_table(Job* job, Saved saved, Memory memory) except -1:
     """Take the input product of every row of the table once."""
     cdef Job part = job[0]
+    cdef double work
     part.R = len(saved.table)
     part.xs, part.ld_x, part.index = data_of(saved.table), job.X, NULL
     part.product.lda = job.X
     part.gates = memory.take(part.R * job.ld_gates * job.size)
-    run(&part, PROJECT, 2.0 * part.R * job.ld_gates * job.X, threads)
+    work = 2.0 * part.R * job.ld_gates * job.X
+    run(&part, PROJECT, work, worth(work, NOW))
     job.projected = part.gates
     return 0
 
@@ -421,19 +427,20 @@ def direction_backward(Saved saved, dy, dstate, dx, dict grads):
         job.dinit = job.dskip
     threads = worth(4.0 * job.R * job.ld_gates * job.X, NOW)
     run(job, BACKWARD, 100.0 * job.R * job.ld_gates, threads)
-    dpast = input_and_weights(saved, dx, grads, scratch, threads, dstate[1] if saved.past is not None else None)
+    dpast = input_and_weights(saved, dx, grads, scratch, dstate[1] if saved.past is not None else None)
     if job.cell.vectors:
         grads["w_c"] += packed.from_panels(dv.sum(axis=0)).reshape(-1)
     saved.memory = None
     return (np.ascontiguousarray(dstates[:, :job.H]), *dpast)
 
 
-cdef tuple input_and_weights(Saved saved, object dx, dict grads, Memory scratch, int threads, object dpast):
+cdef tuple input_and_weights(Saved saved, object dx, dict grads, Memory scratch, object dpast):
     """Add the gradients of weights and biases and fill or add to dx; return that of the inputs before the first."""
     cdef Job* job = &saved.job
     cdef ScanPacked packed = saved.packed
     cdef cnp.ndarray target, found = None
     cdef rf_outer* outer = &job.outer
+    cdef int threads
     cdef double work
     cdef bint direct
     dtype = packed.w_ih.dtype
@@ -444,7 +451,7 @@ cdef tuple input_and_weights(Saved saved, object dx, dict grads, Memory scratch,
         job.product = packed.product[1]
     job.product.lda, job.product.ldc, job.product.ld_init = job.ld_gates, job.X, job.ld
     if by_table:
-        sum_table(job, saved, scratch, threads)
+        sum_table(job, saved, scratch)
         found = dx
         job.dinit, job.product.ld_init = (NULL if dx is None else data_of(found)), job.X
     elif saved.past is not None or saved.table is not None or dx is not None and not plain(dx):
@@ -470,6 +477,7 @@ cdef tuple input_and_weights(Saved saved, object dx, dict grads, Memory scratch,
     if packed.has_bias:
         job.bias_sums = data_of(bias_sums)
     job.scratch_size = (max(job.ops.outer_scratch(packed.columns, job.X), PIECE * job.X) * job.size + 63) // 64 * 64
+    threads = worth(work, NOW)
     job.scratch = scratch.take(threads * job.scratch_size)
     run(job, GRADIENTS, work, threads)
     if not direct and "w_ih" in grads:
@@ -482,14 +490,16 @@ cdef tuple input_and_weights(Saved saved, object dx, dict grads, Memory scratch,
     return spread(saved, found, dx, dpast)
 
 
-cdef int sum_table(Job* job, Saved saved, Memory memory, int threads) except -1:
+cdef int sum_table(Job* job, Saved saved, Memory memory) except -1:
     """Put the table and the sums of gradients for its rows in the place of all rows."""
     cdef Py_ssize_t rows = len(saved.table)
     cdef char* sums = memory.take(rows * job.ld_gates * job.size)
+    cdef double work
     cdef cnp.ndarray first = np.array([0, rows], np.intp)
     memset(sums, 0, rows * job.ld_gates * job.size)
     job.projected = sums
-    run(job, SUM_BY_INDEX, 20.0 * job.R * job.ld_gates, threads)
+    work = 20.0 * job.R * job.ld_gates
+    run(job, SUM_BY_INDEX, work, worth(work, NOW))
     saved.keep.append(first)
     job.first, job.R, job.gates, job.xs, job.ld_x = <Py_ssize_t*> cnp.PyArray_DATA(first), rows, sums, data_of(saved.table), job.X
     return 0
