@@ -12,7 +12,7 @@ from libc.string cimport memset
 from rnnfast._native.blas_gradients cimport blas_affine_gradients
 from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops, rf_outer, rf_product
 from rnnfast._native.panels cimport pack_columns, pack_rows, panels_of
-from rnnfast._native.plan cimport NOW, worth
+from rnnfast._native.plan cimport NOW, share_tiles, worth
 from rnnfast._native.provider import get_gemm
 from rnnfast.threads import get_num_threads
 
@@ -69,7 +69,7 @@ cdef class Panels:
 cdef void task(void* context, int thread, int threads) noexcept nogil:
     cdef Work* w = <Work*> context
     cdef Py_ssize_t size = w.ops.itemsize
-    cdef Py_ssize_t row0, row1, blocks, rows = w.row1 - w.row0
+    cdef Py_ssize_t row0, row1, column0, column1, rows = w.row1 - w.row0
     cdef rf_outer outer
     if w.product != NULL:
         row0 = w.row0 + rows * thread // threads
@@ -82,10 +82,8 @@ cdef void task(void* context, int thread, int threads) noexcept nogil:
         outer.fresh = outer.fresh and w.row0 == 0
         outer.a = <const char*> outer.a + w.row0 * outer.lda * size
         outer.part[0].b = <const char*> outer.part[0].b + w.row0 * outer.part[0].ldb * size
-        # whole tiles for every thread, 48 being a multiple of their height
-        blocks = (outer.m + 47) // 48
-        w.ops.outer(&outer, blocks * thread // threads * 48, min(outer.m, blocks * (thread + 1) // threads * 48),
-                    w.scratch + thread * w.scratch_size)
+        share_tiles(outer.m, thread, threads, &column0, &column1)
+        w.ops.outer(&outer, column0, column1, w.scratch + thread * w.scratch_size)
     if w.db != NULL and thread == threads - 1:
         w.ops.column_sums(rows, w.outputs, w.dy + w.row0 * w.ld_dy * size, w.ld_dy, w.db)
 

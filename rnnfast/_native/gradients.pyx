@@ -8,7 +8,9 @@ from libc.string cimport memset
 from rnnfast._native.blas_gradients cimport by_blas
 from rnnfast._native.kernels cimport barrier, claim, progress_of, rf_outer, rf_outer_part, wait_until, while_waiting
 from rnnfast._native.pack cimport PROJECTION, Packed
-from rnnfast._native.plan cimport INPUTS, SIDE_BY_SIDE, STATES, Listed, Run, least_sum, poll, share, step_near, step_of
+from rnnfast._native.plan cimport (
+    INPUTS, SIDE_BY_SIDE, STATES, Listed, Run, least_sum, poll, share, share_tiles, step_near, step_of
+)
 from rnnfast._native.rows cimport index_at, row_at, write_row
 
 
@@ -185,8 +187,7 @@ cdef void sum_rows(Run* run, Py_ssize_t row0, Py_ssize_t count, Py_ssize_t* t, i
         whole = run.outer[i]
         piece = whole
         piece.k = min(count, whole.k - row0)
-        # whole tiles for every thread, 48 being a multiple of their height and of a vector
-        share((whole.m + 47) // 48, part, parts, &q0, &q1)
+        share_tiles(whole.m, part, parts, &q0, &q1)
         if piece.k <= 0 or q0 == q1:
             continue
         piece.fresh = run.fresh and row0 + piece.k == whole.k
@@ -199,7 +200,7 @@ cdef void sum_rows(Run* run, Py_ssize_t row0, Py_ssize_t count, Py_ssize_t* t, i
                 piece.part[j].rows_b = whole.part[j].rows_b + row0
             else:
                 piece.part[j].b = <const char*> whole.part[j].b + row0 * whole.part[j].ldb * run.size
-        run.ops.outer(&piece, 48 * q0, min(48 * q1, whole.m), run.scratch + thread * run.scratch_size)
+        run.ops.outer(&piece, q0, q1, run.scratch + thread * run.scratch_size)
 
 
 cdef Py_ssize_t segments(const Run* run, Py_ssize_t* size) noexcept nogil:

@@ -6,6 +6,7 @@ from rnnfast._native.rows cimport Lengths, Rows
 
 cdef enum:
     HEAD = 12  # rows at least that the thread which does the steps begins with
+    HEIGHT = 6  # of tiles in sums of outer products: a multiple of that of every instruction set
     GROUP = 4  # unit panels in a panel of a product that gives h, or whose cell has one gate
     # Operations, about 20 us, from which on a call gives the GIL away. That alone costs 0.04 us, but with another thread
     # at work in Python the way back costs a turn of up to 5 ms.
@@ -114,6 +115,7 @@ cdef int worth(double work, When when) except -1
 cdef double stream_time(double weights) noexcept nogil
 cdef double now() noexcept nogil
 cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil
+cdef void share_tiles(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil
 cdef void row_share(const Run* run, Py_ssize_t first, Py_ssize_t end, int thread, int threads, Py_ssize_t* row0,
                     Py_ssize_t* row1) noexcept nogil
 cdef void poll(Run* run, int thread) noexcept nogil

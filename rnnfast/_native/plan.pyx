@@ -213,6 +213,12 @@ cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t
     last[0] = n * (part + 1) // parts
 
 
+cdef void share_tiles(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil:
+    """Share out n columns of a sum of outer products, so that everybody has whole tiles."""
+    share((n + HEIGHT - 1) // HEIGHT, part, parts, first, last)
+    first[0], last[0] = min(n, first[0] * HEIGHT), min(n, last[0] * HEIGHT)
+
+
 cdef void row_share(const Run* run, Py_ssize_t first, Py_ssize_t end, int thread, int threads, Py_ssize_t* row0,
                     Py_ssize_t* row1) noexcept nogil:
     """Share the rows out so that every thread has about as much to do in steps first..end; threads past the last get none.

@@ -15,7 +15,7 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memcpy, memset
 
 from rnnfast._native.kernels cimport alloc, parallel, release
-from rnnfast._native.plan cimport NOW, SERIES, share, worth
+from rnnfast._native.plan cimport NOW, SERIES, share, share_tiles, worth
 from rnnfast._native.scan_pack cimport ScanPacked, scan_packed
 from rnnfast.threads import get_num_threads
 from rnnfast.window import fold, unfold
@@ -180,14 +180,14 @@ cdef void gradients_task(const Job* job, int thread, int threads) noexcept nogil
     if job.bias_sums != NULL and b > a:
         job.ops.column_sums(row1 - row0, (b - a) * job.W, job.gates + (row0 * job.ld_gates + a * job.W) * job.size,
                             job.ld_gates, job.bias_sums + a * job.W * job.size)
-    share((outer.m + 47) // 48, thread, threads, &a, &b)  # whole tiles, 48 being a multiple of their height
+    share_tiles(outer.m, thread, threads, &a, &b)
     if b > a:
         rows_of_round(job, job.R, job.rounds - 1 - job.round, &row0, &row1)  # outer begins with the last row
         outer.fresh = outer.fresh and row1 == job.R
         outer.k = row1 - row0
         outer.a = <const char*> outer.a + row0 * outer.lda * job.size
         outer.part[0].b = <const char*> outer.part[0].b + row0 * outer.part[0].ldb * job.size
-        job.ops.outer(&outer, a * 48, min(outer.m, b * 48), scratch)
+        job.ops.outer(&outer, a, b, scratch)
 
 
 cdef void sum_by_index_task(const Job* job, int thread, int threads) noexcept nogil:

@@ -19,7 +19,7 @@ from rnnfast._native.blas_gradients cimport blas_affine_gradients
 from rnnfast._native.dense cimport Panels, panels_for
 from rnnfast._native.forest cimport Forest, Trees, row_at
 from rnnfast._native.kernels cimport ops, parallel, ready, rf_ops, rf_outer
-from rnnfast._native.plan cimport NOW, RELEASE, WAKE, rate_of, share, start_time, stream_time, worth
+from rnnfast._native.plan cimport HEIGHT, NOW, RELEASE, WAKE, rate_of, share, start_time, stream_time, worth
 from rnnfast._native.scan cimport Memory
 from rnnfast._native.tree_sweep cimport (BACKWARD, BELOW, EACH, FORWARD, GRADIENTS, INPUT, PRODUCTS, ROWS, Job, Part,
                                          backward_block, forward_block, rows_of_block, scratch_bytes)
@@ -34,9 +34,9 @@ cnp.import_array()
 # The weights' gradients, over all nodes
 
 
-cdef Py_ssize_t column_at(double work, double each, Py_ssize_t blocks) noexcept nogil:
-    """Return the block that stands where so much work is done, of blocks that take `each`."""
-    return max(<Py_ssize_t> 0, min(blocks, <Py_ssize_t> (work / each + 0.5)))
+cdef Py_ssize_t column_at(double work, double each, Py_ssize_t tiles) noexcept nogil:
+    """Return the tile that stands where so much work is done, of tiles that take `each`."""
+    return max(<Py_ssize_t> 0, min(tiles, <Py_ssize_t> (work / each + 0.5)))
 
 
 cdef void rows_of_round(const Job* job, Py_ssize_t rows, Py_ssize_t round, Py_ssize_t* row0,
@@ -50,21 +50,20 @@ cdef void rows_of_round(const Job* job, Py_ssize_t rows, Py_ssize_t round, Py_ss
 cdef void gradients(const Job* job, int thread, int threads, char* scratch) noexcept nogil:
     """Add this round's rows to some columns of the sums, which all three share out among the threads together."""
     cdef double total = 0, before = 0, each
-    cdef Py_ssize_t blocks, a, b, row0, row1
+    cdef Py_ssize_t tiles, a, b, row0, row1
     cdef rf_outer outer
     cdef int i
     for i in range(PRODUCTS):
-        # whole tiles for every thread, 48 being a multiple of their height
-        total += <double> ((job.outer[i].m + 47) // 48) * job.outer[i].k * job.outer[i].part[0].n
+        total += <double> ((job.outer[i].m + HEIGHT - 1) // HEIGHT) * job.outer[i].k * job.outer[i].part[0].n
     for i in range(PRODUCTS):
         outer = job.outer[i]
         if outer.k == 0:
             continue
         rows_of_round(job, outer.k, job.rounds - 1 - job.round, &row0, &row1)  # outer begins with the last row
-        blocks, each = (outer.m + 47) // 48, <double> outer.k * outer.part[0].n
-        a = column_at(total * thread / threads - before, each, blocks)
-        b = column_at(total * (thread + 1) / threads - before, each, blocks)
-        before += blocks * each
+        tiles, each = (outer.m + HEIGHT - 1) // HEIGHT, <double> outer.k * outer.part[0].n
+        a = column_at(total * thread / threads - before, each, tiles)
+        b = column_at(total * (thread + 1) / threads - before, each, tiles)
+        before += tiles * each
         if a == b or row0 == row1:
             continue
         outer.fresh = row1 == outer.k
@@ -74,7 +73,7 @@ cdef void gradients(const Job* job, int thread, int threads, char* scratch) noex
             outer.part[0].b = <const char*> outer.part[0].b + row0 * outer.part[0].ldb * job.size
         else:
             outer.part[0].rows_b += row0
-        job.ops.outer(&outer, a * 48, min(outer.m, b * 48), scratch)
+        job.ops.outer(&outer, a * HEIGHT, min(outer.m, b * HEIGHT), scratch)
     if job.db != NULL:
         rows_of_round(job, job.trees.rows, job.round, &row0, &row1)
         share((4 * job.H + 63) // 64, thread, threads, &a, &b)
