@@ -141,3 +141,31 @@ def test_a_wrong_environment_shows_before_the_first_large_call():
     assert (
         done.stderr.splitlines()[-1] == "ValueError: RNNFAST_NUM_THREADS must be an integer of at least 1; got 'many'"
     )
+
+
+FOLLOWING = """
+import time
+import numpy as np
+import rnnfast
+
+rnnfast.set_num_threads(2)
+layer = rnnfast.{layer}({units}, {units}, seed=0)
+x = np.ones((8, 50, {units}), np.float32)
+began = others = time.process_time() - time.thread_time()
+end = time.monotonic() + 20
+while others - began < 0.002 and time.monotonic() < end:
+    for _ in range(20):
+        (y, _), pullback = layer.forward(x)
+        pullback(y, {{}})
+    others = time.process_time() - time.thread_time()
+print(others - began >= 0.002)
+"""
+
+
+@pytest.mark.parametrize("layer, units", [("IndRNN", 128), ("SRU", 64), ("MinGRU", 96), ("LSTM", 64), ("RNN", 96)])
+def test_calls_that_follow_each_other_wake_threads(layer, units):
+    """Each too short to wait for a sleeping thread: by and by one is awake and does its part."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # its threads would count as ours
+    code = FOLLOWING.format(layer=layer, units=units)
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr
