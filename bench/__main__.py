@@ -26,10 +26,8 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     )
     every = sorted({1, default_num_threads()})
     parser.add_argument("--threads", default=",".join(map(str, every)), metavar="N,N", help="default %(default)s")
-    parser.add_argument(
-        "--rounds", type=int, default=5, metavar="N", help="turns of each contender; default %(default)s"
-    )
-    parser.add_argument("--seconds", type=float, metavar="S", help="of a turn, about; default 0.015, with --full 0.03")
+    parser.add_argument("--rounds", type=int, metavar="N", help="turns of each contender; default 7, with --full 5")
+    parser.add_argument("--seconds", type=float, metavar="S", help="of a turn, about; default 0.01, with --full 0.03")
     parser.add_argument(
         "--peer-python", default=sys.executable, metavar="PATH", help="interpreter that has the peers; default this one"
     )
@@ -49,8 +47,11 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         options.threads = sorted({int(word) for word in options.threads.split(",")})
     except ValueError:
         parser.error(f"--threads must be integers with commas between; got {options.threads!r}")
+    # where a disturbance lasts longer than a turn, more turns make it less likely that it hits half of them
+    if options.rounds is None:
+        options.rounds = 5 if options.full else 7
     if options.seconds is None:
-        options.seconds = 0.03 if options.full else 0.015
+        options.seconds = 0.03 if options.full else 0.01
     if min(options.threads) < 1 or options.rounds < 1 or options.seconds <= 0:
         parser.error("--threads, --rounds and --seconds must be positive")
     words = options.filter.split()
