@@ -53,6 +53,8 @@ def check_real(name: str, value: Any, dtype: np.dtype[Any], shape: Sequence[int 
     ValueError
         If the number of dimensions or a size is wrong.
     """
+    if type(value) is np.ndarray and value.dtype == dtype and dtype.kind == "f" and value.shape == shape:
+        return value
     array = as_array(name, value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must hold real numbers; got dtype {array.dtype}")

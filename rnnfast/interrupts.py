@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+_held = False  # by the main thread
+
 
 @contextmanager
 def hold_interrupts() -> Iterator[None]:
     """Run the body of the ``with`` block to its end before an interrupt (SIGINT) is acted upon.
 
-    The handler in force is put aside and, if the signal came, called after the body. Python runs signal handlers in
-    the main thread alone, so other threads need and do nothing.
+    The handler in force is put aside and, if the signal came, called after the body; in a block within a block, after
+    the outer one. Python runs signal handlers in the main thread alone, so other threads need and do nothing.
     """
-    if threading.current_thread() is not threading.main_thread():
+    global _held
+    if threading.current_thread() is not threading.main_thread() or _held:
         yield
         return
     came = False
@@ -31,8 +34,10 @@ def hold_interrupts() -> Iterator[None]:
         return
     signal.signal(signal.SIGINT, note)
     try:
+        _held = True
         yield
     finally:
+        _held = False
         signal.signal(signal.SIGINT, before)
         if came:
             signal.raise_signal(signal.SIGINT)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -114,7 +114,7 @@ class Optimizer:
             checked.append(check_real(f"grads[{name!r}]", gradient, params[name].dtype, params[name].shape))
             self._check_state(name, params[name])
         state = [self._state.get(name) or self._fresh(params[name]) for name in grads]
-        steps = np.array([self._constants(name, params[name], scale) for name in grads]).reshape(-1, 8)
+        steps = np.array(self._rows(params, grads, scale)).reshape(-1, 8)
         optim = twin()
         slots = [[arrays[i] for arrays in state] for i in range(len(self.slots))]
         with hold_interrupts(), layer.update() as arrays:
@@ -123,12 +123,23 @@ class Optimizer:
                 self._state[name] = kept
                 self._steps[name] = self._steps.get(name, 0) + 1
 
-    def _constants(self, name: str, param: FloatArray, scale: float) -> tuple[float, ...]:
+    def _rows(self, params: Mapping[str, FloatArray], names: Iterable[str], scale: float) -> list[tuple[float, ...]]:
+        """Return a row of rf_optim_step for each name; most parameters of a model have the same."""
+        found: dict[tuple[int, float, float], tuple[float, ...]] = {}
+        rows = []
+        for name in names:
+            decay = self.weight_decay if self.decay_bias or params[name].ndim > 1 else 0.0
+            key = self._steps.get(name, 0) + 1, decay, self.factor(name)
+            if key not in found:
+                found[key] = self._row(*key, scale)
+            rows.append(found[key])
+        return rows
+
+    def _row(self, step: int, decay: float, factor: float, scale: float) -> tuple[float, ...]:
         """Return one row of rf_optim_step."""
-        decay = self.weight_decay if self.decay_bias or param.ndim > 1 else 0.0
         k = {"scale": scale, "l2": decay, "shrink": 1.0, "rate": self.lr, "a": 0.0, "b": 0.0, "eps": 0.0, "root": 1.0}
-        k.update(self.constants(self._steps.get(name, 0) + 1))
-        k["rate"] *= self.factor(name)
+        k.update(self.constants(step))
+        k["rate"] *= factor
         return tuple(k.values())
 
     def _fresh(self, param: FloatArray) -> tuple[FloatArray, ...]:
@@ -396,6 +407,6 @@ class AdamW(Adam):
     ) -> None:
         super().__init__(lr, betas, eps, weight_decay, decay_bias, lr_factors)
 
-    def _constants(self, name: str, param: FloatArray, scale: float) -> tuple[float, ...]:
-        scale, decay, _, *rest = super()._constants(name, param, scale)
-        return (scale, 0.0, 1 - self.lr * self.factor(name) * decay, *rest)
+    def _row(self, step: int, decay: float, factor: float, scale: float) -> tuple[float, ...]:
+        scale, decay, _, *rest = super()._row(step, decay, factor, scale)
+        return (scale, 0.0, 1 - self.lr * factor * decay, *rest)
