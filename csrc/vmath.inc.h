@@ -111,7 +111,7 @@ INLINE V v_exp(V x)
 
 INLINE V v_sigmoid(V x)
 {
-    const real shift = RF_DOUBLE ? (V_SCALE_SHIFT ? 0x1p512 : 1) : (V_SCALE_SHIFT ? 0x1p64 : 1); /* 2^V_SCALE_SHIFT */
+    const real shift = V_SCALE_SHIFT == 0 ? 1 : RF_DOUBLE ? 0x1p512 : 0x1p64; /* 2^V_SCALE_SHIFT */
     const V middle = v_set1(V_ROUND_TO_INT + V_BIAS + V_SCALE_SHIFT), two = v_set1(2);
     x = v_clamp(x, EXP_MIN, SIGMOID_MAX);
     V m = v_fma(x, v_set1(LOG2_E), middle), n = m - middle;
