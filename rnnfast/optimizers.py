@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast._native.interrupts import hold_interrupts
 from rnnfast.checks import FloatArray, check_flag, check_mapping, check_number, check_real, kind_of
 from rnnfast.clipping import twin
-from rnnfast.interrupts import hold_interrupts
 from rnnfast.layers.base import Layer, check_layer
 
 
@@ -109,16 +109,15 @@ class Optimizer:
         unknown = [name for name in grads if name not in params]
         if unknown:
             raise KeyError(f"grads: no parameter named {', '.join(unknown)}; there are {', '.join(params)}")
-        checked = []
+        checked, state = [], []
         for name, gradient in grads.items():
-            checked.append(check_real(f"grads[{name!r}]", gradient, params[name].dtype, params[name].shape))
-            self._check_state(name, params[name])
-        state = [self._state.get(name) or self._fresh(params[name]) for name in grads]
+            param, kept = params[name], self._state.get(name)
+            checked.append(check_real(f"grads[{name!r}]", gradient, param.dtype, param.shape))
+            state.append(self._fresh(param) if kept is None else self._checked_state(name, kept, param))
         steps = np.array(self._rows(params, grads, scale)).reshape(-1, 8)
-        optim = twin()
         slots = [[arrays[i] for arrays in state] for i in range(len(self.slots))]
         with hold_interrupts(), layer.update() as arrays:
-            optim.update(self.rule, [arrays[name] for name in grads], checked, slots, steps)
+            twin().update(self.rule, [arrays[name] for name in grads], checked, slots, steps)
             for name, kept in zip(grads, state, strict=True):
                 self._state[name] = kept
                 self._steps[name] = self._steps.get(name, 0) + 1
@@ -129,7 +128,7 @@ class Optimizer:
         rows = []
         for name in names:
             decay = self.weight_decay if self.decay_bias or params[name].ndim > 1 else 0.0
-            key = self._steps.get(name, 0) + 1, decay, self.factor(name)
+            key = self._steps.get(name, 0) + 1, decay, self.factor(name) if self.lr_factors else 1.0
             if key not in found:
                 found[key] = self._row(*key, scale)
             rows.append(found[key])
@@ -145,13 +144,15 @@ class Optimizer:
     def _fresh(self, param: FloatArray) -> tuple[FloatArray, ...]:
         return tuple(np.zeros(param.shape, param.dtype) for _ in self.slots)
 
-    def _check_state(self, name: str, param: FloatArray) -> None:
-        for array in self._state.get(name, ()):
+    def _checked_state(self, name: str, state: tuple[FloatArray, ...], param: FloatArray) -> tuple[FloatArray, ...]:
+        """Return the state of a parameter if it is one."""
+        for array in state:
             if array.shape != param.shape or array.dtype != param.dtype:
                 raise ValueError(
                     f"layer: the state of {name} is {array.dtype} of shape {array.shape}, the parameter {param.dtype} "
                     f"of shape {param.shape}; an optimiser serves one model"
                 )
+        return state
 
     def state_dict(self) -> dict[str, Any]:
         """Return copies of the state as one flat dict of arrays.

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from rnnfast.checks import FloatArray, check_real
 
 
 class Parameters(Mapping[str, FloatArray]):
-    """Named arrays that are read-only from outside and written through `writable` or `assign`.
+    """Named arrays that are read-only from outside and written through `written` or `assign`.
 
     Packed weights are made from these arrays and kept while ``version`` stands still; a silent write would leave
     the packed copy stale, so what is handed out cannot be written to.
@@ -37,13 +36,14 @@ class Parameters(Mapping[str, FloatArray]):
     def __len__(self) -> int:
         return len(self._views)
 
-    @contextmanager
-    def writable(self) -> Iterator[dict[str, FloatArray]]:
-        """Hand out the arrays for writing; on the way out, by an error too, the version moves on."""
-        try:
-            yield dict(self._arrays)
-        finally:
-            self.version += 1
+    def items(self) -> ItemsView[str, FloatArray]:
+        """Return names and arrays: those of a dict, for training asks for them at every step."""
+        return self._views.items()
+
+    def written(self) -> dict[str, FloatArray]:
+        """Hand out the arrays for writing; the version moves on, and has to once more when that is done."""
+        self.version += 1
+        return self._arrays
 
     def checked(self, values: Mapping[str, Any]) -> dict[str, FloatArray]:
         """Return ``values`` as arrays of the parameters' dtypes and shapes.
@@ -66,9 +66,10 @@ class Parameters(Mapping[str, FloatArray]):
     def assign(self, values: Mapping[str, Any]) -> None:
         """Copy ``values`` in by name, all or none; errors as in `checked`."""
         checked = self.checked(values)
-        with self.writable() as arrays:
-            for name, value in checked.items():
-                np.copyto(arrays[name], value)
+        arrays = self.written()
+        for name, value in checked.items():
+            np.copyto(arrays[name], value)
+        self.version += 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {"arrays": self._arrays}

@@ -10,7 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 
-from rnnfast.interrupts import hold_interrupts
+from rnnfast._native.interrupts import hold_interrupts
 
 TRAINING = """
     import sys

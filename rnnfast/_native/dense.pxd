@@ -1,9 +1,11 @@
+cimport numpy as cnp
+
 from rnnfast._native.kernels cimport rf_ops, rf_outer, rf_product
 
 
 cdef class Panels:
     cdef const rf_ops* ops
-    cdef object weight
+    cdef cnp.ndarray weight
     cdef Py_ssize_t* rows     # (N padded,) rows of the weight, -1 for padding
     cdef char* data[2]
     cdef rf_product product[2]

@@ -6,6 +6,7 @@ Long calls go through their rows in pieces, which changes no bit, and look at si
 
 import numpy as np
 
+cimport numpy as cnp
 from cpython.exc cimport PyErr_CheckSignals
 from libc.string cimport memset
 
@@ -16,6 +17,7 @@ from rnnfast._native.plan cimport NOW, share_tiles, worth
 from rnnfast._native.provider import get_gemm
 from rnnfast.threads import get_num_threads
 
+cnp.import_array()
 
 # Operations between two looks at signals: some tens of milliseconds, for sums over few rows go through all of a large
 # matrix of gradients for each piece.
@@ -25,10 +27,10 @@ cdef double PIECE = 4e9
 cdef class Panels:
     """The weights (N, K) of an affine map as panels, those of the backward product made when first asked for."""
 
-    def __cinit__(self, weight):
-        cdef Py_ssize_t outputs = weight.shape[0], padded, i
+    def __cinit__(self, cnp.ndarray weight):
+        cdef Py_ssize_t outputs = cnp.PyArray_DIM(weight, 0), padded, i
         self.data[0] = self.data[1] = NULL
-        self.ops = ops(weight.itemsize)
+        self.ops = ops(cnp.PyArray_ITEMSIZE(weight))
         self.weight = weight
         padded = (outputs + self.ops.width - 1) // self.ops.width * self.ops.width
         self.rows = <Py_ssize_t*> alloc(padded * sizeof(Py_ssize_t))
@@ -43,24 +45,24 @@ cdef class Panels:
         release(self.data[1])
 
     cdef int make(self, int backward) except -1:
-        cdef Py_ssize_t outputs = self.weight.shape[0], inputs = self.weight.shape[1], n, k
+        cdef Py_ssize_t outputs = cnp.PyArray_DIM(self.weight, 0), inputs = cnp.PyArray_DIM(self.weight, 1), n, k
         cdef Py_ssize_t width = self.ops.width, padded
         cdef rf_product* s = &self.product[backward]
         cdef char* data
-        cdef size_t source = self.weight.__array_interface__["data"][0]
+        cdef const void* source = cnp.PyArray_DATA(self.weight)
         if self.data[backward] != NULL:
             return 0
         n, k = (inputs, outputs) if backward else (outputs, inputs)
         panels_of(s, n, width, 4, 4 * width)
         s.source.runs, s.source.run = 1, k
         padded = ((s.panels - 1) * 4 + s.last) * width
-        data = <char*> alloc(padded * k * self.weight.itemsize)
+        data = <char*> alloc(padded * k * self.ops.itemsize)
         if data == NULL:
             raise MemoryError
         if backward:
-            pack_rows(self.ops, <const void*> source, inputs, self.rows, outputs, data, get_num_threads())
+            pack_rows(self.ops, source, inputs, self.rows, outputs, data, get_num_threads())
         else:
-            pack_columns(self.ops, <const void*> source, inputs, self.rows, padded, 4 * width, data, get_num_threads())
+            pack_columns(self.ops, source, inputs, self.rows, padded, 4 * width, data, get_num_threads())
         s.b = data
         self.data[backward] = data
         return 0
@@ -112,61 +114,65 @@ cdef Panels panels_for(object weight, dict cache, const rf_ops* table):
     return <Panels> found
 
 
-def affine(x, weight, bias, dict cache):
+cdef cnp.ndarray empty(Py_ssize_t rows, Py_ssize_t columns, cnp.ndarray like):
+    cdef cnp.npy_intp shape[2]
+    shape[0], shape[1] = rows, columns
+    return <cnp.ndarray> cnp.PyArray_EMPTY(2, shape, cnp.PyArray_TYPE(like), 0)
+
+
+def affine(cnp.ndarray x not None, cnp.ndarray weight not None, bias, dict cache):
     """Return y (R, N) of x (R, K), weight (N, K) and bias (N,) or None.
 
     ``x`` has contiguous rows; ``cache`` keeps the packed weights and must be a new dict when the weights change.
     """
-    cdef Panels panels = panels_for(weight, cache, ops(weight.itemsize))
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(weight), rows = cnp.PyArray_DIM(x, 0)
+    cdef Py_ssize_t outputs = cnp.PyArray_DIM(weight, 0)
+    cdef double work = 2.0 * outputs * cnp.PyArray_DIM(weight, 1)
+    cdef Panels panels = panels_for(weight, cache, ops(size))
     cdef rf_product product
     cdef Work w
-    cdef int threads
-    cdef Py_ssize_t rows = x.shape[0]
-    y = np.empty((rows, weight.shape[0]), weight.dtype)
-    if not y.size:
+    cdef cnp.ndarray y = empty(rows, outputs, weight)
+    if cnp.PyArray_SIZE(y) == 0:
         return y
     panels.make(0)
     product = panels.product[0]
-    product.lda = x.strides[0] // x.itemsize
-    product.ldc = weight.shape[0]
+    product.lda = cnp.PyArray_STRIDE(x, 0) // size
+    product.ldc = outputs
     product.ld_init = 0
-    cdef size_t a = x.__array_interface__["data"][0], c = y.__array_interface__["data"][0], init = 0
-    if bias is not None:
-        init = bias.__array_interface__["data"][0]
     memset(&w, 0, sizeof(Work))
     w.ops, w.rows, w.product = panels.ops, rows, &product
-    w.a, w.init, w.c = <const char*> a, <const char*> init, <char*> c
-    threads = worth(2.0 * rows * weight.shape[0] * weight.shape[1], NOW)
-    run_pieces(&w, 2.0 * weight.shape[0] * weight.shape[1], threads)
+    w.a, w.c = cnp.PyArray_BYTES(x), cnp.PyArray_BYTES(y)
+    if bias is not None:
+        w.init = cnp.PyArray_BYTES(<cnp.ndarray> bias)
+    run_pieces(&w, work, worth(rows * work, NOW))
     return y
 
 
-def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
+def affine_gradients(cnp.ndarray x not None, cnp.ndarray dy not None, cnp.ndarray weight not None, dict cache,
+                     cnp.ndarray dw not None, db, bint want_dx):
     """Add the gradients to dw (N, K) and db (N,) or None, and return dx (R, K), or None if it is not wanted.
 
     ``x`` (R, K) and ``dy`` (R, N) have contiguous rows, dw and db are contiguous.
     """
-    cdef Panels panels = panels_for(weight, cache, ops(weight.itemsize))
+    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(weight), rows = cnp.PyArray_DIM(x, 0)
+    cdef Py_ssize_t outputs = cnp.PyArray_DIM(weight, 0), inputs = cnp.PyArray_DIM(weight, 1)
+    cdef Panels panels = panels_for(weight, cache, ops(size))
     cdef rf_product product
     cdef rf_outer outer
     cdef Work w
-    cdef Py_ssize_t rows = x.shape[0], inputs = weight.shape[1], outputs = weight.shape[0]
-    cdef Py_ssize_t size = weight.itemsize
+    cdef cnp.ndarray dx = empty(rows, inputs, weight) if want_dx else None
+    cdef cnp.ndarray sums, total
     cdef double work = 4.0 * outputs * inputs
     cdef int threads
-    dx = np.empty((rows, inputs), weight.dtype) if want_dx else None
     if rows == 0:
         return dx
     blas = get_gemm() == "blas"
     memset(&w, 0, sizeof(Work))
     w.ops, w.rows = panels.ops, rows
-    cdef size_t a = x.__array_interface__["data"][0], d = dy.__array_interface__["data"][0], c = 0
-    cdef size_t target, bias_sums
-    w.ld_dy, w.outputs, w.dy = dy.strides[0] // size, outputs, <const char*> d
+    w.ld_dy, w.outputs, w.dy = cnp.PyArray_STRIDE(dy, 0) // size, outputs, cnp.PyArray_BYTES(dy)
     if db is not None:
-        sums = np.zeros_like(db)
-        bias_sums = sums.__array_interface__["data"][0]
-        w.db = <char*> bias_sums
+        sums = np.zeros(outputs, weight.dtype)
+        w.db = cnp.PyArray_BYTES(sums)
     if blas:
         run_pieces(&w, outputs, worth(rows * outputs, NOW))
         blas_affine_gradients(x, dy, weight, dw, dx)
@@ -177,20 +183,18 @@ def affine_gradients(x, dy, weight, dict cache, dw, db, bint want_dx):
         panels.make(1)
         product = panels.product[1]
         product.lda, product.ldc, product.ld_init = w.ld_dy, inputs, 0
-        c = dx.__array_interface__["data"][0]
-        w.product, w.a, w.c = &product, <const char*> d, <char*> c
+        w.product, w.a, w.c = &product, w.dy, cnp.PyArray_BYTES(dx)
     # a call of several pieces may be interrupted between them, and then dw is to be as it was
-    total = dw if rows <= piece_of(work) else np.empty_like(dw)
-    target = total.__array_interface__["data"][0]
+    total = dw if rows <= piece_of(work) else empty(outputs, inputs, weight)
     memset(&outer, 0, sizeof(rf_outer))
     outer.m = outer.source.run = outputs
     outer.source.runs = 1
-    outer.a, outer.lda = <const char*> d, w.ld_dy
+    outer.a, outer.lda = w.dy, w.ld_dy
     outer.fresh = total is not dw
     outer.parts = 1
     outer.part[0].n = inputs
-    outer.part[0].b, outer.part[0].ldb = <const char*> a, x.strides[0] // size
-    outer.part[0].c = <void*> target
+    outer.part[0].b, outer.part[0].ldb = cnp.PyArray_BYTES(x), cnp.PyArray_STRIDE(x, 0) // size
+    outer.part[0].c = cnp.PyArray_BYTES(total)
     w.outer = &outer
     threads = worth(rows * work, NOW)
     w.scratch_size = (panels.ops.outer_scratch(outputs, inputs) * size + 63) // 64 * 64

@@ -121,7 +121,7 @@ cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
             if i == 0 and run.V:
                 outer.k = run.V
                 outer.a = run.projected + packed.first(0) * run.W * run.size
-            outer.lda, outer.rows_c = run.ld_gates, packed.dense_rows(i)
+            outer.lda, outer.rows_c = run.ld_gates, packed.dense[i]
         part = &outer.part[outer.parts - 1]
         listed = &run.listed[outer - &run.outer[0]][outer.parts - 1]
         part.c = cnp.PyArray_DATA(<cnp.ndarray> targets["w_ih" if i == 0 else "w_hh"])

@@ -5,7 +5,7 @@ models are cut into blocks shared out among threads; elements are independent, s
 """
 
 cimport numpy as cnp
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free
 
 from rnnfast._native cimport kernels
 
@@ -66,6 +66,13 @@ cdef void _work(void* context, int thread, int threads) noexcept nogil:
             start += BLOCK
 
 
+cdef int _run(Job* job, Py_ssize_t total) except -1:
+    cdef int threads = get_num_threads() if total >= WORTH_THREADS else 1
+    with nogil:
+        kernels.parallel(_work, job, threads)
+    return 0
+
+
 def update(str rule, list params, list grads, list slots, steps):
     """Update ``params`` and ``slots`` in place.
 
@@ -82,40 +89,46 @@ def update(str rule, list params, list grads, list slots, steps):
     steps : ndarray, (len(params), 8), float64
         The constants of rf_optim_step for each parameter.
     """
-    cdef Py_ssize_t i, count = len(params), total = 0
+    cdef Py_ssize_t i, k, count = len(params), total = 0
     cdef Job job
     job.rule = RULES[rule]
     cdef int wanted = 2 if rule == "adam" else 0 if rule == "sgd" else 1
-    if len(slots) != wanted or any(len(arrays) != count for arrays in [grads, *slots]):
-        raise ValueError(f"{rule} needs {wanted} kinds of state, and as many arrays of each as parameters")
     cdef cnp.ndarray constants = np.ascontiguousarray(steps, dtype=np.float64)
+    cdef cnp.ndarray param, array
+    cdef Tensor* tensor
+    cdef list held = []
+    if len(slots) != wanted or len(grads) != count or any([len(arrays) != count for arrays in slots]):
+        raise ValueError(f"{rule} needs {wanted} kinds of state, and as many arrays of each as parameters")
     if constants.ndim != 2 or constants.shape[0] != count or constants.shape[1] != 8:
         raise ValueError(f"steps must have shape ({count}, 8); got {steps.shape}")
-    grads = [np.ascontiguousarray(g) for g in grads]
-    for i in range(count):
-        _check_written("params", params[i], params[i])
-        _check("grads", grads[i], params[i])
-        for arrays in slots:
-            _check_written("slots", arrays[i], params[i])
     if count == 0:
         return
     job.count = count
     job.steps = <const kernels.rf_optim_step*>cnp.PyArray_DATA(constants)
-    job.tensors = <Tensor*>malloc(count * sizeof(Tensor))
+    job.tensors = <Tensor*>calloc(count, sizeof(Tensor))
     if job.tensors == NULL:
         raise MemoryError
-    for i in range(count):
-        job.tensors[i].size = cnp.PyArray_SIZE(params[i])
-        job.tensors[i].itemsize = cnp.PyArray_ITEMSIZE(params[i])
-        job.tensors[i].p = cnp.PyArray_BYTES(params[i])
-        job.tensors[i].g = cnp.PyArray_BYTES(grads[i])
-        job.tensors[i].s = cnp.PyArray_BYTES(slots[0][i]) if wanted > 0 else NULL
-        job.tensors[i].t = cnp.PyArray_BYTES(slots[1][i]) if wanted > 1 else NULL
-        total += job.tensors[i].size
-    cdef int threads = get_num_threads() if total >= WORTH_THREADS else 1
-    with nogil:
-        kernels.parallel(_work, &job, threads)
-    free(job.tensors)
+    try:
+        for i in range(count):
+            tensor = &job.tensors[i]
+            param = params[i]
+            _check_written("params", param, param)
+            array = cnp.PyArray_GETCONTIGUOUS(grads[i])
+            _check("grads", array, param)
+            held.append(array)
+            tensor.size, tensor.itemsize = cnp.PyArray_SIZE(param), cnp.PyArray_ITEMSIZE(param)
+            tensor.p, tensor.g = cnp.PyArray_BYTES(param), cnp.PyArray_BYTES(array)
+            for k in range(wanted):
+                array = slots[k][i]
+                _check_written("slots", array, param)
+                if k == 0:
+                    tensor.s = cnp.PyArray_BYTES(array)
+                else:
+                    tensor.t = cnp.PyArray_BYTES(array)
+            total += tensor.size
+        _run(&job, total)
+    finally:
+        free(job.tensors)
 
 
 def sum_squares(x) -> float:
@@ -149,14 +162,16 @@ cdef _floats(x):
     return array
 
 
-cdef _check(str name, cnp.ndarray array, cnp.ndarray like):
-    if array.dtype != like.dtype or cnp.PyArray_SIZE(array) != cnp.PyArray_SIZE(like):
+cdef int _check(str name, cnp.ndarray array, cnp.ndarray like) except -1:
+    if (cnp.PyArray_TYPE(array) != cnp.PyArray_TYPE(like) or cnp.PyArray_SIZE(array) != cnp.PyArray_SIZE(like)
+            or not cnp.PyArray_ISNOTSWAPPED(array)):
         raise ValueError(f"{name} must be like the parameters")
+    return 0
 
 
-cdef _check_written(str name, cnp.ndarray array, cnp.ndarray like):
-    if array.dtype != np.float32 and array.dtype != np.float64:
+cdef int _check_written(str name, cnp.ndarray array, cnp.ndarray like) except -1:
+    if cnp.PyArray_TYPE(array) != cnp.NPY_FLOAT32 and cnp.PyArray_TYPE(array) != cnp.NPY_FLOAT64:
         raise TypeError(f"{name} must be float32 or float64; got {array.dtype}")
     if not (cnp.PyArray_IS_C_CONTIGUOUS(array) and cnp.PyArray_ISWRITEABLE(array)):
         raise ValueError(f"{name} must be C-contiguous and writable")
-    _check(name, array, like)
+    return _check(name, array, like)

@@ -1,3 +1,6 @@
+cimport numpy as cnp
+from cython cimport floating
+
 from rnnfast._native.kernels cimport rf_cell, rf_ops, rf_product, rf_runs
 
 
@@ -25,11 +28,13 @@ cdef class Packed:
     cdef int first(self, int which) noexcept nogil
     cdef int count(self, int which) noexcept nogil
     cdef Py_ssize_t* rows(self, int which) noexcept nogil
-    cdef Py_ssize_t* dense_rows(self, int which) noexcept nogil
     cdef Py_ssize_t depth(self, int which) noexcept nogil
     cdef rf_runs gates(self, int which) noexcept nogil
     cdef int make_dense(self, int which) except -1
+    cdef int make_bias(self, b_ih, b_hh) except -1
+    cdef void add_bias(self, int which, const floating* values, floating* table) noexcept nogil
     cdef bint projects(self) noexcept nogil
+    cdef cnp.ndarray weight(self, int which)
     cdef void narrow(self, rf_product* s, int which) noexcept nogil
     cdef int make_backward(self) except -1
     cdef int pack_backward(self) except -1

@@ -8,12 +8,16 @@ from threading import Lock
 
 import numpy as np
 
+cimport numpy as cnp
+from cython cimport floating
 from libc.string cimport memset
 
 from rnnfast._native.kernels cimport alloc, ops, release, rf_cell, rf_ops, rf_product, rf_runs
 from rnnfast._native.panels cimport pack_columns, pack_rows, panels_of
 from rnnfast.threads import get_num_threads
 
+
+cnp.import_array()
 
 cdef enum:
     MOST_LANES = 16  # of a vector
@@ -107,11 +111,8 @@ cdef class Packed:
         """Return how many of the columns are not padding."""
         return self.outputs if which == PROJECTION else self.count(which) * self.hidden
 
-    cdef Py_ssize_t* dense_rows(self, int which) noexcept nogil:
-        return self.dense[which]
-
     cdef rf_runs gates(self, int which) noexcept nogil:
-        """Return where those stand in a row of the gate buffer, from the first slot on: `dense_rows` is in their order."""
+        """Return where those stand in a row of the gate buffer, from the first slot on; `dense` is in their order."""
         cdef rf_runs found
         cdef Py_ssize_t count = self.count(which) if which < PROJECTION else 1
         cdef Py_ssize_t whole = self.hidden // self.width
@@ -128,6 +129,7 @@ cdef class Packed:
         return found
 
     cdef int make_dense(self, int which) except -1:
+        """List the rows of a product's weights without the padding."""
         cdef Py_ssize_t i, at = 0
         cdef Py_ssize_t* rows = self.rows(which)
         self.dense[which] = <Py_ssize_t*> alloc(self.depth(which) * sizeof(Py_ssize_t))
@@ -158,26 +160,33 @@ cdef class Packed:
                     at += 1
         self.make_dense(which)
 
-    def make_bias(self, b_ih, b_hh):
-        table = np.zeros((self.panels, self.slots, self.width), self.w_ih.dtype)
-        cdef int which, slots, first
-        cdef Py_ssize_t at
-        cdef Py_ssize_t[::1] view
-        if self.has_bias:
-            for which in range(1 + self.cell.phases):
-                first, slots = self.first(which), self.count(which)
-                view = <Py_ssize_t[:self.columns(which)]> self.rows(which)
-                rows = np.asarray(view).reshape(self.panels, slots, self.width)
-                values = np.where(rows >= 0, np.asarray(b_ih if which == 0 else b_hh)[np.maximum(rows, 0)], 0)
-                table[:, first:first + slots] += values
-        cdef size_t size = table.nbytes
+    cdef int make_bias(self, b_ih, b_hh) except -1:
+        cdef size_t size = self.panels * self.slots * self.width * self.itemsize
+        cdef cnp.ndarray array
+        cdef int which
         self.bias = <char*> alloc(size)
         if self.bias == NULL:
             raise MemoryError
-        cdef unsigned char[::1] target
-        if size:
-            target = <unsigned char[:size]> <unsigned char*> self.bias
-            np.asarray(target)[:] = table.reshape(-1).view(np.uint8)
+        memset(self.bias, 0, size)
+        for which in range(1 + self.cell.phases) if self.has_bias else ():
+            array = np.ascontiguousarray(b_ih if which == 0 else b_hh)
+            if self.itemsize == 4:
+                self.add_bias(which, <const float*> cnp.PyArray_DATA(array), <float*> self.bias)
+            else:
+                self.add_bias(which, <const double*> cnp.PyArray_DATA(array), <double*> self.bias)
+        return 0
+
+    cdef void add_bias(self, int which, const floating* values, floating* table) noexcept nogil:
+        """Add the biases of a product's gates to what stands in the places of their slots."""
+        cdef const Py_ssize_t* rows = self.rows(which)
+        cdef Py_ssize_t run = self.count(which) * self.width, panel, i
+        table += self.first(which) * self.width
+        for panel in range(self.panels):
+            for i in range(run):
+                if rows[i] >= 0:
+                    table[i] += values[rows[i]]
+            rows += run
+            table += self.slots * self.width
 
     def make_projection(self):
         cdef Py_ssize_t unit
@@ -227,8 +236,7 @@ cdef class Packed:
         if self.forward_data[which] == NULL:
             raise MemoryError
         s.b = self.forward_data[which]
-        array = self.weight(which)
-        cdef size_t source = array.ctypes.data
+        cdef const void* source = cnp.PyArray_DATA(self.weight(which))
         cdef int threads = get_num_threads()
         cdef Py_ssize_t whole = self.columns(which)
         cdef Py_ssize_t last[4 * MOST_LANES]
@@ -240,10 +248,10 @@ cdef class Packed:
                 if j < s.units * s.vectors:
                     last[j] = self.rows(which)[whole + j // s.units * self.width + j % s.units]
         with nogil:
-            pack_columns(self.ops, <const void*> source, k, self.rows(which), whole, s.vectors * self.width,
+            pack_columns(self.ops, source, k, self.rows(which), whole, s.vectors * self.width,
                          self.forward_data[which], threads)
             if s.units:
-                pack_columns(self.ops, <const void*> source, k, last, s.last * self.width, s.last * self.width,
+                pack_columns(self.ops, source, k, last, s.last * self.width, s.last * self.width,
                              self.forward_data[which] + whole * k * self.itemsize, 1)
 
     cdef void narrow(self, rf_product* s, int which) noexcept nogil:
@@ -253,7 +261,7 @@ cdef class Packed:
         if self.panels > self.cell.steps_panels and vectors < s.vectors:
             s.units, s.last = <int> units, <int> vectors
 
-    def weight(self, int which):
+    cdef cnp.ndarray weight(self, int which):
         return self.w_ih if which == 0 else self.w_hr if which == PROJECTION else self.w_hh
 
     cdef int make_backward(self) except -1:
@@ -268,7 +276,7 @@ cdef class Packed:
         cdef Py_ssize_t k, n
         cdef rf_product* s
         cdef char* data
-        cdef size_t source
+        cdef const void* source
         cdef int threads = get_num_threads()
         for which in range(PROJECTION + 1):
             if (self.backward_data[which] != NULL or self.cell.phases < which < PROJECTION
@@ -284,10 +292,9 @@ cdef class Packed:
             data = <char*> alloc(((s.panels - 1) * 4 + s.last) * self.width * k * self.itemsize)
             if data == NULL:
                 raise MemoryError
-            array = self.weight(which)
-            source = array.ctypes.data
+            source = cnp.PyArray_DATA(self.weight(which))
             with nogil:
-                pack_rows(self.ops, <const void*> source, n, self.dense[which], k, data, threads)
+                pack_rows(self.ops, source, n, self.dense[which], k, data, threads)
             s.b = data
             self.backward_data[which] = data
         return 0

@@ -469,7 +469,7 @@ cdef tuple input_and_weights(Saved saved, object dx, dict grads, Memory scratch,
     target = grads["w_ih"] if direct else (np.empty if outer.fresh else np.zeros)(packed.shapes["w_ih"], dtype)
     outer.m = outer.source.run = packed.columns
     outer.source.runs = 1
-    outer.a, outer.lda, outer.rows_c = job.gates, job.ld_gates, packed.list_rows()
+    outer.a, outer.lda, outer.rows_c = job.gates, job.ld_gates, packed.rows
     outer.parts = 1
     outer.part[0].n, outer.part[0].b, outer.part[0].ldb = job.X, job.xs, job.ld_x
     outer.part[0].c = data_of(target)

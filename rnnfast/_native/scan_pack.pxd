@@ -1,5 +1,3 @@
-cimport numpy as cnp
-
 from rnnfast._native.kernels cimport rf_ops, rf_product, rf_scan_cell
 
 
@@ -11,12 +9,13 @@ cdef class ScanPacked:
     cdef readonly tuple biased    # which gates have a bias, in the order of b_ih
     cdef object w_ih, lock
     cdef dict shapes              # of the weights that there are, by kind
-    cdef cnp.ndarray rows         # (P*S*W,) rows of w_ih by column of the gate buffer; -1 is padding
+    cdef Py_ssize_t* rows         # (P*S*W,) rows of w_ih by column of the gate buffer; -1 is padding
     cdef char* bias               # (P, S, W) what the pre-activations start from
     cdef char* vectors            # (P, V, W) weights of the state
     cdef rf_product product[2]    # forward and backward; lda, ldc, ld_init are the caller's to set
 
-    cdef Py_ssize_t* list_rows(self) noexcept
+    cdef int list_columns(self) except -1
+    cdef char* by_panels(self, Py_ssize_t count, values, tuple places) except NULL
     cdef int make_product(self, int backward) except -1
 
 

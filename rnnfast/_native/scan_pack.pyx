@@ -30,21 +30,11 @@ cdef const rf_scan_cell* find_scan(const rf_ops* table, str name) except NULL:
     raise ValueError(f"no native cell named {name!r}")
 
 
-cdef char* copied(cnp.ndarray array) except NULL:
-    """Return an aligned copy of a contiguous array; at least one byte."""
-    cdef size_t size = cnp.PyArray_NBYTES(array)
-    cdef size_t least = 1
-    cdef char* data = <char*> alloc(max(size, least))
-    if data == NULL:
-        raise MemoryError
-    memcpy(data, cnp.PyArray_BYTES(array), size)
-    return data
-
-
 cdef class ScanPacked:
     """One direction's weights as panels."""
 
     def __cinit__(self):
+        self.rows = NULL
         self.bias = self.vectors = NULL
         memset(self.product, 0, sizeof(self.product))
 
@@ -61,35 +51,55 @@ cdef class ScanPacked:
         self.columns = self.panels * self.slots * self.width
         self.has_bias, self.biased = b_ih is not None, tuple(cell.biased)
         self.lock = Lock()
-        unit = np.arange(self.panels * self.width).reshape(self.panels, 1, self.width)
-        rows = np.where(unit < self.hidden, unit + self.hidden * np.arange(self.slots)[:, None], -1)
-        self.rows = np.ascontiguousarray(rows, np.intp).reshape(-1)
-        bias = np.zeros((self.slots, self.hidden), w_ih.dtype)
-        if b_ih is not None:
-            bias[list(self.biased)] = b_ih.reshape(-1, self.hidden)
-        self.bias = copied(self.by_panels(bias))
-        w_c = np.zeros((0, self.hidden), w_ih.dtype) if w_c is None else w_c.reshape(-1, self.hidden)
-        self.vectors = copied(self.by_panels(w_c))
+        self.list_columns()
+        self.bias = self.by_panels(self.slots, b_ih, self.biased)
+        vectors = 0 if w_c is None else w_c.shape[0] // self.hidden
+        self.vectors = self.by_panels(vectors, w_c, tuple(range(vectors)))
         self.make_product(0)
 
     def __dealloc__(self):
+        release(self.rows)
         release(self.bias)
         release(self.vectors)
         release(<void*> self.product[0].b)
         release(<void*> self.product[1].b)
 
-    def by_panels(self, values):
-        """Return values (S, H) as (P, S, W) with zeros for padding."""
-        padded = np.zeros((values.shape[0], self.panels * self.width), values.dtype)
-        padded[:, :self.hidden] = values
-        return np.ascontiguousarray(padded.reshape(values.shape[0], self.panels, self.width).transpose(1, 0, 2))
+    cdef int list_columns(self) except -1:
+        """Write which row of w_ih each column of the gate buffer is."""
+        cdef Py_ssize_t panel, slot, lane, unit, at = 0
+        self.rows = <Py_ssize_t*> alloc(self.columns * sizeof(Py_ssize_t))
+        if self.rows == NULL:
+            raise MemoryError
+        for panel in range(self.panels):
+            for slot in range(self.slots):
+                for lane in range(self.width):
+                    unit = panel * self.width + lane
+                    self.rows[at] = slot * self.hidden + unit if unit < self.hidden else -1
+                    at += 1
+        return 0
+
+    cdef char* by_panels(self, Py_ssize_t count, values, tuple places) except NULL:
+        """Return (P, count, W), zeros but for the blocks of `values`, (len(places)*H,) or None, of all units each."""
+        cdef Py_ssize_t line = self.width * self.itemsize, own = self.hidden * self.itemsize, panel, place
+        cdef size_t size = self.panels * count * line, least = 1
+        cdef char* data = <char*> alloc(max(size, least))
+        cdef const char* source
+        cdef cnp.ndarray array
+        if data == NULL:
+            raise MemoryError
+        memset(data, 0, size)
+        if values is not None:
+            array = np.ascontiguousarray(values)
+            source = cnp.PyArray_BYTES(array)
+            for place in places:
+                for panel in range(self.panels):
+                    memcpy(data + (panel * count + place) * line, source + panel * line, min(line, own - panel * line))
+                source += own
+        return data
 
     def from_panels(self, sums):
         """Return (P, S, W) as (S, H)."""
         return sums.transpose(1, 0, 2).reshape(sums.shape[1], -1)[:, :self.hidden]
-
-    cdef Py_ssize_t* list_rows(self) noexcept:
-        return <Py_ssize_t*> cnp.PyArray_DATA(self.rows)
 
     cdef int make_product(self, int backward) except -1:
         """Pack the weights, or their transpose, if they are not yet."""
@@ -109,9 +119,9 @@ cdef class ScanPacked:
             if data == NULL:
                 raise MemoryError
             if backward:
-                pack_rows(self.ops, cnp.PyArray_DATA(weight), n, self.list_rows(), k, data, threads)
+                pack_rows(self.ops, cnp.PyArray_DATA(weight), n, self.rows, k, data, threads)
             else:
-                pack_columns(self.ops, cnp.PyArray_DATA(weight), k, self.list_rows(), n, 4 * self.width, data, threads)
+                pack_columns(self.ops, cnp.PyArray_DATA(weight), k, self.rows, n, 4 * self.width, data, threads)
             new.b = data
             s[0] = new
         return 0

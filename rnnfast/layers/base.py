@@ -83,12 +83,12 @@ class Layer:
         """Return sub-layers by name; their parameters appear as ``name.parameter``."""
         return {}
 
-    def stores(self) -> Iterator[tuple[str, Parameters]]:
-        """Yield every parameter store below this layer with the prefix of its names."""
-        yield "", self.params
+    def stores(self) -> list[tuple[str, Parameters]]:
+        """Return every parameter store below this layer with the prefix of its names."""
+        found = [("", self.params)]
         for name, child in self.children().items():
-            for prefix, store in child.stores():
-                yield f"{name}.{prefix}", store
+            found += [(f"{name}.{prefix}", store) for prefix, store in child.stores()]
+        return found
 
     def parameters(self) -> Gradients:
         """Return all parameters by full name, as read-only views."""
@@ -107,10 +107,9 @@ class Layer:
         ...     params["weight"] -= 0.1 * grads["weight"]
         """
         arrays = _Writable()
-        stores = list(self.stores())
+        stores = self.stores()
         for prefix, store in stores:
-            with store.writable() as own:
-                arrays.update({prefix + name: array for name, array in own.items()})
+            arrays.update({prefix + name: array for name, array in store.written().items()})
         try:
             yield arrays
         finally:

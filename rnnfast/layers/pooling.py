@@ -80,7 +80,13 @@ class Last(Pool):
 
     def _run(self, x: FloatArray, lengths: _Lengths) -> tuple[FloatArray, Callable[[FloatArray, FloatArray], None]]:
         batch, steps, _ = x.shape
-        ends = np.full(batch, steps) if lengths is None else lengths
+        if lengths is None and steps:
+
+            def back_to_last(dy: FloatArray, dx: FloatArray) -> None:
+                dx[:, -1] = dy
+
+            return x[:, -1].copy(), back_to_last
+        ends = np.zeros(batch, np.int64) if lengths is None else lengths
         rows = np.flatnonzero(ends)
         places = ends[rows] - 1
         y = np.zeros((batch, x.shape[2]), x.dtype)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from rnnfast._native.interrupts import hold_interrupts
 from rnnfast.checks import check_number
-from rnnfast.interrupts import hold_interrupts
 from rnnfast.layers.base import Gradients, Layer
 
 

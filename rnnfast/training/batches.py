@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -185,7 +186,7 @@ class Samples:
             lengths=lengths,
             mask=mask,
             per_step=self.per_step,
-            weight=float(np.prod(leading)) if weights is None else float(weights.sum()),
+            weight=float(math.prod(leading)) if weights is None else float(weights.sum()),
             units=taken if self.per_step else len(rows),
             rows=rows,
         )

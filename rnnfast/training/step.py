@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast._native.interrupts import hold_interrupts
 from rnnfast.clipping import all_finite, clip_by_value, global_norm, norm_scale
-from rnnfast.interrupts import hold_interrupts
 from rnnfast.layers.base import Layer
 from rnnfast.layers.crf import Chain
 from rnnfast.metrics import Metric
