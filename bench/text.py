@@ -7,19 +7,17 @@ of its own on as many CPUs, stopped outside its turn.
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
-import signal
 import statistics
-import subprocess
-import sys
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bench.beside import arguments, serve, turns
 
 STREAMS, STEPS, FEATURES, HIDDEN, RATE = 64, 64, 64, 256, 0.004
 
@@ -109,77 +107,36 @@ class Torch:
 KINDS: dict[str, Any] = {"rnnfast": Native, "torch": Torch}
 
 
-def serve(name: str, path: Path, threads: int) -> None:
-    """Train for an epoch whenever a line comes in."""
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+def make(name: str, path: Path, threads: int) -> Callable[[], dict[str, Any]]:
+    """Return what trains for an epoch."""
     trainee = KINDS[name](*encode(path), threads)
-    print("ready", flush=True)
-    for _ in sys.stdin:
+
+    def train() -> dict[str, Any]:
         start = time.perf_counter()
         found = trainee.epoch()
-        print(json.dumps({"seconds": time.perf_counter() - start, **found}), flush=True)
+        return {"seconds": time.perf_counter() - start, **found}
 
-
-def start(name: str, python: str, options: argparse.Namespace) -> subprocess.Popen[str]:
-    """Return a process that is ready to train."""
-    command = [python, "-m", "bench.text", "--text", str(options.text.resolve()), "--threads", str(options.threads)]
-    process = subprocess.Popen(
-        [*command, "--role", name],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=Path(__file__).resolve().parents[1],
-        env={**os.environ, "OMP_NUM_THREADS": str(options.threads)},
-    )
-    assert process.stdout is not None
-    if process.stdout.readline().strip() != "ready":
-        raise SystemExit(f"{name} did not start")
-    process.send_signal(signal.SIGSTOP)
-    return process
-
-
-def turn(process: subprocess.Popen[str]) -> dict[str, float]:
-    """Let a process train for an epoch."""
-    assert process.stdin is not None and process.stdout is not None
-    process.send_signal(signal.SIGCONT)
-    print("go", file=process.stdin, flush=True)
-    found: dict[str, float] = json.loads(process.stdout.readline())
-    process.send_signal(signal.SIGSTOP)
-    return found
+    return train
 
 
 def main() -> None:
     """Print a line for each epoch, and the ratio of the times."""
-    parser = argparse.ArgumentParser("python -m bench.text", description=__doc__)
+    parser = arguments("bench.text", __doc__, 3)
     parser.add_argument("--text", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--epochs", type=int, default=3, metavar="N")
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N")
-    parser.add_argument("--peer-python", default=sys.executable, metavar="PATH", help="interpreter that has torch")
-    parser.add_argument("--role", choices=tuple(KINDS), help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.role:
-        serve(options.role, options.text, options.threads)
+        serve(partial(make, options.role, options.text, options.threads), options.threads)
         return
-    pair = {
-        name: start(name, python, options)
-        for name, python in zip(KINDS, (sys.executable, options.peer_python), strict=True)
-    }
     ratios = []
-    try:
-        for epoch in range(options.epochs):
-            names = list(pair) if epoch % 2 == 0 else list(pair)[::-1]
-            found = {name: turn(pair[name]) for name in names}
-            ours, theirs = found["rnnfast"], found["torch"]
-            ratios.append(ours["seconds"] / theirs["seconds"])
-            print(
-                f"epoch {epoch + 1}: rnnfast {ours['seconds']:.1f} s, loss {ours['loss']:.3f}, "
-                f"{ours['share']:.0%} of it in the recurrent layer; "
-                f"torch {theirs['seconds']:.1f} s, loss {theirs['loss']:.3f}; ratio {ratios[-1]:.2f}",
-                flush=True,
-            )
-    finally:
-        for process in pair.values():
-            process.kill()
+    for epoch, found in enumerate(turns(options, "bench.text", "--text", str(options.text.resolve()))):
+        ours, theirs = found["rnnfast"], found["torch"]
+        ratios.append(ours["seconds"] / theirs["seconds"])
+        print(
+            f"epoch {epoch + 1}: rnnfast {ours['seconds']:.1f} s, loss {ours['loss']:.3f}, "
+            f"{ours['share']:.0%} of it in the recurrent layer; "
+            f"torch {theirs['seconds']:.1f} s, loss {theirs['loss']:.3f}; ratio {ratios[-1]:.2f}",
+            flush=True,
+        )
     print(f"rnnfast takes {statistics.median(ratios):.2f} of torch's time, {options.threads} threads")
 
 

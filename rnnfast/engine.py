@@ -31,7 +31,7 @@ States = tuple[FloatArray, ...]
 _MODULES = {
     "native": "rnnfast._native.recurrent",
     "native infer": "rnnfast._native.infer",
-    "native train": "rnnfast._native.train",
+    "native single": "rnnfast._native.single",
     "reference": "rnnfast.reference.recurrent",
     "native scan": "rnnfast._native.scan",
     "reference scan": "rnnfast.reference.scan",
@@ -193,49 +193,55 @@ def infer(
     -------
     (y, state), as the layer returns them, or None: then `forward` has to do it.
     """
-    if get_backend() != "native" or isinstance(cell, ScanSpec) or (cell.options is not PLAIN and cell.options.needed):
+    if isinstance(cell, ScanSpec):
+        alone = single(cell, weights, x, state, batch_first, False)
+        return None if alone is None else alone[0]
+    if get_backend() != "native" or (cell.options is not PLAIN and cell.options.needed):
         return None
     found: tuple[Any, Any] | None = backend("native infer").infer(cell.name, weights, x, state, batch_first)
     return found
 
 
-def train(
-    cell: CellSpec | ScanSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool
+def single(
+    cell: CellSpec | ScanSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool, save: bool
 ) -> tuple[tuple[Any, Any], Any] | None:
-    """Run one direction of one layer for training, where the backend can do so and the arguments need no conversion.
+    """Run one direction of one layer, where the backend can do so at once and the arguments need no conversion.
 
-    They are those of `infer`, but that the layer may have two directions, which are then left to `forward`.
+    They are those of `infer`, but that the layer may have two directions, which are then left to `forward`; and
+    whether `pull` or `backward` will follow, which take what is saved.
 
     Returns
     -------
-    ((y, state), saved), or None: then `forward` has to do it. `pull` and `backward` take what is saved.
+    ((y, state), saved), or None: then `forward` has to do it.
     """
-    if len(weights) > 1 or len(weights[0]) > 1 or isinstance(cell, ScanSpec) or get_backend() != "native":
+    if len(weights) > 1 or len(weights[0]) > 1 or get_backend() != "native":
         return None
+    if isinstance(cell, ScanSpec) and (len(cell.states) > 1 or (save and weights[0][0]["noise"] is not None)):
+        return None  # it has a window, or draws
     found: tuple[tuple[Any, Any], Any] | None
-    found = backend("native train").forward(cell, weights[0][0], x, state, batch_first)
+    found = backend("native single").forward(cell, weights[0][0], x, state, batch_first, save)
     return found
 
 
 def pull(saved: Any, dy: Any, grads: dict[str, FloatArray], names: dict[str, str], batch_first: bool) -> Any:
-    """Make the gradients of what `train` has saved, where the arguments need no conversion.
+    """Make the gradients of what `single` has saved, where the arguments need no conversion.
 
     Parameters
     ----------
     saved
-        What `train` or `forward` returned.
+        What `single` or `forward` returned.
     dy, grads
         As the user gave them to the pullback.
     names : dict
         The names of gradients by kind of weight.
     batch_first : bool
-        As in `train`.
+        As in `single`.
 
     Returns
     -------
     dx, or None: then nothing has been done, and `backward` has to do it.
     """
-    return None if isinstance(saved, Saved) else backend("native train").backward(saved, dy, grads, names, batch_first)
+    return None if isinstance(saved, Saved) else backend("native single").backward(saved, dy, grads, names, batch_first)
 
 
 def backward(
@@ -252,7 +258,7 @@ def backward(
     Parameters
     ----------
     saved
-        What `forward` or `train` returned; its records are released on the way.
+        What `forward` or `single` returned; its records are released on the way.
     dy : (N, T, D*H) or None
         Gradient of the output; None means zero.
     dstate : tuple of (L*D, N, H) or None
@@ -270,7 +276,8 @@ def backward(
     dx (N, T, I), or (V, I) where the input was a `Lookup`, and the gradient of the initial state, tuple of (L*D, N, H)
     """
     if not isinstance(saved, Saved):
-        saved = Saved(backend("native"), None, saved.cell, saved.shape, None, 1, 0.0, (), (), [saved])
+        module = backend("native scan" if isinstance(saved.cell, ScanSpec) else "native")
+        saved = Saved(module, None, saved.cell, saved.shape, None, 1, 0.0, (), (), [saved])
     batch, steps, inputs = saved.shape
     directions = saved.directions
     layers = len(saved.records) // directions

@@ -68,6 +68,7 @@ cdef class Memory:
 cdef class Saved:
     cdef Job job
     cdef ScanPacked packed
+    cdef readonly object cell      # ScanSpec
     cdef Memory memory
     cdef list keep                 # arrays that the job points into
     cdef object valid              # (N, T) bool, or None where all steps are

@@ -3,7 +3,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 class Memory: ...
-class Saved: ...
+
+class Saved:
+    @property
+    def cell(self) -> Any: ...
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
 
 def direction_forward(
     cell: Any,

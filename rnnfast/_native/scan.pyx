@@ -257,6 +257,11 @@ cdef class Memory:
 cdef class Saved:
     """What forward keeps for backward: the slots and the state of each unit, step and row. Used up by one pass."""
 
+    @property
+    def shape(self):
+        """N, T and I of an input that is an array, of a cell without a window."""
+        return self.job.B, self.job.T, self.job.X
+
 
 cdef char* data_of(cnp.ndarray array) noexcept:
     return <char*> cnp.PyArray_DATA(array)
@@ -281,12 +286,22 @@ cdef Py_ssize_t linear(cnp.ndarray x) noexcept:
     return cnp.PyArray_STRIDE(x, 1) // size
 
 
-cdef object padded(object values, Py_ssize_t rows, Py_ssize_t columns, object dtype):
-    """Return values (N, H), or None for zeros, as a new array (N, columns)."""
-    out = np.zeros((rows, columns), dtype)
+cdef cnp.ndarray zeros(Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t size):
+    cdef cnp.npy_intp shape[2]
+    shape[0], shape[1] = n0, n1
+    return <cnp.ndarray> cnp.PyArray_ZEROS(2, shape, cnp.NPY_FLOAT32 if size == 4 else cnp.NPY_FLOAT64, 0)
+
+
+cdef cnp.ndarray padded(const Job* job, object values):
+    """Return a state (N, H), or None for zeros, as a new array with rows of whole vectors."""
+    cdef cnp.ndarray out = zeros(job.B, job.ld, job.size)
     if values is not None:
-        out[:, :values.shape[1]] = values
+        out[:, :job.H] = values
     return out
+
+
+cdef object unpadded(const Job* job, cnp.ndarray states):
+    return states if job.ld == job.H else np.ascontiguousarray(states[:, :job.H])
 
 
 def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save):
@@ -298,10 +313,11 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
     cdef int threads
     cdef double work
     cdef cnp.ndarray y = out if plain(out) else np.empty((<object> out).shape, out.dtype)
+    cdef cnp.ndarray states
     cdef Py_ssize_t own
     noise = weights["noise"]
     memset(job, 0, sizeof(Job))
-    saved.packed, saved.memory, saved.reverse, saved.keep = packed, Memory(), reverse, []
+    saved.packed, saved.cell, saved.memory, saved.reverse, saved.keep = packed, cell, Memory(), reverse, []
     set_job(job, packed, cnp.PyArray_DIM(out, 0), cnp.PyArray_DIM(out, 1), lengths, saved)
     new_past = ()
     if isinstance(x, tuple) and (packed.cell.highway or len(state) > 1):
@@ -322,7 +338,7 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
     job.product = packed.product[0]
     job.product.lda, job.product.ld_init = job.ld_x, 0
     job.y, job.y_row, job.y_step = data_of(y), cnp.PyArray_STRIDE(y, 0), cnp.PyArray_STRIDE(y, 1)
-    states = padded(state[0], job.B, job.ld, y.dtype)
+    states = padded(job, state[0])
     job.state = data_of(states)
     own = GROUP * job.cell.slots * job.W * job.size
     work = 2.0 * job.ld_gates * (job.X if job.index == NULL else 16) * job.R
@@ -343,25 +359,27 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
         out[...] = y
     if saved.valid is not None:
         out[~saved.valid] = 0
-    final = (np.ascontiguousarray(states[:, :job.H]), *new_past)
+    final = (unpadded(job, states), *new_past)
     return final, (saved if save else None)
 
 
 cdef int set_job(Job* job, ScanPacked packed, Py_ssize_t batch, Py_ssize_t steps, object lengths, Saved saved) except -1:
-    cdef cnp.ndarray first
+    cdef cnp.npy_intp count = batch + 1
+    cdef cnp.ndarray first = <cnp.ndarray> cnp.PyArray_EMPTY(1, &count, cnp.NPY_INTP, 0)
+    cdef Py_ssize_t j
     job.ops, job.cell = packed.ops, packed.cell
     job.B, job.T, job.X, job.H, job.P, job.W = batch, steps, packed.inputs, packed.hidden, packed.panels, packed.width
     job.size = packed.itemsize
     job.groups = (job.P + GROUP - 1) // GROUP
     job.ld = job.P * job.W
     job.ld_gates = packed.columns
-    starts = np.arange(batch + 1, dtype=np.intp) * steps
-    if lengths is not None:
-        np.cumsum(lengths, out=starts[1:])
-        saved.valid = np.arange(steps) < lengths[:, None]
-    first = starts
     saved.keep.append(first)
     job.first = <Py_ssize_t*> cnp.PyArray_DATA(first)
+    for j in range(batch + 1):
+        job.first[j] = j * steps
+    if lengths is not None:
+        np.cumsum(lengths, out=first[1:])
+        saved.valid = np.arange(steps) < lengths[:, None]
     job.R = job.first[batch]
     return 0
 
@@ -406,7 +424,7 @@ def direction_backward(Saved saved, dy, dstate, dx, dict grads):
     cdef ScanPacked packed = saved.packed
     cdef Memory scratch = Memory()
     cdef int threads
-    cdef cnp.ndarray given
+    cdef cnp.ndarray given, dstates, dv
     if saved.used:
         raise RuntimeError("a pullback may be called once: it has consumed what forward saved")
     saved.used = True
@@ -418,9 +436,9 @@ def direction_backward(Saved saved, dy, dstate, dx, dict grads):
     if dy is not None:
         given = dy if plain(dy) else np.ascontiguousarray(dy)
         job.y, job.y_row, job.y_step = data_of(given), cnp.PyArray_STRIDE(given, 0), cnp.PyArray_STRIDE(given, 1)
-    dstates = padded(dstate[0], job.B, job.ld, dtype)
+    dstates = padded(job, dstate[0])
     job.state = data_of(dstates)
-    dv = np.zeros((job.B, job.P, job.cell.vectors, job.W), dtype)
+    dv = zeros(job.B, job.cell.vectors * job.ld, job.size)
     job.dv = data_of(dv)
     if job.cell.highway:
         job.dskip = scratch.take(job.R * job.ld * job.size)
@@ -429,16 +447,17 @@ def direction_backward(Saved saved, dy, dstate, dx, dict grads):
     run(job, BACKWARD, 100.0 * job.R * job.ld_gates, threads)
     dpast = input_and_weights(saved, dx, grads, scratch, dstate[1] if saved.past is not None else None)
     if job.cell.vectors:
-        grads["w_c"] += packed.from_panels(dv.sum(axis=0)).reshape(-1)
+        dv = dv.sum(axis=0)
+        grads["w_c"] += packed.from_panels(data_of(dv), job.cell.vectors, tuple(range(job.cell.vectors)))
     saved.memory = None
-    return (np.ascontiguousarray(dstates[:, :job.H]), *dpast)
+    return (unpadded(job, dstates), *dpast)
 
 
 cdef tuple input_and_weights(Saved saved, object dx, dict grads, Memory scratch, object dpast):
     """Add the gradients of weights and biases and fill or add to dx; return that of the inputs before the first."""
     cdef Job* job = &saved.job
     cdef ScanPacked packed = saved.packed
-    cdef cnp.ndarray target, found = None
+    cdef cnp.ndarray target, bias_sums, found = None
     cdef rf_outer* outer = &job.outer
     cdef int threads
     cdef double work
@@ -473,8 +492,8 @@ cdef tuple input_and_weights(Saved saved, object dx, dict grads, Memory scratch,
     outer.parts = 1
     outer.part[0].n, outer.part[0].b, outer.part[0].ldb = job.X, job.xs, job.ld_x
     outer.part[0].c = data_of(target)
-    bias_sums = np.zeros(packed.columns, dtype)
     if packed.has_bias:
+        bias_sums = zeros(1, packed.columns, job.size)
         job.bias_sums = data_of(bias_sums)
     job.scratch_size = (max(job.ops.outer_scratch(packed.columns, job.X), PIECE * job.X) * job.size + 63) // 64 * 64
     threads = worth(work, NOW)
@@ -485,8 +504,7 @@ cdef tuple input_and_weights(Saved saved, object dx, dict grads, Memory scratch,
     elif not direct:
         grads["w_ih"] = target
     if packed.has_bias:
-        by_slot = packed.from_panels(bias_sums.reshape(job.P, job.cell.slots, job.W))
-        grads["b_ih"] += by_slot[list(packed.biased)].reshape(-1)
+        grads["b_ih"] += packed.from_panels(job.bias_sums, job.cell.slots, packed.biased)
     return spread(saved, found, dx, dpast)
 
 

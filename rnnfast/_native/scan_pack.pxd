@@ -1,3 +1,5 @@
+cimport numpy as cnp
+
 from rnnfast._native.kernels cimport rf_ops, rf_product, rf_scan_cell
 
 
@@ -15,7 +17,9 @@ cdef class ScanPacked:
     cdef rf_product product[2]    # forward and backward; lda, ldc, ld_init are the caller's to set
 
     cdef int list_columns(self) except -1
+    cdef void copy_block(self, char* panels, Py_ssize_t count, Py_ssize_t place, char* units, bint back) noexcept
     cdef char* by_panels(self, Py_ssize_t count, values, tuple places) except NULL
+    cdef cnp.ndarray from_panels(self, char* data, Py_ssize_t count, tuple places)
     cdef int make_product(self, int backward) except -1
 
 

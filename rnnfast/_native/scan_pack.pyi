@@ -1,7 +1,5 @@
 from typing import Any
 
-from numpy.typing import NDArray
-
 class ScanPacked:
     inputs: int
     hidden: int
@@ -13,4 +11,3 @@ class ScanPacked:
     has_bias: bool
     biased: tuple[int, ...]
     def __init__(self, cell: Any, w_ih: Any, w_c: Any, b_ih: Any) -> None: ...
-    def from_panels(self, sums: NDArray[Any]) -> NDArray[Any]: ...

@@ -78,28 +78,43 @@ cdef class ScanPacked:
                     at += 1
         return 0
 
+    cdef void copy_block(self, char* panels, Py_ssize_t count, Py_ssize_t place, char* units, bint back) noexcept:
+        """Copy a block of all units to where it stands in (P, count, W), or back."""
+        cdef Py_ssize_t line = self.width * self.itemsize, panel, bytes
+        panels += place * line
+        for panel in range(self.panels):
+            bytes = min(self.width, self.hidden - panel * self.width) * self.itemsize
+            if back:
+                memcpy(units, panels, bytes)
+            else:
+                memcpy(panels, units, bytes)
+            panels += count * line
+            units += line
+
     cdef char* by_panels(self, Py_ssize_t count, values, tuple places) except NULL:
-        """Return (P, count, W), zeros but for the blocks of `values`, (len(places)*H,) or None, of all units each."""
-        cdef Py_ssize_t line = self.width * self.itemsize, own = self.hidden * self.itemsize, panel, place
-        cdef size_t size = self.panels * count * line, least = 1
+        """Return (P, count, W), zeros but for the blocks of `values`, (len(places)*H,) or None."""
+        cdef size_t size = count * self.panels * self.width * self.itemsize, least = 1
         cdef char* data = <char*> alloc(max(size, least))
-        cdef const char* source
+        cdef Py_ssize_t i
         cdef cnp.ndarray array
         if data == NULL:
             raise MemoryError
         memset(data, 0, size)
         if values is not None:
             array = np.ascontiguousarray(values)
-            source = cnp.PyArray_BYTES(array)
-            for place in places:
-                for panel in range(self.panels):
-                    memcpy(data + (panel * count + place) * line, source + panel * line, min(line, own - panel * line))
-                source += own
+            for i in range(len(places)):
+                self.copy_block(data, count, places[i], cnp.PyArray_BYTES(array) + i * self.hidden * self.itemsize, False)
         return data
 
-    def from_panels(self, sums):
-        """Return (P, S, W) as (S, H)."""
-        return sums.transpose(1, 0, 2).reshape(sums.shape[1], -1)[:, :self.hidden]
+    cdef cnp.ndarray from_panels(self, char* data, Py_ssize_t count, tuple places):
+        """Return the blocks of (P, count, W) at those places, (len(places)*H,)."""
+        cdef cnp.npy_intp size = len(places) * self.hidden
+        cdef int typenum = cnp.NPY_FLOAT32 if self.itemsize == 4 else cnp.NPY_FLOAT64
+        cdef cnp.ndarray found = <cnp.ndarray> cnp.PyArray_EMPTY(1, &size, typenum, 0)
+        cdef Py_ssize_t i
+        for i in range(len(places)):
+            self.copy_block(data, count, places[i], cnp.PyArray_BYTES(found) + i * self.hidden * self.itemsize, True)
+        return found
 
     cdef int make_product(self, int backward) except -1:
         """Pack the weights, or their transpose, if they are not yet."""

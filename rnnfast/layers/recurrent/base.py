@@ -217,7 +217,7 @@ class Recurrent(Layer):
         check_generator(rng)
         if lengths is None and not self.cell.options.random:
             version = self.params.version
-            found = engine.train(self.cell, self._packed(), x, state, self.batch_first)
+            found = engine.single(self.cell, self._packed(), x, state, self.batch_first, True)
             if found is not None:
                 return found[0], RecurrentPullback(self, found[1], found[0][0].shape, version)
         x, initial, valid = self._checked(x, state, lengths)

@@ -1,15 +1,27 @@
-"""Training calls that go the short way give the bits of the general one, and what does not fit it takes the other."""
+"""Calls that go the short way give the bits of the general one, and what does not fit it takes the other."""
 
 import itertools
+from functools import partial
 
 import numpy as np
 import pytest
 from given import OTHERS, SIZES, STRIDES
 
 from rnnfast import use_backend
-from rnnfast._native import train
+from rnnfast._native import single
 from rnnfast.cells import CELLS
-from rnnfast.layers import GRU, LSTM, RNN
+from rnnfast.layers import GRU, LSTM, QRNN, RNN, SRU, IndRNN, MinGRU, MinLSTM
+
+# Of these inference goes the short way too.
+SCANS = {
+    "sru": SRU,
+    "qrnn": QRNN,
+    "qrnn f": partial(QRNN, output_gate=False),
+    "mingru": MinGRU,
+    "minlstm": MinLSTM,
+    "indrnn": IndRNN,
+    "no bias": partial(IndRNN, bias=False),
+}
 
 
 def parts(state):
@@ -28,20 +40,22 @@ def short(monkeypatch):
     """What the short way has returned, one entry for each call."""
     seen = []
     for name in ("forward", "backward"):
-        before = getattr(train, name)
-        monkeypatch.setattr(train, name, lambda *a, before=before: (seen.append(before(*a)), seen[-1])[1])
+        before = getattr(single, name)
+        monkeypatch.setattr(single, name, lambda *a, before=before: (seen.append(before(*a)), seen[-1])[1])
     return seen
 
 
 @pytest.mark.parametrize("strides", STRIDES)
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("cell", CELLS)
-def test_bits(make_layer, random_state, rng, short, cell, batch_first, dtype, strides):
-    layer = make_layer(cell, 6, 19, batch_first=batch_first, dtype=dtype)
+@pytest.mark.parametrize("inputs", [6, 19])
+@pytest.mark.parametrize("cell", [*CELLS, *SCANS])
+def test_bits(make_layer, random_state, rng, short, cell, inputs, batch_first, dtype, strides):
+    make = partial(SCANS[cell], init="torch", seed=1) if cell in SCANS else partial(make_layer, cell)
+    layer = make(inputs, 19, batch_first=batch_first, dtype=dtype)
     for (batch, steps), given in itertools.product(SIZES, [True, False]):
         shape = (batch, steps) if batch_first else (steps, batch)
-        x = STRIDES[strides](rng.standard_normal((*shape, 6)).astype(dtype))
+        x = STRIDES[strides](rng.standard_normal((*shape, inputs)).astype(dtype))
         dy = STRIDES[strides](rng.standard_normal((*shape, 19)).astype(dtype))
         state = random_state(layer, batch) if given else None
         expected_grads = {}
@@ -62,6 +76,21 @@ def test_bits(make_layer, random_state, rng, short, cell, batch_first, dtype, st
         assert list(grads) == list(expected_grads)
         for name, value in expected_grads.items():
             np.testing.assert_array_equal(grads[name], value, strict=True)
+        if cell in SCANS:
+            short.clear()
+            alone, last = layer(x, state)
+            assert len(short) == 1 and short[0] is not None and alone.flags.writeable
+            np.testing.assert_array_equal(alone, y, strict=True)
+            np.testing.assert_array_equal(last, final, strict=True)
+
+
+@pytest.mark.parametrize("options", [{"window": 2}, {"zoneout": 0.5}, {"num_layers": 2}, {"bidirectional": True}])
+def test_scans_that_draw_or_look_back_or_are_several_go_the_general_way(rng, short, options):
+    layer = QRNN(4, 6, seed=0, **options)
+    x = rng.standard_normal((2, 3, 4)).astype(np.float32)
+    (y, _), pullback = layer.forward(x)
+    pullback(np.ones_like(y), {})
+    assert not short
 
 
 @pytest.mark.parametrize(
@@ -125,9 +154,10 @@ GRADIENTS = {  # of the output, of the state, those there
 }
 
 
+@pytest.mark.parametrize("cell", [RNN, IndRNN])
 @pytest.mark.parametrize("kind", GRADIENTS)
-def test_gradients_of_other_kinds(rng, kind):
-    layer = RNN(4, 6, seed=0)
+def test_gradients_of_other_kinds(rng, kind, cell):
+    layer = cell(4, 6, seed=0)
     x, dy = rng.standard_normal((2, 3, 4)).astype(np.float32), rng.standard_normal((2, 3, 6)).astype(np.float32)
     results = []
     for lengths in (None, [3, 3]):  # the short way first

@@ -1,0 +1,151 @@
+"""Calls of a single layer in one direction, for arguments that need no conversion.
+
+For training, and of elementwise recurrences all; other inference goes by infer.pyx, which takes stacks too.
+
+What surrounds the arithmetic of a small call costs more than it looks: after each call the sweeps have pushed Python out
+of the caches. So this checks, allocates and calls the passes, those of unroll.pyx and unroll_backward.pyx or of scan.pyx,
+with as little of it as may be.
+"""
+
+cimport numpy as cnp
+
+from rnnfast._native.pack cimport Packed, packed_weights
+from rnnfast._native.rows cimport has_shape, is_array
+from rnnfast._native.scan cimport Saved as ScanSaved
+from rnnfast._native.scan import direction_backward as scan_backward, direction_forward as scan_forward
+from rnnfast._native.scan_pack cimport ScanPacked, scan_packed
+from rnnfast._native.unroll cimport Saved
+from rnnfast._native.unroll import direction_forward
+from rnnfast._native.unroll_backward import direction_backward
+
+cnp.import_array()
+
+
+cdef cnp.ndarray activations(Py_ssize_t batch, Py_ssize_t steps, Py_ssize_t width, int typenum, bint batch_first):
+    """Return a new (N, T, C), or (T, N, C) unless ``batch_first``."""
+    cdef cnp.npy_intp shape[3]
+    shape[0], shape[1], shape[2] = batch if batch_first else steps, steps if batch_first else batch, width
+    return <cnp.ndarray> cnp.PyArray_EMPTY(3, shape, typenum, 0)
+
+
+cdef cnp.ndarray rows_first(cnp.ndarray array, bint batch_first):
+    return array if batch_first else <cnp.ndarray> cnp.PyArray_SwapAxes(array, 0, 1)
+
+
+cdef object of_one_layer(cnp.ndarray state):
+    """Return a state (N, H) as (1, N, H)."""
+    cdef cnp.npy_intp shape[3]
+    cdef cnp.PyArray_Dims dims
+    shape[0], shape[1], shape[2] = 1, cnp.PyArray_DIM(state, 0), cnp.PyArray_DIM(state, 1)
+    dims.ptr, dims.len = shape, 3
+    return cnp.PyArray_Newshape(state, &dims, cnp.NPY_CORDER)
+
+
+cdef struct Sizes:
+    int typenum
+    Py_ssize_t inputs, outputs, hidden
+    bint has_c
+
+
+cdef Sizes sizes_of(Packed packed):
+    cdef Sizes found
+    found.typenum = cnp.NPY_FLOAT32 if packed.itemsize == 4 else cnp.NPY_FLOAT64
+    found.inputs, found.outputs, found.hidden, found.has_c = packed.inputs, packed.outputs, packed.hidden, packed.cell.has_c
+    return found
+
+
+cdef Sizes sizes_of_scan(ScanPacked packed):
+    cdef Sizes found
+    found.typenum = cnp.NPY_FLOAT32 if packed.itemsize == 4 else cnp.NPY_FLOAT64
+    found.inputs, found.outputs, found.hidden, found.has_c = packed.inputs, packed.hidden, packed.hidden, False
+    return found
+
+
+def forward(cell, weights, x, state, bint batch_first, bint save):
+    """Run one direction and, where it is to be saved, keep what `backward` needs.
+
+    Parameters
+    ----------
+    cell : CellSpec or ScanSpec
+        Without options that draw random numbers, and without a window.
+    weights : Weights
+    x : (N, T, I), or (T, N, I) unless ``batch_first``
+        Any strides.
+    state : (1, N, H), a tuple of two for cells with a cell state, or None for zeros
+    save : bool
+
+    Returns
+    -------
+    ((y, state), saved), or None if an argument is not an array of just the right kind
+    """
+    cdef bint scans = weights.get("cell") is not None
+    cdef Sizes own = sizes_of_scan(scan_packed(weights)) if scans else sizes_of(packed_weights(cell.kernel, weights))
+    cdef Py_ssize_t batch, steps
+    cdef cnp.ndarray given, y
+    cdef tuple initial
+    if not is_array(x, 3, own.typenum) or cnp.PyArray_DIM(<cnp.ndarray> x, 2) != own.inputs:
+        return None
+    given = rows_first(x, batch_first)
+    batch, steps = cnp.PyArray_DIM(given, 0), cnp.PyArray_DIM(given, 1)
+    if state is None:
+        initial = (None, None) if own.has_c else (None,)
+    elif own.has_c:
+        if (type(state) is not tuple or len(<tuple> state) != 2
+                or not has_shape((<tuple> state)[0], own.typenum, 1, batch, own.outputs)
+                or not has_shape((<tuple> state)[1], own.typenum, 1, batch, own.hidden)):
+            return None
+        initial = ((<tuple> state)[0][0], (<tuple> state)[1][0])
+    else:
+        if not has_shape(state, own.typenum, 1, batch, own.outputs):
+            return None
+        initial = (state[0],)
+    y = activations(batch, steps, own.outputs, own.typenum, batch_first)
+    run = scan_forward if scans else direction_forward
+    final, saved = run(cell, given, weights, initial, None, False, rows_first(y, batch_first), save)
+    if save:
+        cnp.PyArray_CLEARFLAGS(y, cnp.NPY_ARRAY_WRITEABLE)  # backward reads it
+    if own.has_c:
+        return (y, (of_one_layer(final[0]), of_one_layer(final[1]))), saved
+    return (y, of_one_layer(final[0])), saved
+
+
+def backward(saved, dy, grads, dict names, bint batch_first):
+    """Make the gradients of what `forward` has saved, those of the final state being zero.
+
+    Parameters
+    ----------
+    saved : Saved
+        Of either loop. Used up, unless None is returned.
+    dy : (N, T, H), or (T, N, H) unless ``batch_first``
+    grads : dict
+        Gradients by name, added to where there are some.
+    names : dict
+        Their names by kind of weight.
+
+    Returns
+    -------
+    dx, as x, or None if an argument is not just of the right kind
+    """
+    cdef bint scans = type(saved) is ScanSaved
+    cdef Sizes own = sizes_of_scan((<ScanSaved> saved).packed) if scans else sizes_of((<Saved?> saved).packed)
+    cdef dict shapes = (<ScanSaved> saved).packed.shapes if scans else (<Saved> saved).packed.shapes
+    cdef dict made = {}
+    cdef Py_ssize_t batch = saved.shape[0], steps = saved.shape[1]
+    cdef cnp.ndarray dx
+    if type(grads) is not dict or not has_shape(dy, own.typenum, batch if batch_first else steps,
+                                                steps if batch_first else batch, own.outputs):
+        return None
+    for kind, name in names.items() if grads else ():
+        there = (<dict> grads).get(name)
+        if there is None:
+            continue
+        if (not cnp.PyArray_CheckExact(there) or cnp.PyArray_TYPE(<cnp.ndarray> there) != own.typenum
+                or not cnp.PyArray_ISBEHAVED(<cnp.ndarray> there) or there.shape != shapes[kind]):
+            return None
+        made[kind] = there
+    dx = activations(batch, steps, own.inputs, own.typenum, batch_first)
+    run = scan_backward if scans else direction_backward
+    run(saved, rows_first(dy, batch_first), (None, None), rows_first(dx, batch_first), made)
+    for kind, name in names.items():
+        (<dict> grads)[name] = made[kind]
+    return dx
