@@ -176,7 +176,7 @@ def forward(
 
 
 def infer(
-    cell: CellSpec | ScanSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool
+    cell: CellSpec | ScanSpec, weights: list[list[Weights]], x: Any, state: Any, lengths: Any, batch_first: bool
 ) -> tuple[Any, Any] | None:
     """Run a stack of one-directional layers at once, where the backend can and the arguments need no conversion.
 
@@ -184,7 +184,7 @@ def infer(
     ----------
     cell : CellSpec or ScanSpec
     weights : L lists of one `Weights`
-    x, state
+    x, state, lengths
         As the user gave them to the layer.
     batch_first : bool
         Whether x is (N, T, I), not (T, N, I).
@@ -193,8 +193,8 @@ def infer(
     -------
     (y, state), as the layer returns them, or None: then `forward` has to do it.
     """
-    if isinstance(cell, ScanSpec):
-        alone = single(cell, weights, x, state, batch_first, False)
+    if lengths is not None or isinstance(cell, ScanSpec):
+        alone = single(cell, weights, x, state, lengths, batch_first, False)
         return None if alone is None else alone[0]
     if get_backend() != "native" or (cell.options is not PLAIN and cell.options.needed):
         return None
@@ -203,7 +203,13 @@ def infer(
 
 
 def single(
-    cell: CellSpec | ScanSpec, weights: list[list[Weights]], x: Any, state: Any, batch_first: bool, save: bool
+    cell: CellSpec | ScanSpec,
+    weights: list[list[Weights]],
+    x: Any,
+    state: Any,
+    lengths: Any,
+    batch_first: bool,
+    save: bool,
 ) -> tuple[tuple[Any, Any], Any] | None:
     """Run one direction of one layer, where the backend can do so at once and the arguments need no conversion.
 
@@ -219,7 +225,7 @@ def single(
     if isinstance(cell, ScanSpec) and (len(cell.states) > 1 or (save and weights[0][0]["noise"] is not None)):
         return None  # it has a window, or draws
     found: tuple[tuple[Any, Any], Any] | None
-    found = backend("native single").forward(cell, weights[0][0], x, state, batch_first, save)
+    found = backend("native single").forward(cell, weights[0][0], x, state, lengths, batch_first, save)
     return found
 
 
@@ -252,6 +258,7 @@ def backward(
     dtype: np.dtype[Any],
     hidden: int,
     time_major: bool = False,
+    want_state: bool = True,
 ) -> tuple[FloatArray, States]:
     """Gradients of `forward`; all arguments have been checked.
 
@@ -270,10 +277,13 @@ def backward(
         H.
     time_major : bool, default False
         How the memory of the result lies.
+    want_state : bool, default True
+        Whether the gradient of the initial state is wanted.
 
     Returns
     -------
-    dx (N, T, I), or (V, I) where the input was a `Lookup`, and the gradient of the initial state, tuple of (L*D, N, H)
+    dx (N, T, I), or (V, I) where the input was a `Lookup`, and the gradient of the initial state, tuple of (L*D, N, H),
+    or () where it is not wanted
     """
     if not isinstance(saved, Saved):
         module = backend("native scan" if isinstance(saved.cell, ScanSpec) else "native")
@@ -311,9 +321,7 @@ def backward(
         if layer and saved.seeds:
             dx = _dropped(saved.ops, dx, saved.dropout, saved.seeds[layer - 1])
         dy = dx
-    if len(found) == 1:  # small calls come here often, and this is cheap
-        return dx, tuple([s[None] for s in found[0]])
-    return dx, tuple(np.stack(each) for each in zip(*found, strict=True))
+    return dx, tuple(np.stack(each) for each in zip(*found, strict=True)) if want_state else ()
 
 
 def _thinned(ops: Any, weights: Weights, p: float, seed: int) -> Weights:

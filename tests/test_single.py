@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from given import OTHERS, SIZES, STRIDES
 
-from rnnfast import use_backend
+from rnnfast import engine, use_backend
 from rnnfast._native import single
 from rnnfast.cells import CELLS
 from rnnfast.layers import GRU, LSTM, QRNN, RNN, SRU, IndRNN, MinGRU, MinLSTM
@@ -28,11 +28,20 @@ def parts(state):
     return state if isinstance(state, tuple) else (state,)
 
 
-def general(layer, x, state, dy, grads):
-    """The way of all arguments: lengths that say nothing new."""
-    batch, steps = x.shape[:2] if layer.batch_first else x.shape[1::-1]
-    (y, final), pullback = layer.forward(x, state, lengths=np.full(batch, steps))
-    return y, final, pullback(dy, grads)
+def general(layer, x, state, dy, grads, lengths=None):
+    """The way of all arguments."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "single", lambda *given: None)
+        patch.setattr(engine, "pull", lambda *given: None)
+        (y, final), pullback = layer.forward(x, state, lengths=lengths)
+        return y, final, pullback(dy, grads)
+
+
+def ragged(rng, batch, steps):
+    """Lengths among which are the most and, where there is room, none."""
+    lengths = rng.integers(0, steps + 1, batch)
+    lengths[:2] = [steps, 0][:batch]
+    return lengths
 
 
 @pytest.fixture
@@ -53,18 +62,19 @@ def short(monkeypatch):
 def test_bits(make_layer, random_state, rng, short, cell, inputs, batch_first, dtype, strides):
     make = partial(SCANS[cell], init="torch", seed=1) if cell in SCANS else partial(make_layer, cell)
     layer = make(inputs, 19, batch_first=batch_first, dtype=dtype)
-    for (batch, steps), given in itertools.product(SIZES, [True, False]):
+    for (batch, steps), given, uneven in itertools.product(SIZES, [True, False], [True, False]):
         shape = (batch, steps) if batch_first else (steps, batch)
+        lengths = ragged(rng, batch, steps) if uneven else None
         x = STRIDES[strides](rng.standard_normal((*shape, inputs)).astype(dtype))
         dy = STRIDES[strides](rng.standard_normal((*shape, 19)).astype(dtype))
         state = random_state(layer, batch) if given else None
         expected_grads = {}
-        y, final, dx = general(layer, x, state, dy, expected_grads)
+        y, final, dx = general(layer, x, state, dy, expected_grads, lengths)
         if given:
             state = tuple(map(STRIDES[strides], parts(state)))
             state = state if len(state) > 1 else state[0]
         short.clear()
-        (found, end), pullback = layer.forward(x, state)
+        (found, end), pullback = layer.forward(x, state, lengths=lengths)
         grads = {}
         found_dx = pullback(dy, grads)
         assert len(short) == 2 and all(value is not None for value in short)
@@ -76,12 +86,32 @@ def test_bits(make_layer, random_state, rng, short, cell, inputs, batch_first, d
         assert list(grads) == list(expected_grads)
         for name, value in expected_grads.items():
             np.testing.assert_array_equal(grads[name], value, strict=True)
-        if cell in SCANS:
+        if cell in SCANS or uneven:
             short.clear()
-            alone, last = layer(x, state)
+            alone, last = layer(x, state, lengths=lengths)
             assert len(short) == 1 and short[0] is not None and alone.flags.writeable
-            np.testing.assert_array_equal(alone, y, strict=True)
-            np.testing.assert_array_equal(last, final, strict=True)
+            for a, b in zip((alone, *parts(last)), (y, *parts(final)), strict=True):
+                np.testing.assert_array_equal(a, b, strict=True)
+
+
+@pytest.mark.parametrize(
+    "lengths", [[3, 1], np.array([3, 1], np.int32), np.array([3, 0, 1])[::2], np.array([3, 3]).astype(">i8")]
+)
+def test_lengths_of_other_kinds_go_the_general_way(rng, short, lengths):
+    layer = RNN(4, 6, seed=0)
+    x = rng.standard_normal((2, 3, 4)).astype(np.float32)
+    (y, _), _ = layer.forward(x, lengths=lengths)
+    assert short == [None]
+    assert not y[1, int(lengths[1]) :].any()
+
+
+@pytest.mark.parametrize("lengths", [np.array([3, 4]), np.array([-1, 3]), np.array([3]), np.array([1.0, 2.0])])
+def test_lengths_that_do_not_fit(lengths):
+    layer = RNN(4, 6, seed=0)
+    with pytest.raises((ValueError, TypeError), match="lengths"):
+        layer.forward(np.zeros((2, 3, 4), np.float32), lengths=lengths)
+    with pytest.raises((ValueError, TypeError), match="lengths"):
+        layer(np.zeros((2, 3, 4), np.float32), lengths=lengths)
 
 
 @pytest.mark.parametrize("options", [{"window": 2}, {"zoneout": 0.5}, {"num_layers": 2}, {"bidirectional": True}])
@@ -156,13 +186,15 @@ GRADIENTS = {  # of the output, of the state, those there
 
 @pytest.mark.parametrize("cell", [RNN, IndRNN])
 @pytest.mark.parametrize("kind", GRADIENTS)
-def test_gradients_of_other_kinds(rng, kind, cell):
+def test_gradients_of_other_kinds(rng, monkeypatch, kind, cell):
     layer = cell(4, 6, seed=0)
     x, dy = rng.standard_normal((2, 3, 4)).astype(np.float32), rng.standard_normal((2, 3, 6)).astype(np.float32)
     results = []
-    for lengths in (None, [3, 3]):  # the short way first
+    for way in ("short", "general"):
         given, dstate, grads = GRADIENTS[kind](dy, layer)
-        _, pullback = layer.forward(x, lengths=lengths)
+        if way == "general":
+            monkeypatch.setattr(engine, "single", lambda *given: None)
+        _, pullback = layer.forward(x)
         dx = pullback(given, grads, dstate) if dstate is not None else pullback(given, grads)
         results.append([*(dx if isinstance(dx, tuple) else (dx,)), *[grads[name] for name in layer.params]])
     for one, other in zip(*results, strict=True):

@@ -1,6 +1,6 @@
 from typing import Any
 
 def forward(
-    cell: Any, weights: Any, x: Any, state: Any, batch_first: bool, save: bool
+    cell: Any, weights: Any, x: Any, state: Any, lengths: Any, batch_first: bool, save: bool
 ) -> tuple[tuple[Any, Any], Any] | None: ...
 def backward(saved: Any, dy: Any, grads: Any, names: dict[str, str], batch_first: bool) -> Any | None: ...

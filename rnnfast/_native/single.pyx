@@ -7,6 +7,8 @@ of the caches. So this checks, allocates and calls the passes, those of unroll.p
 with as little of it as may be.
 """
 
+from libc.stdint cimport int64_t
+
 cimport numpy as cnp
 
 from rnnfast._native.pack cimport Packed, packed_weights
@@ -61,7 +63,24 @@ cdef Sizes sizes_of_scan(ScanPacked packed):
     return found
 
 
-def forward(cell, weights, x, state, bint batch_first, bint save):
+cdef bint are_lengths(object lengths, Py_ssize_t batch, Py_ssize_t steps, bint* whole) noexcept:
+    """Whether it is an array (N,) of int64 in 0..T, and whether these are all T."""
+    cdef const int64_t* values
+    cdef Py_ssize_t j
+    if (not cnp.PyArray_CheckExact(lengths) or cnp.PyArray_NDIM(<cnp.ndarray> lengths) != 1
+            or cnp.PyArray_TYPE(<cnp.ndarray> lengths) != cnp.NPY_INT64
+            or not cnp.PyArray_ISCARRAY_RO(<cnp.ndarray> lengths) or cnp.PyArray_DIM(<cnp.ndarray> lengths, 0) != batch):
+        return False
+    values = <const int64_t*> cnp.PyArray_DATA(<cnp.ndarray> lengths)
+    whole[0] = True
+    for j in range(batch):
+        if values[j] < 0 or values[j] > steps:
+            return False
+        whole[0] = whole[0] and values[j] == steps
+    return True
+
+
+def forward(cell, weights, x, state, lengths, bint batch_first, bint save):
     """Run one direction and, where it is to be saved, keep what `backward` needs.
 
     Parameters
@@ -72,7 +91,8 @@ def forward(cell, weights, x, state, bint batch_first, bint save):
     x : (N, T, I), or (T, N, I) unless ``batch_first``
         Any strides.
     state : (1, N, H), a tuple of two for cells with a cell state, or None for zeros
-    save : bool
+    lengths : (N,) of int64, or None
+    batch_first, save : bool
 
     Returns
     -------
@@ -81,6 +101,7 @@ def forward(cell, weights, x, state, bint batch_first, bint save):
     cdef bint scans = weights.get("cell") is not None
     cdef Sizes own = sizes_of_scan(scan_packed(weights)) if scans else sizes_of(packed_weights(cell.kernel, weights))
     cdef Py_ssize_t batch, steps
+    cdef bint whole = False
     cdef cnp.ndarray given, y
     cdef tuple initial
     if not is_array(x, 3, own.typenum) or cnp.PyArray_DIM(<cnp.ndarray> x, 2) != own.inputs:
@@ -99,9 +120,13 @@ def forward(cell, weights, x, state, bint batch_first, bint save):
         if not has_shape(state, own.typenum, 1, batch, own.outputs):
             return None
         initial = (state[0],)
+    if lengths is not None:
+        if not are_lengths(lengths, batch, steps, &whole):
+            return None
+        lengths = None if whole else lengths
     y = activations(batch, steps, own.outputs, own.typenum, batch_first)
     run = scan_forward if scans else direction_forward
-    final, saved = run(cell, given, weights, initial, None, False, rows_first(y, batch_first), save)
+    final, saved = run(cell, given, weights, initial, lengths, False, rows_first(y, batch_first), save)
     if save:
         cnp.PyArray_CLEARFLAGS(y, cnp.NPY_ARRAY_WRITEABLE)  # backward reads it
     if own.has_c:

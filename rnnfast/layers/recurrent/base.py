@@ -172,8 +172,8 @@ class Recurrent(Layer):
 
     def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
-        if lengths is None and not self.bidirectional:
-            found = engine.infer(self.cell, self._packed(), x, state, self.batch_first)
+        if not self.bidirectional:
+            found = engine.infer(self.cell, self._packed(), x, state, lengths, self.batch_first)
             if found is not None:
                 return found
         x, initial, valid = self._checked(x, state, lengths)
@@ -215,9 +215,9 @@ class Recurrent(Layer):
             If a shape or a length does not fit.
         """
         check_generator(rng)
-        if lengths is None and not self.cell.options.random:
+        if not self.cell.options.random:
             version = self.params.version
-            found = engine.single(self.cell, self._packed(), x, state, self.batch_first, True)
+            found = engine.single(self.cell, self._packed(), x, state, lengths, self.batch_first, True)
             if found is not None:
                 return found[0], RecurrentPullback(self, found[1], found[0][0].shape, version)
         x, initial, valid = self._checked(x, state, lengths)

@@ -73,7 +73,9 @@ class RecurrentPullback:
         own = [
             {kind: grads[name] for kind, name in names.items() if grads.get(name) is not None} for names in layer._names
         ]
-        dx, dinitial = engine.backward(saved, dy, dfinal, own, layer.dtype, layer.hidden_size, not layer.batch_first)
+        dx, dinitial = engine.backward(
+            saved, dy, dfinal, own, layer.dtype, layer.hidden_size, not layer.batch_first, dstate is not None
+        )
         for names, made in zip(layer._names, own, strict=True):
             for kind, name in names.items():
                 grads[name] = made[kind]
