@@ -174,12 +174,17 @@ def run_case(
     for worker in ready:
         if worker.name == SUBJECT:
             results[worker.threads].used = worker.ask("used")
+    # A turn that does not count: they were loaded side by side, and a pool of threads that has been kept waiting for
+    # CPUs may do with fewer for a tenth of a second.
+    for worker in ready:
+        worker.ask("sample", seconds / 2)
     start = time.perf_counter()
     for turn in range(rounds):
         if turn >= LEAST_ROUNDS and time.perf_counter() - start > patience:
             break
-        # another order each time: what one leaves behind in caches and clock is not always the same one's burden
-        for worker in random.Random(turn).sample(ready, len(ready)):
+        # another order each time and in each case: what one leaves behind in caches and clock, and in what the host
+        # grants, is not always the same one's burden
+        for worker in random.Random(f"{case.name} {turn}").sample(ready, len(ready)):
             samples = results[worker.threads].samples
             samples.setdefault(worker.name, []).append(worker.ask("sample", seconds))
     return list(results.values())

@@ -66,13 +66,6 @@ cdef void _work(void* context, int thread, int threads) noexcept nogil:
             start += BLOCK
 
 
-cdef int _run(Job* job, Py_ssize_t total) except -1:
-    cdef int threads = get_num_threads() if total >= WORTH_THREADS else 1
-    with nogil:
-        kernels.parallel(_work, job, threads)
-    return 0
-
-
 def update(str rule, list params, list grads, list slots, steps):
     """Update ``params`` and ``slots`` in place.
 
@@ -90,6 +83,7 @@ def update(str rule, list params, list grads, list slots, steps):
         The constants of rf_optim_step for each parameter.
     """
     cdef Py_ssize_t i, k, count = len(params), total = 0
+    cdef int threads
     cdef Job job
     job.rule = RULES[rule]
     cdef int wanted = 2 if rule == "adam" else 0 if rule == "sgd" else 1
@@ -126,7 +120,9 @@ def update(str rule, list params, list grads, list slots, steps):
                 else:
                     tensor.t = cnp.PyArray_BYTES(array)
             total += tensor.size
-        _run(&job, total)
+        threads = get_num_threads() if total >= WORTH_THREADS else 1
+        with nogil:
+            kernels.parallel(_work, &job, threads)
     finally:
         free(job.tensors)
 
