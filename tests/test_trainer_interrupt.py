@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import numpy as np
 import pytest
@@ -82,7 +83,8 @@ def test_an_interrupt_waits_for_the_end_of_the_block():
         signal.raise_signal(signal.SIGINT)
         done.append(1)
     assert done == [1]
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):  # the handler is back
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_blocks_within_blocks_wait_for_the_outer():
@@ -98,7 +100,8 @@ def test_blocks_within_blocks_wait_for_the_outer():
 def test_an_error_in_the_block_puts_the_handler_back():
     with pytest.raises(ZeroDivisionError), hold_interrupts():
         1 / np.array(0, object)
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
 
 
 def test_the_users_own_handler_is_called():
@@ -111,3 +114,33 @@ def test_the_users_own_handler_is_called():
         assert seen == [signal.SIGINT]
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def test_an_interrupt_that_is_ignored_stays_so():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with hold_interrupts():
+            signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_other_threads_hold_nothing():
+    seen = []
+
+    def other():
+        with hold_interrupts():
+            seen.append(1)
+            entered.set()
+            left.wait(10)
+
+    entered, left = threading.Event(), threading.Event()
+    thread = threading.Thread(target=other)
+    thread.start()
+    entered.wait(10)
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    left.set()
+    thread.join()
+    assert seen == [1]
