@@ -10,7 +10,7 @@ from libc.string cimport memset
 from rnnfast._native.kernels cimport alloc, parallel, release
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport NOW, RELEASE, Run, split
-from rnnfast._native.rows cimport Lengths, has_shape, is_array, read_row, write_row
+from rnnfast._native.rows cimport Lengths, has_shape, is_array, read_row, typenum_of, write_row
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 
 cnp.import_array()
@@ -98,7 +98,7 @@ def infer(str cell, list layers, x, state, bint batch_first):
     refuse
     """
     cdef Packed packed = packed_weights(cell, layers[0][0])
-    cdef int typenum = cnp.NPY_FLOAT32 if packed.itemsize == 4 else cnp.NPY_FLOAT64
+    cdef int typenum = typenum_of(packed.itemsize)
     cdef Py_ssize_t count = len(layers), batch, steps, layer, j, hidden = packed.hidden, size = packed.itemsize
     cdef cnp.npy_intp shape[3]
     cdef cnp.ndarray given, y, out, h0 = None, c0 = None, h1, c1 = None

@@ -16,7 +16,6 @@ from rnnfast._native.kernels cimport alloc, ops, release, rf_cell, rf_ops, rf_pr
 from rnnfast._native.panels cimport pack_columns, pack_rows, panels_of
 from rnnfast.threads import get_num_threads
 
-
 cnp.import_array()
 
 cdef enum:
@@ -168,7 +167,9 @@ cdef class Packed:
         if self.bias == NULL:
             raise MemoryError
         memset(self.bias, 0, size)
-        for which in range(1 + self.cell.phases) if self.has_bias else ():
+        if not self.has_bias:
+            return 0
+        for which in range(1 + self.cell.phases):
             array = np.ascontiguousarray(b_ih if which == 0 else b_hh)
             if self.itemsize == 4:
                 self.add_bias(which, <const float*> cnp.PyArray_DATA(array), <float*> self.bias)

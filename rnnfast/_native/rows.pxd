@@ -11,6 +11,11 @@ ctypedef struct Rows:
     Py_ssize_t stride
     Py_ssize_t count    # C
 
+cdef inline int typenum_of(Py_ssize_t size) noexcept nogil:
+    """Return NumPy's number of the floating-point type of that many bytes."""
+    return cnp.NPY_FLOAT32 if size == 4 else cnp.NPY_FLOAT64
+
+
 cdef inline char* row_at(const Rows* rows, Py_ssize_t t, Py_ssize_t j) noexcept nogil:
     return rows.base + rows.start[j] + rows.step * t
 

@@ -189,7 +189,7 @@ cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssiz
     cdef Py_ssize_t j, user
     cdef const Py_ssize_t[::1] order
     shape[0], shape[1] = rows.B, hidden
-    state = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT32 if size == 4 else cnp.NPY_FLOAT64, 0)
+    state = cnp.PyArray_EMPTY(2, shape, typenum_of(size), 0)
     cdef char* address = cnp.PyArray_BYTES(<cnp.ndarray> state)
     if not rows.uniform:
         order = rows.order
@@ -222,7 +222,7 @@ cdef object store_rows(const Py_ssize_t[::1] rows, const char* source, Py_ssize_
     cdef cnp.npy_intp shape[2]
     cdef Py_ssize_t k
     shape[0], shape[1] = rows.shape[0], hidden
-    state = cnp.PyArray_EMPTY(2, shape, cnp.NPY_FLOAT32 if size == 4 else cnp.NPY_FLOAT64, 0)
+    state = cnp.PyArray_EMPTY(2, shape, typenum_of(size), 0)
     cdef char* to = cnp.PyArray_BYTES(<cnp.ndarray> state)
     for k in range(rows.shape[0]):
         memcpy(to + k * hidden * size, source + rows[k] * ld * size, hidden * size)

@@ -16,6 +16,7 @@ from libc.string cimport memcpy, memset
 
 from rnnfast._native.kernels cimport alloc, parallel, release
 from rnnfast._native.plan cimport NOW, SERIES, share, share_tiles, worth
+from rnnfast._native.rows cimport typenum_of
 from rnnfast._native.scan_pack cimport ScanPacked, scan_packed
 from rnnfast.threads import get_num_threads
 from rnnfast.window import fold, unfold
@@ -289,7 +290,7 @@ cdef Py_ssize_t linear(cnp.ndarray x) noexcept:
 cdef cnp.ndarray zeros(Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t size):
     cdef cnp.npy_intp shape[2]
     shape[0], shape[1] = n0, n1
-    return <cnp.ndarray> cnp.PyArray_ZEROS(2, shape, cnp.NPY_FLOAT32 if size == 4 else cnp.NPY_FLOAT64, 0)
+    return <cnp.ndarray> cnp.PyArray_ZEROS(2, shape, typenum_of(size), 0)
 
 
 cdef cnp.ndarray padded(const Job* job, object values):

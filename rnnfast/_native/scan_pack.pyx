@@ -13,6 +13,7 @@ from libc.string cimport memcpy, memset
 
 from rnnfast._native.kernels cimport alloc, ops, release, rf_ops, rf_product, rf_scan_cell
 from rnnfast._native.panels cimport pack_columns, pack_rows, panels_of
+from rnnfast._native.rows cimport typenum_of
 from rnnfast.threads import get_num_threads
 
 cnp.import_array()
@@ -53,8 +54,7 @@ cdef class ScanPacked:
         self.lock = Lock()
         self.list_columns()
         self.bias = self.by_panels(self.slots, b_ih, self.biased)
-        vectors = 0 if w_c is None else w_c.shape[0] // self.hidden
-        self.vectors = self.by_panels(vectors, w_c, tuple(range(vectors)))
+        self.vectors = self.by_panels(self.cell.vectors, w_c, tuple(range(self.cell.vectors)))
         self.make_product(0)
 
     def __dealloc__(self):
@@ -109,8 +109,7 @@ cdef class ScanPacked:
     cdef cnp.ndarray from_panels(self, char* data, Py_ssize_t count, tuple places):
         """Return the blocks of (P, count, W) at those places, (len(places)*H,)."""
         cdef cnp.npy_intp size = len(places) * self.hidden
-        cdef int typenum = cnp.NPY_FLOAT32 if self.itemsize == 4 else cnp.NPY_FLOAT64
-        cdef cnp.ndarray found = <cnp.ndarray> cnp.PyArray_EMPTY(1, &size, typenum, 0)
+        cdef cnp.ndarray found = <cnp.ndarray> cnp.PyArray_EMPTY(1, &size, typenum_of(self.itemsize), 0)
         cdef Py_ssize_t i
         for i in range(len(places)):
             self.copy_block(data, count, places[i], cnp.PyArray_BYTES(found) + i * self.hidden * self.itemsize, True)

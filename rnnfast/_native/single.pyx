@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t
 cimport numpy as cnp
 
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast._native.rows cimport has_shape, is_array
+from rnnfast._native.rows cimport has_shape, is_array, typenum_of
 from rnnfast._native.scan cimport Saved as ScanSaved
 from rnnfast._native.scan import direction_backward as scan_backward, direction_forward as scan_forward
 from rnnfast._native.scan_pack cimport ScanPacked, scan_packed
@@ -50,17 +50,19 @@ cdef struct Sizes:
     bint has_c
 
 
-cdef Sizes sizes_of(Packed packed):
+cdef Sizes sizes_of(object weights):
+    """Return what packed weights of either loop say of arguments."""
     cdef Sizes found
-    found.typenum = cnp.NPY_FLOAT32 if packed.itemsize == 4 else cnp.NPY_FLOAT64
-    found.inputs, found.outputs, found.hidden, found.has_c = packed.inputs, packed.outputs, packed.hidden, packed.cell.has_c
-    return found
-
-
-cdef Sizes sizes_of_scan(ScanPacked packed):
-    cdef Sizes found
-    found.typenum = cnp.NPY_FLOAT32 if packed.itemsize == 4 else cnp.NPY_FLOAT64
-    found.inputs, found.outputs, found.hidden, found.has_c = packed.inputs, packed.hidden, packed.hidden, False
+    cdef Packed packed
+    cdef ScanPacked scan
+    if type(weights) is ScanPacked:
+        scan = weights
+        found.typenum, found.has_c = typenum_of(scan.itemsize), False
+        found.inputs, found.outputs, found.hidden = scan.inputs, scan.hidden, scan.hidden
+    else:
+        packed = weights
+        found.typenum, found.has_c = typenum_of(packed.itemsize), packed.cell.has_c
+        found.inputs, found.outputs, found.hidden = packed.inputs, packed.outputs, packed.hidden
     return found
 
 
@@ -100,7 +102,7 @@ def forward(cell, weights, x, state, lengths, bint batch_first, bint save):
     ((y, state), saved), or None if an argument is not an array of just the right kind
     """
     cdef bint scans = weights.get("cell") is not None
-    cdef Sizes own = sizes_of_scan(scan_packed(weights)) if scans else sizes_of(packed_weights(cell.kernel, weights))
+    cdef Sizes own = sizes_of(scan_packed(weights) if scans else packed_weights(cell.kernel, weights))
     cdef Py_ssize_t batch, steps
     cdef bint whole = False
     cdef cnp.ndarray given, y
@@ -153,8 +155,9 @@ def backward(saved, dy, grads, dict names, bint batch_first):
     dx, as x, or None if an argument is not just of the right kind
     """
     cdef bint scans = type(saved) is ScanSaved
-    cdef Sizes own = sizes_of_scan((<ScanSaved> saved).packed) if scans else sizes_of((<Saved?> saved).packed)
-    cdef dict shapes = (<ScanSaved> saved).packed.shapes if scans else (<Saved> saved).packed.shapes
+    cdef object packed = (<ScanSaved> saved).packed if scans else (<Saved?> saved).packed
+    cdef dict shapes = (<ScanPacked> packed).shapes if scans else (<Packed> packed).shapes
+    cdef Sizes own = sizes_of(packed)
     cdef dict made = {}
     cdef Py_ssize_t batch = saved.shape[0], steps = saved.shape[1]
     cdef cnp.ndarray dx

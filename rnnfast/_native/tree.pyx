@@ -20,6 +20,7 @@ from rnnfast._native.dense cimport Panels, panels_for
 from rnnfast._native.forest cimport Forest, Trees, row_at
 from rnnfast._native.kernels cimport ops, parallel, ready, rf_ops, rf_outer
 from rnnfast._native.plan cimport HEIGHT, NOW, RELEASE, WAKE, rate_of, share, start_time, stream_time, worth
+from rnnfast._native.rows cimport typenum_of
 from rnnfast._native.scan cimport Memory
 from rnnfast._native.tree_sweep cimport (BACKWARD, BELOW, EACH, FORWARD, GRADIENTS, INPUT, PRODUCTS, ROWS, Job, Part,
                                          backward_block, forward_block, rows_of_block, scratch_bytes)
@@ -339,7 +340,7 @@ cdef int by_blas(Saved saved, dx, dw_ih, dw_hh) except -1:
     cdef Job* job = &saved.job
     cdef const Trees* t = &saved.job.trees
     cdef Py_ssize_t inner = t.rows - t.leaves, three = 3 * job.H
-    cdef int kind = cnp.NPY_FLOAT32 if job.size == 4 else cnp.NPY_FLOAT64
+    cdef int kind = typenum_of(job.size)
     gates = rows_as_array(job.gates, t.rows, 4 * job.H, kind)
     place = rows_as_array(<char*> t.place, 1, t.rows, cnp.NPY_INTP)[0]
     dx_rows = np.empty((t.rows, job.X), dx.dtype)
