@@ -67,9 +67,11 @@ class Parameters(Mapping[str, FloatArray]):
         """Copy ``values`` in by name, all or none; errors as in `checked`."""
         checked = self.checked(values)
         arrays = self.written()
-        for name, value in checked.items():
-            np.copyto(arrays[name], value)
-        self.version += 1
+        try:
+            for name, value in checked.items():
+                np.copyto(arrays[name], value)
+        finally:
+            self.version += 1
 
     def __getstate__(self) -> dict[str, Any]:
         return {"arrays": self._arrays}
