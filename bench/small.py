@@ -65,15 +65,16 @@ def native(model: Model) -> Callable[[], float]:
     return epoch
 
 
-def torch(model: Model) -> Callable[[], float]:
+def peer(model: Model) -> Callable[[], float]:
     """Return the same with torch, in a loop over slices of its tensors."""
     import torch
 
-    x, labels = (torch.from_numpy(array) for array in data(model)[:2])
+    inputs, classes, parameters = data(model)
+    x, labels = torch.from_numpy(inputs), torch.from_numpy(classes)
     layer = getattr(torch.nn, model.cell)(model.hidden, model.hidden, batch_first=True)
     dense = torch.nn.Linear(model.hidden, CLASSES)
     for prefix, module in (("0.", layer), ("2.", dense)):
-        own = {name[2:]: value for name, value in data(model)[2].items() if name.startswith(prefix)}
+        own = {name[2:]: value for name, value in parameters.items() if name.startswith(prefix)}
         module.load_state_dict({name: torch.from_numpy(value) for name, value in own.items()})
     optimizer = torch.optim.Adam([*layer.parameters(), *dense.parameters()], lr=RATE)
 
@@ -94,14 +95,14 @@ def torch(model: Model) -> Callable[[], float]:
 def make(name: str, threads: int) -> Callable[[], dict[str, Any]]:
     """Return what trains each model for an epoch, and tells seconds of a step and losses."""
     if name == "torch":
-        import torch as library
+        import torch
 
-        library.set_num_threads(threads)
+        torch.set_num_threads(threads)
     else:
         import rnnfast
 
         rnnfast.set_num_threads(threads)
-    epochs = [(torch if name == "torch" else native)(model) for model in MODELS]
+    epochs = [(peer if name == "torch" else native)(model) for model in MODELS]
 
     def train() -> dict[str, Any]:
         seconds, losses = [], []

@@ -1,7 +1,5 @@
 """Two trainings in turns, and the small models that `bench.small` trains."""
 
-import textwrap
-
 import numpy as np
 import pytest
 
@@ -30,7 +28,7 @@ serve(make, options.threads)
 
 
 def test_both_take_turns_in_processes_that_live_on(tmp_path, monkeypatch):
-    (tmp_path / "trainee.py").write_text(textwrap.dedent(TRAINEE))
+    (tmp_path / "trainee.py").write_text(TRAINEE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     options = arguments("trainee", None, 3).parse_args(["--threads", "1"])
     found = list(turns(options, "trainee"))
