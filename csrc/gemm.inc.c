@@ -25,6 +25,8 @@ enum { TILE = 2, PAIR = 1 };
 enum {
     KC = 128,  /* most rows of a block in outer: KC x 4 vectors are the first-level cache of 32 KiB (AVX-512) */
     MC = 576,  /* columns of A that outer packs at a time: KC x MC take a part of the second-level cache */
+    TOGETHER = 8, /* tiles of A that outer packs side by side */
+    AHEAD = 8, /* rows that packing asks for before it comes to them */
     BLOCK = 96 /* rows of A that product takes through all panels before the next */
 };
 
@@ -189,6 +191,17 @@ INLINE ptrdiff_t column_at(const rf_runs *from, ptrdiff_t q)
     return from->more_at + more / from->more_run * from->more_stride + more % from->more_run;
 }
 
+/* `tiles` tiles of n rows that stand lda apart in falling order; `tiles` is a constant to the compiler where they are many. */
+INLINE void pack_some(ptrdiff_t tiles, ptrdiff_t n, const real *a, ptrdiff_t lda, real *to)
+{
+    for (ptrdiff_t k = 0; k < n; k++, a -= lda, to += TILE) {
+        if (k + AHEAD < n)
+            rf_want(a - AHEAD * lda, tiles * TILE * sizeof(real));
+        UNROLL for (ptrdiff_t i = 0; i < tiles; i++)
+            v_store_n(to + i * n * TILE, TILE, v_load_n(a + i * TILE, TILE));
+    }
+}
+
 /* Rows k0..k0+n of columns q0..q0+m of A, the last row first, transposed into tiles: (m/TILE, n, TILE), zeros past m. */
 static void pack_tiles(const rf_outer *s, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t q0, ptrdiff_t m, real *to)
 {
@@ -197,19 +210,17 @@ static void pack_tiles(const rf_outer *s, ptrdiff_t k0, ptrdiff_t n, ptrdiff_t q
     const ptrdiff_t end = q0 + m, side_by_side = MIN(end, from->runs * from->run);
     ptrdiff_t q = q0;
     if (TILE < W && q0 < side_by_side && (from->run % TILE == 0 || from->runs == 1)) {
-        /* along the rows of A: those of gate buffers are often a multiple of 4 KiB apart, and then a column of them shares
-         * one set of the first-level cache */
+        /* a few tiles at a time: one alone would take a line of every row several times, and rows of gate buffers are often
+         * a multiple of 4 KiB apart, so that they share one set of the first-level cache; many write to too many lines */
         const ptrdiff_t whole = q0 + (side_by_side - q0) / TILE * TILE;
-        for (ptrdiff_t k = 0; k < n; k++) {
-            real *tile = to + k * TILE;
-            for (q = q0; q < whole;) {
-                const real *row = a - k * s->lda + column_at(from, q);
-                const ptrdiff_t stop = MIN(whole, (q / from->run + 1) * from->run);
-                for (; q + TILE <= stop; q += TILE, row += TILE, tile += n * TILE)
-                    v_store_n(tile, TILE, v_load_n(row, TILE));
-            }
+        for (ptrdiff_t tiles; q < whole; q += tiles * TILE, to += tiles * TILE * n) {
+            const real *at = a + column_at(from, q);
+            tiles = MIN(TOGETHER, (MIN(whole, (q / from->run + 1) * from->run) - q) / TILE);
+            if (tiles == TOGETHER)
+                pack_some(TOGETHER, n, at, s->lda, to);
+            else
+                pack_some(tiles, n, at, s->lda, to);
         }
-        to += (whole - q0) * n;
     }
     for (; q < end; q += TILE) {
         ptrdiff_t at[TILE];
@@ -275,6 +286,8 @@ INLINE void outer_block(const int NV, const rf_outer *s, const rf_outer_part *pa
     for (ptrdiff_t k = 0; k < n; k++) {
         const ptrdiff_t row = k0 + n - 1 - k;
         const real *from = (const real *)part->b + (part->rows_b ? part->rows_b[row] : row) * part->ldb + j;
+        if (part->rows_b && row >= k0 + AHEAD)
+            rf_want((const real *)part->b + part->rows_b[row - AHEAD] * part->ldb + j, NV * W * sizeof(real));
         UNROLL for (int v = 0; v < NV; v++)
             v_store(block + (k * NV + v) * W,
                     tail < W && v == NV - 1 ? v_load_n(from + v * W, tail) : v_load(from + v * W));
@@ -330,22 +343,37 @@ static void RF(add_rows)(ptrdiff_t n, const void *x_, void *y_)
         y[i] += x[i];
 }
 
+/* Sums of NV vectors of columns, in blocks of rows: the error grows with rows / 64. */
+INLINE void sum_columns(const int NV, const int tail, ptrdiff_t rows, const real *x, ptrdiff_t ldx, real *sums)
+{
+    V total[8];
+    UNROLL for (int v = 0; v < NV; v++)
+        total[v] = tail < W && v == NV - 1 ? v_load_n(sums + v * W, tail) : v_load(sums + v * W);
+    for (ptrdiff_t r0 = 0; r0 < rows; r0 += 64) {
+        V part[8];
+        UNROLL for (int v = 0; v < NV; v++)
+            part[v] = v_set1(0);
+        for (ptrdiff_t r = r0; r < MIN(rows, r0 + 64); r++)
+            UNROLL for (int v = 0; v < NV; v++)
+                part[v] += tail < W && v == NV - 1 ? v_load_n(x + r * ldx + v * W, tail) : v_load(x + r * ldx + v * W);
+        UNROLL for (int v = 0; v < NV; v++)
+            total[v] += part[v];
+    }
+    UNROLL for (int v = 0; v < NV; v++) {
+        if (tail < W && v == NV - 1)
+            v_store_n(sums + v * W, tail, total[v]);
+        else
+            v_store(sums + v * W, total[v]);
+    }
+}
+
 static void RF(column_sums)(ptrdiff_t rows, ptrdiff_t n, const void *x_, ptrdiff_t ldx, void *sums_)
 {
     const real *x = x_;
     real *sums = sums_;
-    for (ptrdiff_t i = 0; i < n; i += W) {
-        const ptrdiff_t lanes = MIN(W, n - i);
-        V total = lanes < W ? v_load_n(sums + i, lanes) : v_load(sums + i);
-        for (ptrdiff_t r0 = 0; r0 < rows; r0 += 64) { /* in blocks: the error grows with rows / 64 */
-            V part = v_set1(0);
-            for (ptrdiff_t r = r0; r < MIN(rows, r0 + 64); r++)
-                part += lanes < W ? v_load_n(x + r * ldx + i, lanes) : v_load(x + r * ldx + i);
-            total += part;
-        }
-        if (lanes < W)
-            v_store_n(sums + i, lanes, total);
-        else
-            v_store(sums + i, total);
-    }
+    ptrdiff_t i = 0;
+    for (; i + 8 * W <= n; i += 8 * W)
+        sum_columns(8, W, rows, x + i, ldx, sums + i);
+    for (; i < n; i += W)
+        sum_columns(1, (int)MIN(W, n - i), rows, x + i, ldx, sums + i);
 }

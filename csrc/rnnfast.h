@@ -13,6 +13,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Ask for the cache lines of what will be read or written soon: rows of a user's array (N, T, C) that are wanted one after
+ * the other lie T*C apart, which no processor foresees. Any address will do. */
+static inline void rf_want(const void *at, ptrdiff_t bytes)
+{
+    for (ptrdiff_t i = 0; i < bytes; i += 64)
+        __builtin_prefetch((const char *)at + i);
+}
+
 /* optim.inc.c: the constants of one optimiser step on one array; each rule's formula says which it uses */
 typedef struct rf_optim_step {
     double scale;  /* of the gradient */

@@ -10,7 +10,7 @@
  *   V <cell>_backward(a, c, dh, dc, v, x, scale, dv, &dx)   c: state before the step; dc: gradient of the state after it;
  *                                                           returns that of c, adds to dv */
 
-enum { SCAN_PANELS = 4 };
+enum { SCAN_PANELS = 4, SOON = 8 };
 
 /* forward and backward through `n` panels from panel p on; the last has `tail` units, the others W */
 #define SCAN_SWEEPS(cell, S, NV, HIGHWAY)                                                                             \
@@ -31,6 +31,9 @@ enum { SCAN_PANELS = 4 };
                 V h, carried = v_set1(0);                                                                             \
                 if (HIGHWAY)                                                                                          \
                     carried = load_lanes(x + t * s->x_step + (p + q) * W, lanes);                                     \
+                if (save)                                                                                             \
+                    __builtin_prefetch(saved + (t + SOON) * s->c_step + (p + q) * W, 1);                              \
+                __builtin_prefetch(y + SOON * s->y_step + q * W, 1);                                                  \
                 if (save)                                                                                             \
                     v_store(saved + t * s->c_step + (p + q) * W, c[q]);                                               \
                 c[q] = cell##_forward(save, a + q * S * W, c[q], v[q], carried, (real)s->scale, &h);                  \
@@ -60,6 +63,9 @@ enum { SCAN_PANELS = 4 };
                 V carried = v_set1(0), dh = v_set1(0), dx;                                                            \
                 if (HIGHWAY)                                                                                          \
                     carried = load_lanes(x + t * s->x_step + (p + q) * W, lanes);                                     \
+                __builtin_prefetch(c + SOON * s->c_step + q * W);                                                     \
+                if (dy)                                                                                               \
+                    __builtin_prefetch(dy + (t + SOON) * s->y_step + (p + q) * W);                                    \
                 if (dy)                                                                                               \
                     dh = load_lanes(dy + t * s->y_step + (p + q) * W, lanes);                                         \
                 dc[q] = cell##_backward(a + q * S * W, v_load(c + q * W), dh, dc[q], v[q], carried, (real)s->scale,   \

@@ -3,6 +3,8 @@
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from "rnnfast.h" nogil:
+    void rf_want(const void* at, Py_ssize_t bytes)
+
     # optim.inc.c
     ctypedef struct rf_optim_step:
         double scale

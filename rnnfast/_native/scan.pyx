@@ -48,10 +48,10 @@ cdef void divide(const Job* job, int thread, int threads, Py_ssize_t* group0, Py
 
 cdef void rows_of_round(const Job* job, Py_ssize_t rows, Py_ssize_t round, Py_ssize_t* row0,
                         Py_ssize_t* row1) noexcept nogil:
-    """Share rows out to rounds in pairs of pieces, which are whole blocks of 64 too, in which columns are summed up."""
+    """Share rows out to rounds in whole pieces."""
     cdef Py_ssize_t first, last
-    share((rows + 2 * PIECE - 1) // (2 * PIECE), round, job.rounds, &first, &last)
-    row0[0], row1[0] = min(first * 2 * PIECE, rows), min(last * 2 * PIECE, rows)
+    share((rows + PIECE - 1) // PIECE, round, job.rounds, &first, &last)
+    row0[0], row1[0] = min(first * PIECE, rows), min(last * PIECE, rows)
 
 
 cdef void project(const Job* job, Py_ssize_t row0, Py_ssize_t rows, Py_ssize_t group0, Py_ssize_t group1, char* gates,
@@ -150,45 +150,53 @@ cdef void sweep_task(const Job* job, int part, int parts) noexcept nogil:
             sweep(job, a, b, j, g, gates, job.ld_gates, mask)
 
 
-cdef void input_gradient(const Job* job, Py_ssize_t row0, Py_ssize_t row1, char* scratch) noexcept nogil:
-    """dx of some rows: gradients of the pre-activations times the weights, added to what there is already."""
-    cdef Py_ssize_t row, n, r, j = 0
-    cdef const char* init
-    for row in range(row0, row1, 96):
-        n = min(96, row1 - row)
-        init = NULL
-        if job.dinit != NULL:
-            init = job.dinit + row * job.product.ld_init * job.size
-        job.ops.product(&job.product, n, job.gates + row * job.ld_gates * job.size, init, scratch, 0,
-                        job.product.panels)
-        for r in range(row, row + n):
-            while job.first[j + 1] <= r:
-                j += 1
-            memcpy(job.dx + j * job.dx_row + (r - job.first[j]) * job.dx_step, scratch + (r - row) * job.X * job.size,
-                   job.X * job.size)
+cdef void input_gradient(const Job* job, Py_ssize_t row, Py_ssize_t n, Py_ssize_t j, char* scratch) noexcept nogil:
+    """dx of n <= PIECE rows, the first of which is of sequence j or a later one.
+
+    Gradients of the pre-activations times the weights, added to what there is already.
+    """
+    cdef Py_ssize_t r
+    cdef const char* init = NULL
+    if job.dinit != NULL:
+        init = job.dinit + row * job.product.ld_init * job.size
+    job.ops.product(&job.product, n, job.gates + row * job.ld_gates * job.size, init, scratch, 0, job.product.panels)
+    for r in range(row, row + n):
+        while job.first[j + 1] <= r:
+            j += 1
+        memcpy(job.dx + j * job.dx_row + (r - job.first[j]) * job.dx_step, scratch + (r - row) * job.X * job.size,
+               job.X * job.size)
 
 
 cdef void gradients_task(const Job* job, int thread, int threads) noexcept nogil:
-    """Products of gradients: of the input by rows, of the weights by panels, each over the rows of this round."""
-    cdef Py_ssize_t row0, row1, a, b
+    """Products of gradients over the rows of this round: of the input by rows, of the weights by panels.
+
+    Piece by piece, so that gates are read from memory once for all, and from the last to the first, as `outer` takes them.
+    """
+    cdef Py_ssize_t row0, row1, row, n, a, b, pieces, j = job.B
     cdef rf_outer outer = job.outer
     cdef char* scratch = job.scratch + thread * job.scratch_size
-    rows_of_round(job, job.R, job.round, &row0, &row1)
-    if job.dx != NULL:
-        share(row1 - row0, thread, threads, &a, &b)
-        input_gradient(job, row0 + a, row0 + b, scratch)
-    share(job.ld_gates // job.W, thread, threads, &a, &b)
-    if job.bias_sums != NULL and b > a:
-        job.ops.column_sums(row1 - row0, (b - a) * job.W, job.gates + (row0 * job.ld_gates + a * job.W) * job.size,
-                            job.ld_gates, job.bias_sums + a * job.W * job.size)
-    share_tiles(outer.m, thread, threads, &a, &b)
-    if b > a:
-        rows_of_round(job, job.R, job.rounds - 1 - job.round, &row0, &row1)  # outer begins with the last row
-        outer.fresh = outer.fresh and row1 == job.R
-        outer.k = row1 - row0
-        outer.a = <const char*> outer.a + row0 * outer.lda * job.size
-        outer.part[0].b = <const char*> outer.part[0].b + row0 * outer.part[0].ldb * job.size
-        job.ops.outer(&outer, a, b, scratch)
+    rows_of_round(job, job.R, job.rounds - 1 - job.round, &row0, &row1)
+    pieces = (row1 - row0 + PIECE - 1) // PIECE
+    while pieces > 0:
+        pieces -= 1
+        row = row0 + pieces * PIECE
+        n = min(PIECE, row1 - row)
+        if job.dx != NULL:
+            share(n, thread, threads, &a, &b)
+            while job.first[j] > row + a:
+                j -= 1
+            input_gradient(job, row + a, b - a, j, scratch)
+        share(job.ld_gates // job.W, thread, threads, &a, &b)
+        if job.bias_sums != NULL and b > a:
+            job.ops.column_sums(n, (b - a) * job.W, job.gates + (row * job.ld_gates + a * job.W) * job.size,
+                                job.ld_gates, job.bias_sums + a * job.W * job.size)
+        share_tiles(outer.m, thread, threads, &a, &b)
+        if b > a:
+            outer.fresh = job.outer.fresh and row + n == job.R
+            outer.k = n
+            outer.a = <const char*> job.outer.a + row * outer.lda * job.size
+            outer.part[0].b = <const char*> job.outer.part[0].b + row * outer.part[0].ldb * job.size
+            job.ops.outer(&outer, a, b, scratch)
 
 
 cdef void sum_by_index_task(const Job* job, int thread, int threads) noexcept nogil:
@@ -520,7 +528,8 @@ cdef int sum_table(Job* job, Saved saved, Memory memory) except -1:
     work = 20.0 * job.R * job.ld_gates
     run(job, SUM_BY_INDEX, work, worth(work, NOW))
     saved.keep.append(first)
-    job.first, job.R, job.gates, job.xs, job.ld_x = <Py_ssize_t*> cnp.PyArray_DATA(first), rows, sums, data_of(saved.table), job.X
+    job.first, job.B, job.R = <Py_ssize_t*> cnp.PyArray_DATA(first), 1, rows
+    job.gates, job.xs, job.ld_x = sums, data_of(saved.table), job.X
     return 0
 
 

@@ -14,7 +14,8 @@ from libc.string cimport memcpy
 
 from rnnfast._native.around cimport after_step, around_sizes, h_share, see, set_around, set_around_step
 from rnnfast._native.kernels cimport (
-    alloc, barrier, parallel, post, release, rf_phase, rf_product, rf_step, rf_steps, wait_until
+    alloc, barrier, parallel, post, release, rf_phase, rf_product, rf_step, rf_steps, rf_want,
+    wait_until
 )
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport (
@@ -60,6 +61,7 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
     cdef Py_ssize_t unit = first * run.W, units = min(last * run.W, run.H) - unit
     cdef char* h = state_at(run, t + 1)
     cdef char* gates
+    cdef char* y
     cdef const char* source
     cdef int i
     for i in range(run.cell.phases):
@@ -105,8 +107,9 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
         units = min(part1 * GROUP * run.W, run.Q) - unit
     if units > 0:
         for j in range(row0, row1):
-            write_row(row_at(&run.y, t, j) + unit * run.y.stride, h + j * line_h + unit * run.size, units,
-                      run.y.stride, run.size)
+            y = row_at(&run.y, t, j) + unit * run.y.stride
+            write_row(y, h + j * line_h + unit * run.size, units, run.y.stride, run.size)
+            rf_want(y + run.y.step, units * run.y.stride)
     if run.by_units:
         barrier(thread, threads)
 
@@ -356,10 +359,13 @@ cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
 
 cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t, char* to) noexcept nogil:
     """Copy rows row0..row1 of x, the first of which is not before step t, to compact rows."""
-    cdef Py_ssize_t row
+    cdef Py_ssize_t row, j
     for row in range(row0, row1):
         t = step_of(run, row, t)
         read_row(to, row_at(&run.x, t, row - run.off[t]), run.X, run.x.stride, run.size)
+        j = row - run.off[t] + 8
+        if j < run.B:
+            rf_want(row_at(&run.x, t, j), run.X * run.x.stride)
         to += run.X * run.size
 
 

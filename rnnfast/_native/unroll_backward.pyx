@@ -19,7 +19,8 @@ from rnnfast._native.gradients cimport (
     weight_gradients
 )
 from rnnfast._native.kernels cimport (
-    RF_READS_AFTER, RF_READS_BEFORE, alloc, barrier, parallel, post, release, rf_phase, rf_step, rf_steps_back
+    RF_READS_AFTER, RF_READS_BEFORE, alloc, barrier, parallel, post, release, rf_phase, rf_step, rf_steps_back,
+    rf_want
 )
 from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport GROUP, NOW, Run, begin, meet, poll, row_share, set_run, share, split
@@ -36,12 +37,17 @@ cdef void read_states(const Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0,
                       Py_ssize_t units) noexcept nogil:
     """Fetch what the pointwise part reads of h from where forward wrote it for the caller."""
     cdef Py_ssize_t j, at, bytes = units * run.size
+    cdef const char* h
     for j in range(row0, row1):
         at = j * run.ld_h * run.size + unit * run.size
         if run.cell.reads & RF_READS_AFTER:
-            memcpy(run.after_step + at, row_at(&run.hs, t, j) + unit * run.size, bytes)
+            h = row_at(&run.hs, t, j) + unit * run.size
+            memcpy(run.after_step + at, h, bytes)
+            rf_want(h - run.hs.step, bytes)
         if run.cell.reads & RF_READS_BEFORE and t > 0:
-            memcpy(run.before_step + at, row_at(&run.hs, t - 1, j) + unit * run.size, bytes)
+            h = row_at(&run.hs, t - 1, j) + unit * run.size
+            memcpy(run.before_step + at, h, bytes)
+            rf_want(h - run.hs.step, bytes)
     s.h = run.after_step
     s.h_prev = run.before_step if t > 0 else run.h
 
@@ -68,6 +74,7 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
             dy = row_at(&run.y, t, j) + unit * run.y.stride
             if run.y.stride == run.size:
                 run.ops.add_rows(units, dy, to)
+                rf_want(dy - run.y.step, units * run.size)
             elif run.size == 4:
                 for u in range(units):
                     (<float*> to)[u] += (<const float*> (dy + u * run.y.stride))[0]
