@@ -27,7 +27,7 @@ enum {
     MC = 576,  /* columns of A that outer packs at a time: KC x MC take a part of the second-level cache */
     TOGETHER = 8, /* tiles of A that outer packs side by side */
     AHEAD = 8, /* rows that packing asks for before it comes to them */
-    BLOCK = 96 /* rows of A that product takes through all panels before the next */
+    BLOCK = 128 /* rows of A that product takes through all panels before the next */
 };
 
 #define UNROLL _Pragma("GCC unroll 8")

@@ -9,7 +9,7 @@ from rnnfast._native.blas_gradients cimport by_blas
 from rnnfast._native.kernels cimport barrier, claim, progress_of, rf_outer, rf_outer_part, rf_want, wait_until, while_waiting
 from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport (
-    INPUTS, SIDE_BY_SIDE, STATES, Listed, Run, least_sum, poll, share, share_tiles, step_near, step_of
+    BLOCK, INPUTS, SIDE_BY_SIDE, STATES, Listed, Run, least_sum, poll, share, share_tiles, step_near, step_of
 )
 from rnnfast._native.rows cimport index_at, row_at, write_row
 
@@ -47,7 +47,7 @@ cdef void table_gradient(Run* run, int thread, int threads) noexcept nogil:
 
 
 cdef void input_gradient_rows(Run* run, Py_ssize_t row, Py_ssize_t n, Py_ssize_t* t, char* scratch) noexcept nogil:
-    """dx of n <= 96 rows = gradients of their pre-activations times the input weights; `t` is a step near by, IN and OUT."""
+    """dx of n <= BLOCK rows = gradients of their pre-activations times the input weights; `t` is a step near by, IN and OUT."""
     cdef Py_ssize_t r, line = run.product[0].ldc * run.size
     cdef char* gates = run.gates + row * run.ld_gates * run.size + run.cell.x_first * run.W * run.size
     if run.direct_dx:
@@ -65,15 +65,17 @@ cdef void input_gradient_rows(Run* run, Py_ssize_t row, Py_ssize_t n, Py_ssize_t
 
 cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
     """dx of all rows, shared out, a block at a time."""
-    cdef Py_ssize_t row0, row1, row, t = 0
+    cdef Py_ssize_t row0, row1, n, t = 0
     if run.dx.base == NULL or run.V or by_blas(run, 0):
         return
     share(run.R, thread, threads, &row0, &row1)
-    for row in range(row0, row1, 96):
+    while row0 < row1:
         poll(run, thread)
         if run.stop:
             return
-        input_gradient_rows(run, row, min(96, row1 - row), &t, run.scratch + thread * run.scratch_size)
+        n = min(<Py_ssize_t> BLOCK, row1 - row0)
+        input_gradient_rows(run, row0, n, &t, run.scratch + thread * run.scratch_size)
+        row0 += n
 
 
 cdef dict make_targets(Run* run, Packed packed, dict grads):

@@ -7,6 +7,7 @@ from rnnfast._native.rows cimport Lengths, Rows
 cdef enum:
     HEAD = 12  # rows at least that the thread which does the steps begins with
     HEIGHT = 6  # of tiles in sums of outer products: a multiple of that of every instruction set
+    BLOCK = 128  # rows that products take through all weights before the next: that of csrc/gemm.inc.c
     GROUP = 4  # unit panels in a panel of a product that gives h, or whose cell has one gate
     # Operations, about 20 us, from which on a call gives the GIL away. That alone costs 0.04 us, but with another thread
     # at work in Python the way back costs a turn of up to 5 ms.

@@ -29,14 +29,17 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
     run.checked = now()
     # weights larger than the first-level cache: finer turns, and alternating direction
     run.zigzag = run.ld_gates * run.ld * run.size > 32 * 1024
-    run.grain = 2 if run.zigzag and packed.slots > 1 else GROUP
+    run.grain = GROUP
+    if run.zigzag and packed.slots > 1:
+        # of large panels one, if rows come to them in turns: two would drive each other out of the second-level cache
+        run.grain = 1 if run.B > 24 and run.ld_h * packed.slots * run.W * run.size > 128 * 1024 else 2
     if packed.cell.norm:
         run.grain = max(run.P, 1)  # whole rows
     # a chunk's gates take a part of the second-level cache, but for weights so large that reading them once more for
     # every few rows costs more than that they do not
     run.chunk = max(1, 384 * 1024 // (run.ld_gates * run.size))
     if run.ld_gates * run.X * run.size > 6 << 20:
-        run.chunk = max(run.chunk, 96)
+        run.chunk = max(run.chunk, <Py_ssize_t> BLOCK)
     return 0
 
 

@@ -15,7 +15,7 @@ cdef enum:
 
 cdef enum:
     GROUP = 4     # unit panels that are swept together: SCAN_PANELS of csrc/scan.inc.c
-    PIECE = 96    # rows of an input product, whose pre-activations are swept while they are in cache: BLOCK of gemm.inc.c
+    PIECE = 96    # rows of an input product, whose pre-activations are swept while they are in cache
 
 
 ctypedef struct Job:

@@ -2,7 +2,7 @@ from rnnfast._native.forest cimport Trees
 from rnnfast._native.kernels cimport rf_ops, rf_outer, rf_product
 
 cdef enum:
-    ROWS = 96    # the most nodes that go from product to product at a time: BLOCK of gemm.inc.c
+    ROWS = 96    # the most nodes that go from product to product at a time
     EDGES = 192  # and the most edges, unless a node has more children
 
 cdef enum:

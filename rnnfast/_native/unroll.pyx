@@ -19,7 +19,7 @@ from rnnfast._native.kernels cimport (
 )
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport (
-    GROUP, HEAD, NOW, Run, begin, meet, poll, row_share, set_run, share, split, state_at, step_of
+    BLOCK, GROUP, HEAD, NOW, Run, begin, meet, poll, row_share, set_run, share, split, state_at, step_of
 )
 from rnnfast._native.rows cimport Lengths, index_at, load_state, read_row, row_at, store_state, write_row
 
@@ -121,7 +121,7 @@ cdef void project(Run* run, Py_ssize_t rows, const char* xs, Py_ssize_t ld_x, ch
         poll(run, thread)
         if run.stop:
             return
-        n = min(96, rows)
+        n = min(<Py_ssize_t> BLOCK, rows)
         run.ops.product(&run.product[0], n, xs, run.bias, gates, 0, run.product[0].panels)
         if run.cell.x_slots < run.cell.slots:
             run.ops.fill_slots(n, run.P, run.cell.slots, run.cell.x_slots, run.cell.slots - run.cell.x_slots, run.bias,

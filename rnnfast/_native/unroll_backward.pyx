@@ -23,7 +23,7 @@ from rnnfast._native.kernels cimport (
     rf_want
 )
 from rnnfast._native.pack cimport PROJECTION, Packed
-from rnnfast._native.plan cimport GROUP, NOW, Run, begin, meet, poll, row_share, set_run, share, split
+from rnnfast._native.plan cimport BLOCK, GROUP, NOW, Run, begin, meet, poll, row_share, set_run, share, split
 from rnnfast._native.rows cimport Lengths, load_state, row_at, store_state
 from rnnfast._native.unroll cimport Saved, set_step
 
@@ -94,12 +94,13 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
         phase.backward(s, row0, row1, panel0, panel1)
         if run.by_units:
             barrier(thread, threads)
-        for r in range(row0, row1, 96):
+        r = row0
+        while r < row1:
             if run.long_steps:
                 poll(run, thread)
                 if run.stop:
                     break
-            n = min(96, row1 - r)
+            n = min(<Py_ssize_t> BLOCK, row1 - r)
             to = (run.daux if phase.from_aux else run.dseen if run.dropped else run.dh) + r * line_h
             gates = <char*> s.gates + r * gates_line + phase.first * run.W * run.size
             init = NULL if phase.from_aux or run.dropped else to
@@ -110,6 +111,7 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
                     group -= 2
             else:
                 run.ops.product(&run.product[i + 1], n, gates, init, to, part0, part1)
+            r += n
     if run.around:
         after_backward(run, row0, row1, unit, units, part0, part1)
 
@@ -224,7 +226,7 @@ cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) 
     cdef int i
     for i in range(1 + packed.cell.phases):
         columns = max(columns, packed.depth(i))
-    run.scratch_size = max(run.ops.outer_scratch(columns, max(run.X, run.H)), 96 * run.X) * run.size
+    run.scratch_size = max(run.ops.outer_scratch(columns, max(run.X, run.H)), BLOCK * run.X) * run.size
     run.scratch_size = (run.scratch_size + 63) // 64 * 64
     run.scratch_size += 2 * segment_rows(run) * sizeof(Py_ssize_t)
     sizes[0] = run.B * run.ld_h * run.size
