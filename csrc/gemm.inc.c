@@ -32,6 +32,14 @@ enum {
 
 #define UNROLL _Pragma("GCC unroll 8")
 
+/* A vector that few rows multiply with would be read from memory by each of their multiply-adds, which x86 can, and so many
+ * loads take longer than the arithmetic. */
+#if defined(__AVX2__)
+#define LOADED_ONCE(w) __asm__("" : "+v"(w))
+#else
+#define LOADED_ONCE(w) (void)(w)
+#endif
+
 /* C[r][v] = init[r][v] + sum over k of A[r][k] B[k][v], r < R, v < NP*NV vectors in NP panels.
  * a: rows a_row apart; b: panels b_panel apart; columns of panel q start at q*c_panel. */
 INLINE void tile(const int R, const int NV, const int NP, const rf_runs *from, const real *a, ptrdiff_t a_row,
@@ -53,6 +61,8 @@ INLINE void tile(const int R, const int NV, const int NP, const rf_runs *from, c
                 x[r] = v_set1(ap[r * a_row]);
             UNROLL for (int v = 0; v < NV * NP; v++) {
                 V w = v_load(b + (v / NV) * b_panel + (v % NV) * W);
+                if (R == 2 || R == 3)
+                    LOADED_ONCE(w);
                 UNROLL for (int r = 0; r < R; r++)
                     acc[r][v] = v_fma(x[r], w, acc[r][v]);
             }
@@ -198,7 +208,7 @@ INLINE void pack_some(ptrdiff_t tiles, ptrdiff_t n, const real *a, ptrdiff_t lda
         if (k + AHEAD < n)
             rf_want(a - AHEAD * lda, tiles * TILE * sizeof(real));
         UNROLL for (ptrdiff_t i = 0; i < tiles; i++)
-            v_store_n(to + i * n * TILE, TILE, v_load_n(a + i * TILE, TILE));
+            memcpy(to + i * n * TILE, a + i * TILE, TILE * sizeof(real));
     }
 }
 
