@@ -150,16 +150,22 @@ def forward(
             x = _dropped(ops, x, dropout, seeds[layer - 1])  # type: ignore[arg-type]
         last = layer == len(weights) - 1
         y = _activations(batch, steps, directions * hidden, dtype, not last or time_major)
-        for d, own in enumerate(pair):
-            k = layer * directions + d
-            out = y if directions == 1 else y[:, :, d * hidden : (d + 1) * hidden]
-            initial = tuple([s[k] for s in state])
-            if noise:
-                own = _thinned(ops, own, cell.options.weight_drop, noise[k].weight)
-                found = module.direction_forward(cell, x, own, initial, lengths, d == 1, out, save, noise[k])
-            else:
-                found = module.direction_forward(cell, x, own, initial, lengths, d == 1, out, save)
-            final, record = found
+        places = range(layer * directions, (layer + 1) * directions)
+        outs = [y] if directions == 1 else [y[:, :, :hidden], y[:, :, hidden:]]
+        initial = [tuple([s[k] for s in state]) for k in places]
+        drawn: Any = [(noise[k],) if noise else () for k in places]
+        if noise:
+            drop = cell.options.weight_drop
+            pair = [_thinned(ops, own, drop, noise[k].weight) for own, k in zip(pair, places, strict=True)]
+        if directions == 2 and hasattr(module, "both_forward"):
+            both = tuple(zip(*drawn, strict=True))
+            found = module.both_forward(cell, x, pair, initial, lengths, outs, save, *both)
+        else:
+            found = [
+                module.direction_forward(cell, x, pair[d], initial[d], lengths, d == 1, outs[d], save, *drawn[d])
+                for d in range(directions)
+            ]
+        for k, (final, record) in zip(places, found, strict=True):
             if single:
                 finals = tuple([f[None] for f in final])
             else:
@@ -301,21 +307,25 @@ def backward(
             dx = np.zeros(lookup, dtype)
         else:
             dx = _activations(batch, steps, width, dtype, bool(layer) or time_major)
-        for d in range(directions):
-            k = layer * directions + d
-            own = None if dy is None else dy[:, :, d * output : (d + 1) * output]
-            dfinal = tuple(None if s is None else s[k] for s in dstate)
-            part = np.empty_like(dx) if d and lookup is None else dx  # gradients of a table are added up in place
-            record, saved.records[k] = saved.records[k], None
-            thinned = bool(saved.noise) and saved.cell.options.weight_drop > 0
-            whole = grads[k].pop("w_hh", None) if thinned else None
-            found[k] = saved.backend.direction_backward(record, own, dfinal, part, grads[k])
-            if thinned:
-                seed, p = saved.noise[k].weight, saved.cell.options.weight_drop
-                thin = saved.ops.dropout(grads[k]["w_hh"], p, seed)
-                if whole is not None:
-                    whole += thin
-                grads[k]["w_hh"] = thin if whole is None else whole
+        places = range(layer * directions, (layer + 1) * directions)
+        dys = [None if dy is None else dy[:, :, d * output : (d + 1) * output] for d in range(directions)]
+        dfinal = [tuple(None if s is None else s[k] for s in dstate) for k in places]
+        parts = [np.empty_like(dx) if d and lookup is None else dx for d in range(directions)]
+        records, own = [saved.records[k] for k in places], [grads[k] for k in places]
+        saved.records[places.start : places.stop] = [None] * directions
+        drop = saved.cell.options.weight_drop if saved.noise else 0
+        whole = [each.pop("w_hh", None) if drop else None for each in own]
+        if directions == 2 and hasattr(saved.backend, "both_backward"):
+            found[places.start : places.stop] = saved.backend.both_backward(records, dys, dfinal, parts, own)
+        else:
+            for d, k in enumerate(places):
+                found[k] = saved.backend.direction_backward(records[d], dys[d], dfinal[d], parts[d], own[d])
+        for d, k in enumerate(places if drop else ()):
+            thin = saved.ops.dropout(own[d]["w_hh"], drop, saved.noise[k].weight)
+            if whole[d] is not None:
+                whole[d] += thin
+            own[d]["w_hh"] = thin if whole[d] is None else whole[d]
+        for part in parts[1:]:
             if part is not dx:
                 dx += part
         if layer and saved.seeds:

@@ -11,4 +11,5 @@ def explain_direction(
     lengths: NDArray[np.int64] | None,
     training: bool,
     gather: bool,
+    both: bool,
 ) -> dict[str, Any]: ...

@@ -3,7 +3,7 @@
 from rnnfast._native.around cimport around_backward_sizes, around_sizes, set_around
 from rnnfast._native.kernels cimport rf_product
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
-from rnnfast._native.plan cimport SERIES, Run, split
+from rnnfast._native.plan cimport SERIES, Run, When, alone, side_by_side, split
 from rnnfast._native.rows cimport Lengths
 from rnnfast._native.unroll cimport forward_sizes, set_forward
 from rnnfast._native.unroll_backward cimport backward_sizes
@@ -18,9 +18,15 @@ cdef Py_ssize_t panels_size(Packed packed, int which, bint backward) noexcept:
     return (k + packed.width - 1) // packed.width * packed.width * packed.depth(which) * packed.itemsize
 
 
-cdef dict chosen(Run* run, double passes):
-    """Return how the threads share the work."""
-    cdef int threads = split(run, passes, SERIES)
+cdef dict chosen(Run* run, double passes, bint both):
+    """Return how the threads share the work, of one of two directions if `both`."""
+    cdef When when = SERIES
+    cdef int threads
+    if both and side_by_side(run, passes, &when):
+        alone(run, run.brief)
+        reason = "each direction has a thread of its own, which waits for nobody"
+        return {"threads": 2, "shared": "directions", "reason": reason}
+    threads = split(run, passes, SERIES)
     if run.sharing > 1:
         shared = "units" if run.by_units else "rows"
     else:
@@ -28,7 +34,8 @@ cdef dict chosen(Run* run, double passes):
     return {"threads": threads, "shared": shared, "reason": run.reason.decode()}
 
 
-def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths, bint training, bint gather):
+def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths, bint training, bint gather,
+                      bint both):
     """Return what `rnnfast.layers.explain.Plan` holds of one direction, by name.
 
     Parameters
@@ -41,6 +48,8 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
         Whether gradients follow; what is said of threads is then said of the backward pass, the larger part.
     gather : bool
         Whether rows of the input must be collected, because steps do not lie together in memory.
+    both : bool
+        Whether the layer has two directions, of which this is one.
     """
     cdef Packed packed = packed_weights(cell.kernel, weights)
     cdef Lengths rows = Lengths(batch, steps, lengths)
@@ -53,7 +62,7 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
     cdef int i
     set_forward(&run, packed, rows, training)
     set_around(&run, packed, rows, cell.options, (0, 0, 0, 0) if training else None)
-    found = chosen(&run, 2 if training else 1)
+    found = chosen(&run, 2 if training else 1, both)
     run.gather = gather
     forward_sizes(&run, forward)
     around_sizes(&run, more)
@@ -62,7 +71,7 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
     kept += more[0] + more[1]
     passing = forward[0] + more[2]
     if training:
-        swept = backward_sizes(&run, packed, found["threads"], backward)
+        swept = backward_sizes(&run, packed, 1 if found["shared"] == "directions" else found["threads"], backward)
         around_backward_sizes(&run, more_backward)
         for i in range(6):
             swept += (more_backward[i] + 63) // 64 * 64

@@ -232,7 +232,7 @@ cdef void weight_gradients(Run* run, int thread, int threads) noexcept nogil:
     What BLAS makes is not among them. Nobody stops on the way where the sums are the caller's own arrays.
     """
     cdef Py_ssize_t size, i, t = run.T - 1
-    if thread == 0 and run.direct:
+    if thread == 0 and threads > 1 and run.direct:
         while_waiting(NULL)
     for i in range(segments(run, &size) - 1, -1, -1):
         if not run.direct:

@@ -22,9 +22,11 @@ cdef enum Listed:
 
 cdef enum When:
     NOW    # the call is about to begin
-    SERIES # it is one of many that follow each other closely
+    SERIES # it is one of many that follow each other closely, or finds the other threads awake
+    ASLEEP # it is about to begin, and the others have to be woken
 
 
+ctypedef struct Run
 ctypedef struct Run:
     const rf_ops* ops
     const rf_cell* cell
@@ -62,6 +64,8 @@ ctypedef struct Run:
     double passes                        # 1: forward, 2: backward
     double head                          # forward: share of the input product that is left to the one
     const char* reason                   # for this choice, in words
+    double one, cost                     # seconds that it takes on one thread, and so, by the model
+    const Run* leader                    # the direction beside this one, whose thread sees to signals; NULL: its own
     # backward only
     Rows dx
     bint direct_dx
@@ -108,6 +112,8 @@ ctypedef struct Run:
 
 cdef int set_run(Run* run, Packed packed, Lengths rows) except -1
 cdef int split(Run* run, double passes, When when) except -1
+cdef bint side_by_side(Run* run, double passes, When* when) except -1
+cdef void alone(Run* run, bint brief) noexcept nogil
 cdef double rate_of(const rf_ops* ops) noexcept nogil
 cdef Py_ssize_t least_sum(const Run* run) noexcept nogil
 cdef double WAKE

@@ -162,6 +162,7 @@ cdef int choose(Run* run, double alone, double others, double rate, double wake)
             run.beside = way == 0 and can_go_beside(run)
             run.head = max(0.0, 1.0 / threads - alone * (threads - 1) / (others * threads)) if others > 0 else 0
             run.reason = reasons[way]
+    run.cost = best
     return chosen
 
 
@@ -194,21 +195,49 @@ cdef int split(Run* run, double passes, When when) except -1:
     run.brief = run.by_units = run.apart = run.beside = False
     run.sharing = 1
     run.reason = b"too little work for two threads"
+    run.one = run.cost = 0
     if passes == 1 and run.cell.slots > 1 and not run.around:
         set_group(run, max(1, 64 // (run.W * run.size)))  # no two threads write to one line of h
     if run.B == 0 or run.T == 0:
         return 1
     alone = sweep_time(run, 1, False, rate)
+    run.one = run.cost = alone + others
     run.brief = alone + others < 5e-3
     if alone + others < 4 * start_time(2):
         return 1
     chosen = choose(run, alone, others, rate, 0)
-    if when == NOW and chosen > 1 and not ready(chosen):
+    if chosen > 1 and (when == ASLEEP or when == NOW and not ready(chosen)):
         # the backward pass, twice the work, has a part in what it costs to wake them
         chosen = choose(run, alone, others, rate, WAKE / 3 if run.save and passes == 1 else WAKE)
     if chosen > 1 and not run.by_units and run.sharing == chosen and can_part(run, chosen):
         run.apart, run.reason = True, apart_reason
     return chosen
+
+
+cdef bint side_by_side(Run* run, double passes, When* when) except -1:
+    """Decide whether the two directions of a layer, of which `run` is one, are best done at once, each by one thread.
+
+    They then wait for nobody, and each thread reads the weights of one direction alone. `when` may become more definite.
+    """
+    cdef double together, margin = NEARLY if run.save and passes == 1 else MARGIN
+    if get_num_threads() < 2:
+        return False
+    split(run, passes, SERIES)
+    together = run.one + start_time(2)
+    if 2 * run.one < 4 * start_time(2) or together > 2 * run.cost:
+        return False
+    if when[0] == NOW:
+        when[0] = SERIES if ready(2) else ASLEEP
+    if when[0] == ASLEEP:
+        together += WAKE / 3 if run.save and passes == 1 else WAKE
+    return together < margin * 2 * run.one
+
+
+cdef void alone(Run* run, bint brief) noexcept nogil:
+    """Have one thread do everything."""
+    run.by_units = run.apart = run.beside = False
+    run.sharing = 1
+    run.brief = brief
 
 
 cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil:
@@ -275,6 +304,10 @@ cdef void poll(Run* run, int thread) noexcept nogil:
     """
     cdef double t
     if thread == 0 and not run.stop and not run.brief:
+        if run.leader != NULL:
+            if run.leader.stop:
+                run.stop = run.meetings + 1
+            return
         t = now()
         if t - run.checked > 0.05:
             run.checked = t

@@ -28,5 +28,12 @@ def direction_backward(
     grads: dict[str, NDArray[Any]],
 ) -> tuple[Any, ...]: ...
 def explain_direction(
-    cell: str, weights: Any, batch: int, steps: int, lengths: NDArray[Any] | None, training: bool, gather: bool
+    cell: str,
+    weights: Any,
+    batch: int,
+    steps: int,
+    lengths: NDArray[Any] | None,
+    training: bool,
+    gather: bool,
+    both: bool,
 ) -> dict[str, Any]: ...

@@ -29,6 +29,17 @@ cdef class Saved:
     cdef void free(self) noexcept
 
 
+cdef class Forward:
+    cdef Run run
+    cdef Saved saved
+    cdef list errors
+
+    cdef int prepare(self, cell, x, weights, lengths, bint reverse, cnp.ndarray out, bint save, noise) except -1
+    cdef int provide(self, tuple state) except -1
+    cdef tuple finish(self)
+    cdef void free(self) noexcept
+
+
 cdef int set_forward(Run* run, Packed packed, Lengths rows, bint save) except -1
 cdef void forward_sizes(const Run* run, size_t* sizes) noexcept
 cdef void forward_task(void* context, int thread, int threads) noexcept nogil

@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 
 from rnnfast._native.around cimport after_step, around_sizes, h_share, see, set_around, set_around_step
 from rnnfast._native.kernels cimport (
-    alloc, barrier, parallel, post, release, rf_phase, rf_product, rf_step, rf_steps, rf_want,
+    alloc, barrier, parallel, post, release, rf_cell, rf_phase, rf_product, rf_step, rf_steps, rf_want,
     wait_until
 )
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
@@ -435,41 +435,51 @@ cdef bint in_elements(cnp.ndarray x) noexcept:
             and cnp.PyArray_STRIDE(x, 1) % size == 0)
 
 
-def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save, noise=None):
-    """Run one direction of one layer over a batch; see rnnfast.reference.recurrent for what everything is."""
-    cdef Packed packed = packed_weights(cell.kernel, weights)
-    cdef Lengths rows = Lengths(cnp.PyArray_DIM(out, 0), cnp.PyArray_DIM(out, 1), lengths)
-    cdef cnp.ndarray table = None
-    cdef Run run
-    cdef Saved saved = None
-    cdef int threads
-    cdef size_t sizes[6]
-    cdef size_t more[3]
-    set_forward(&run, packed, rows, save)
-    set_around(&run, packed, rows, cell.options, noise)
-    errors = []
-    run.errors = <void*> errors
-    if isinstance(x, tuple):
-        table = np.ascontiguousarray(x[0])
-        x = x[1][:, :, None]
-        run.table, run.V = cnp.PyArray_BYTES(table), cnp.PyArray_DIM(table, 0)
-    elif save and not in_elements(x):
-        x = np.ascontiguousarray(x)
-    threads = split(&run, 1, NOW)
-    saved = Saved()
-    saved.packed, saved.rows, saved.reverse = packed, rows, reverse
-    saved.cell, saved.noise = cell, noise
-    try:
-        rows.set_rows(&run.x, x, reverse)
-        rows.set_rows(&run.y, out, reverse)
+cdef class Forward:
+    """A forward pass over one direction: `prepare`, `split` or `alone` (plan.pyx), `provide`, `forward_task`, `finish`, `free`.
+
+    `rnnfast.reference.recurrent` says what everything is.
+    """
+
+    cdef int prepare(self, cell, x, weights, lengths, bint reverse, cnp.ndarray out, bint save, noise) except -1:
+        """Take the arguments but for the state."""
+        cdef Run* run = &self.run
+        cdef Packed packed = packed_weights(cell.kernel, weights)
+        cdef Lengths rows = Lengths(cnp.PyArray_DIM(out, 0), cnp.PyArray_DIM(out, 1), lengths)
+        cdef cnp.ndarray table
+        cdef Saved saved = Saved()
+        set_forward(run, packed, rows, save)
+        set_around(run, packed, rows, cell.options, noise)
+        self.errors = []
+        run.errors = <void*> self.errors
+        if isinstance(x, tuple):
+            saved.table = table = np.ascontiguousarray(x[0])
+            x = x[1][:, :, None]
+            run.table, run.V = cnp.PyArray_BYTES(table), cnp.PyArray_DIM(table, 0)
+        elif save and not in_elements(x):
+            x = np.ascontiguousarray(x)
+        saved.packed, saved.rows, saved.reverse = packed, rows, reverse
+        saved.cell, saved.noise = cell, noise
+        saved.x, saved.y = x, out
+        self.saved = saved
+        return 0
+
+    cdef int provide(self, tuple state) except -1:
+        """Find the memory for it, and load the initial state."""
+        cdef Run* run = &self.run
+        cdef Saved saved = self.saved
+        cdef Lengths rows = saved.rows
+        cdef const rf_cell* cell = run.cell
+        cdef size_t sizes[6]
+        cdef size_t more[3]
+        rows.set_rows(&run.x, saved.x, saved.reverse)
+        rows.set_rows(&run.y, saved.y, saved.reverse)
         run.ld_x = run.X if run.V else rows.linear(&run.x, run.size)
         run.gather = run.ld_x == 0
-        saved.x, saved.y = x, out
-        run.history = saved.history = save and (run.history or not in_elements(out))
-        forward_sizes(&run, sizes)
-        around_sizes(&run, more)
+        run.history = saved.history = run.save and (run.history or not in_elements(saved.y))
+        forward_sizes(run, sizes)
+        around_sizes(run, more)
         if run.V:
-            saved.table = table
             run.projected = <char*> alloc(sizes[5])
             if run.projected == NULL:
                 raise MemoryError
@@ -482,19 +492,19 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
         saved.ld_x = run.ld_x
         saved.gates = <char*> alloc(sizes[1])
         saved.h = <char*> alloc(sizes[2])
-        if packed.cell.has_c:
+        if cell.has_c:
             saved.c = <char*> alloc(sizes[3])
-        if packed.cell.has_aux:
+        if cell.has_aux:
             saved.aux = <char*> alloc(sizes[4])
-        if run.cell.norm:
+        if cell.norm:
             saved.stats = <char*> alloc(more[0])
         if run.project:
             saved.m = <char*> alloc(more[1])
         if run.dropped:
             run.seen = <char*> alloc(more[2])
         if (run.gather and run.xs == NULL or saved.gates == NULL or saved.h == NULL
-                or packed.cell.has_c and saved.c == NULL or packed.cell.has_aux and saved.aux == NULL
-                or run.cell.norm and saved.stats == NULL or run.project and saved.m == NULL
+                or cell.has_c and saved.c == NULL or cell.has_aux and saved.aux == NULL
+                or cell.norm and saved.stats == NULL or run.project and saved.m == NULL
                 or run.dropped and run.seen == NULL):
             raise MemoryError
         run.gates, run.h, run.c, run.aux = saved.gates, saved.h, saved.c, saved.aux
@@ -502,23 +512,40 @@ def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.
         run.stats, run.m = saved.stats, saved.m
         load_state(rows, state[0], run.h, run.ld_h, run.size)
         if run.dropped:
-            see(&run, run.h, run.seen, 0, run.B, 0, run.Q)
-        if packed.cell.has_c:
+            see(run, run.h, run.seen, 0, run.B, 0, run.Q)
+        if cell.has_c:
             load_state(rows, state[1], run.c, run.ld, run.size)
+        return 0
+
+    cdef tuple finish(self):
+        """Return the final state, and what is saved or None."""
+        if self.errors:
+            raise self.errors[0]
+        self.saved.rows.zero_tails(self.saved.y)
+        return final_states(&self.run, self.saved.rows), (self.saved if self.run.save else None)
+
+    cdef void free(self) noexcept:
+        release(self.run.x.start)
+        release(self.run.y.start)
+        release(self.run.projected)
+        release(self.run.seen)
+        if self.run.gather:
+            release(self.run.xs)
+
+
+def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save, noise=None):
+    """Run one direction of one layer over a batch; see rnnfast.reference.recurrent for what everything is."""
+    cdef Forward one = Forward()
+    cdef int threads
+    try:
+        one.prepare(cell, x, weights, lengths, reverse, out, save, noise)
+        threads = split(&one.run, 1, NOW)
+        one.provide(state)
         with nogil:
-            parallel(forward_task, &run, threads)
-        if errors:
-            raise errors[0]
-        rows.zero_tails(out)
-        final = final_states(&run, rows)
+            parallel(forward_task, &one.run, threads)
+        return one.finish()
     finally:
-        release(run.x.start)
-        release(run.y.start)
-        release(run.projected)
-        release(run.seen)
-        if run.gather:
-            release(run.xs)
-    return final, (saved if save else None)
+        one.free()
 
 
 cdef tuple final_states(Run* run, Lengths rows):

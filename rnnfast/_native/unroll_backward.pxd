@@ -1,4 +1,21 @@
 from rnnfast._native.pack cimport Packed
 from rnnfast._native.plan cimport Run
+from rnnfast._native.unroll cimport Saved
+
+
+cdef class Backward:
+    cdef Run run
+    cdef Saved saved
+    cdef object dx
+    cdef dict grads, targets
+    cdef list errors
+    cdef char* work
+
+    cdef int prepare(self, Saved saved) except -1
+    cdef int provide(self, int threads, dy, dstate, dx, dict grads) except -1
+    cdef tuple finish(self)
+    cdef void free(self) noexcept
+
 
 cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) noexcept
+cdef void backward_task(void* context, int thread, int threads) noexcept nogil

@@ -243,52 +243,67 @@ cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) 
     return total
 
 
-def direction_backward(Saved saved, dy, dstate, dx, dict grads):
-    """Run one direction of one layer backwards; see rnnfast.reference.recurrent for what everything is."""
-    cdef Packed packed = saved.packed
-    cdef Lengths rows = saved.rows
-    cdef Run run
-    cdef int threads, i
-    cdef char* work = NULL
-    cdef size_t sizes[8]
-    cdef size_t more[6]
-    cdef size_t total, all_more = 0
-    if saved.used:
-        raise RuntimeError("a pullback may be called once: it has consumed what forward saved")
-    saved.used = True
-    packed.make_backward()
-    set_run(&run, packed, rows)
-    run.save = True
-    set_around(&run, packed, rows, saved.cell.options, saved.noise)
-    errors = []
-    run.errors = <void*> errors
-    run.ld_x, run.gather, run.history = saved.ld_x, saved.gather, saved.history
-    if run.history:
-        rows.make_before()
-        run.before = rows.before
-    run.blas = get_gemm() == "blas"
-    run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
-    run.stats, run.m = saved.stats, saved.m
-    if saved.table is not None:
-        run.table, run.V = cnp.PyArray_BYTES(saved.table), cnp.PyArray_DIM(saved.table, 0)
-    threads = split(&run, 2, NOW)
-    for i in range(1 + packed.cell.phases):
-        run.product[i] = packed.backward[i]
-        run.product[i].lda = run.ld_gates
-        run.product[i].ldc = run.product[i].ld_init = run.ld_h
-    if run.project:
-        run.product[PROJECTION] = packed.backward[PROJECTION]
-        run.product[PROJECTION].lda, run.product[PROJECTION].ldc = run.ld_h, run.ld
-    total = backward_sizes(&run, packed, threads, sizes)
-    around_backward_sizes(&run, more)
-    for i in range(6):
-        more[i] = (more[i] + 63) // 64 * 64
-        all_more += more[i]
-    try:
-        work = <char*> alloc(total + all_more)
-        if work == NULL:
+cdef class Backward:
+    """A backward pass over one direction: `prepare`, `split` or `alone` (plan.pyx), `provide`, `backward_task`, `finish`,
+    `free`.
+
+    `rnnfast.reference.recurrent` says what everything is.
+    """
+
+    cdef int prepare(self, Saved saved) except -1:
+        """Take what the forward pass has left; no other backward pass may."""
+        cdef Run* run = &self.run
+        cdef Packed packed = saved.packed
+        cdef Lengths rows = saved.rows
+        cdef int i
+        if saved.used:
+            raise RuntimeError("a pullback may be called once: it has consumed what forward saved")
+        saved.used = True
+        self.saved = saved
+        packed.make_backward()
+        set_run(run, packed, rows)
+        run.save = True
+        set_around(run, packed, rows, saved.cell.options, saved.noise)
+        self.errors = []
+        run.errors = <void*> self.errors
+        run.ld_x, run.gather, run.history = saved.ld_x, saved.gather, saved.history
+        if run.history:
+            rows.make_before()
+            run.before = rows.before
+        run.blas = get_gemm() == "blas"
+        run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
+        run.stats, run.m = saved.stats, saved.m
+        if saved.table is not None:
+            run.table, run.V = cnp.PyArray_BYTES(saved.table), cnp.PyArray_DIM(saved.table, 0)
+        for i in range(1 + packed.cell.phases):
+            run.product[i] = packed.backward[i]
+            run.product[i].lda = run.ld_gates
+            run.product[i].ldc = run.product[i].ld_init = run.ld_h
+        if run.project:
+            run.product[PROJECTION] = packed.backward[PROJECTION]
+            run.product[PROJECTION].lda, run.product[PROJECTION].ldc = run.ld_h, run.ld
+        return 0
+
+    cdef int provide(self, int threads, dy, dstate, dx, dict grads) except -1:
+        """Find the memory for it on so many threads, and load the gradients to start from."""
+        cdef Run* run = &self.run
+        cdef Saved saved = self.saved
+        cdef Packed packed = saved.packed
+        cdef Lengths rows = saved.rows
+        cdef size_t sizes[8]
+        cdef size_t more[6]
+        cdef size_t total, all_more = 0
+        cdef int i
+        self.dx, self.grads = dx, grads
+        total = backward_sizes(run, packed, threads, sizes)
+        around_backward_sizes(run, more)
+        for i in range(6):
+            more[i] = (more[i] + 63) // 64 * 64
+            all_more += more[i]
+        self.work = <char*> alloc(total + all_more)
+        if self.work == NULL:
             raise MemoryError
-        run.dh = work
+        run.dh = self.work
         run.dc = run.dh + sizes[0]
         run.daux = run.dc + sizes[1]
         run.bias_sums = run.daux + sizes[2]
@@ -296,7 +311,7 @@ def direction_backward(Saved saved, dy, dstate, dx, dict grads):
         run.projected = run.scratch + sizes[4]
         run.before_step = run.projected + sizes[5]
         run.after_step = run.before_step + sizes[6]
-        run.dm = work + total
+        run.dm = self.work + total
         run.projected_dh = run.dm + more[0]
         run.carried[0] = run.projected_dh + more[1]
         run.carried[1] = run.carried[0] + more[2]
@@ -324,32 +339,54 @@ def direction_backward(Saved saved, dy, dstate, dx, dict grads):
             run.direct_dx = run.product[0].ldc != 0
             if not run.direct_dx:
                 run.product[0].ldc = run.X
-        targets = make_targets(&run, packed, grads)
-        set_outers(&run, packed, targets)
-        with nogil:
-            parallel(backward_task, &run, threads)
-        if errors:
-            raise errors[0]
+        self.targets = make_targets(run, packed, grads)
+        set_outers(run, packed, self.targets)
+        return 0
+
+    cdef tuple finish(self):
+        """Hand the gradients over, and return that of the initial state."""
+        cdef Run* run = &self.run
+        cdef Packed packed = self.saved.packed
+        cdef Lengths rows = self.saved.rows
+        if self.errors:
+            raise self.errors[0]
         if run.blas:
-            blas_gradients(&run, packed, targets)
-        if dx is not None and not run.V:
-            rows.zero_tails(dx)
+            blas_gradients(run, packed, self.targets)
+        if self.dx is not None and not run.V:
+            rows.zero_tails(self.dx)
         if not run.direct:
-            for kind, target in targets.items():
-                if kind in grads:
-                    grads[kind] += target
+            for kind, target in self.targets.items():
+                if kind in self.grads:
+                    self.grads[kind] += target
                 else:
-                    grads[kind] = target
-        add_biases(&run, packed, grads)
-        add_vectors(&run, packed, grads)
+                    self.grads[kind] = target
+        add_biases(run, packed, self.grads)
+        add_vectors(run, packed, self.grads)
         dh = store_state(rows, run.dh, run.ld_h, run.Q, run.size)
         if packed.cell.has_c:
             return dh, store_state(rows, run.dc, run.ld, run.H, run.size)
         return (dh,)
+
+    cdef void free(self) noexcept:
+        release(self.work)
+        release(self.run.x.start)
+        release(self.run.y.start)
+        release(self.run.hs.start)
+        release(self.run.dx.start)
+        if self.saved is not None:
+            self.saved.free()
+
+
+def direction_backward(Saved saved, dy, dstate, dx, dict grads):
+    """Run one direction of one layer backwards; see rnnfast.reference.recurrent for what everything is."""
+    cdef Backward one = Backward()
+    cdef int threads
+    try:
+        one.prepare(saved)
+        threads = split(&one.run, 2, NOW)
+        one.provide(threads, dy, dstate, dx, grads)
+        with nogil:
+            parallel(backward_task, &one.run, threads)
+        return one.finish()
     finally:
-        release(work)
-        release(run.x.start)
-        release(run.y.start)
-        release(run.hs.start)
-        release(run.dx.start)
-        saved.free()
+        one.free()

@@ -22,7 +22,7 @@ class Plan(NamedTuple):
         than 0.2 ms finds the others asleep, and may be faster without waiting for them: it then takes fewer.
     shared : str
         What they share out in the recurrence: "rows" of the batch, hidden "units", only the "products over all steps"
-        before, beside and after it, or, being "one thread", nothing.
+        before, beside and after it, the two "directions" of the layer, or, being "one thread", nothing.
     reason : str
         Why so.
     isa : str
@@ -43,7 +43,8 @@ class Plan(NamedTuple):
         What the forward pass keeps for the backward one for each valid step and row; 0 without training.
     limit_seconds : float
         The least time this machine allows for it on that many threads, as `rnnfast.limits` estimates it from
-        arithmetic, bandwidth, activations, latency and barriers, without the call from Python.
+        arithmetic, bandwidth, activations, latency and barriers, without the call from Python; of a direction beside
+        another, on the one thread that it has.
     limit_by : str
         What takes the largest part of that: "arithmetic", "reading weights from L1" ("L2", "beyond L2"),
         "activations", "latency" or "barriers"; "nothing" where there are no steps.
@@ -138,17 +139,19 @@ def explain(layer: Any, weights: Any, batch: int, steps: int, lengths: Any, trai
                     lengths,
                     training,
                     apart or lengths is not None,
+                    len(directions) == 2,
                 )
+                threads = 1 if found["shared"] == "directions" else found["threads"]
                 least = limits.estimate(
                     limits.get_limits(layer.dtype.itemsize),
-                    limits.get_barrier(found["threads"]),
+                    limits.get_barrier(threads),
                     layer.cell,
                     own["w_ih"].shape[1],
                     layer.hidden_size,
                     batch,
                     steps,
                     lengths=lengths,
-                    threads=found["threads"],
+                    threads=threads,
                     training=training,
                 )
                 plans.append(Plan(name=f"l{k}{suffix}", **found, limit_seconds=least.seconds, limit_by=least.bound))
