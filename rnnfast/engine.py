@@ -322,9 +322,8 @@ def backward(
                 found[k] = saved.backend.direction_backward(records[d], dys[d], dfinal[d], parts[d], own[d])
         for d, k in enumerate(places if drop else ()):
             thin = saved.ops.dropout(own[d]["w_hh"], drop, saved.noise[k].weight)
-            if whole[d] is not None:
-                whole[d] += thin
-            own[d]["w_hh"] = thin if whole[d] is None else whole[d]
+            given = whole[d]
+            own[d]["w_hh"] = thin if given is None else np.add(given, thin, out=given)
         for part in parts[1:]:
             if part is not dx:
                 dx += part

@@ -67,6 +67,8 @@ kind, layer, x = {
     "one row": ("infer", lambda: GRU(8, 1024, seed=0, init="torch"), claim(1, 100000, 8)),
     "beside the steps": ("infer", lambda: RNN(64, 64, seed=0, init="torch"), claim(1, 900000, 64)),
     "pullback beside the steps": ("pullback", lambda: RNN(64, 64, seed=0, init="torch"), claim(1, 600000, 64)),
+    "both directions": ("infer", lambda: LSTM(64, 64, bidirectional=True, init="torch"), claim(1, 400000, 64)),
+    "pullback of both": ("pullback", lambda: LSTM(64, 64, bidirectional=True, init="torch"), claim(1, 150000, 64)),
     "forward": ("forward", lambda: LSTM(8, 512, seed=0, init="torch"), claim(64, 2000, 8)),
     "pullback": ("pullback", lambda: LSTM(8, 512, seed=0, init="torch"), claim(64, 300, 8)),
     "weight gradients": ("pullback", lambda: LSTM(4096, 128, seed=0, init="torch"), claim(64, 200, 4096)),
@@ -110,7 +112,8 @@ assert np.array_equal(outputs(layer(small)), wanted)
 print(f"{worst:.3f}")
 """
 CASES = ["inference", "large steps", "one row", "forward", "pullback", "weight gradients", "trees", "trees pullback"]
-CASES += ["dense", "dense pullback", "beside the steps", "pullback beside the steps"]
+CASES += ["dense", "dense pullback", "beside the steps", "pullback beside the steps", "both directions"]
+CASES += ["pullback of both"]
 
 
 def interrupt(case, threads, handler, gemm):
