@@ -9,8 +9,9 @@ from libc.string cimport memset
 
 from rnnfast._native.kernels cimport alloc, parallel, release
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast._native.plan cimport NOW, RELEASE, Run, split
+from rnnfast._native.plan cimport ASLEEP, NOW, RELEASE, Run, When, alone, layers_at_once, split
 from rnnfast._native.rows cimport Lengths, has_shape, is_array, read_row, typenum_of, write_row
+from rnnfast._native.stack cimport run_layers
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 
 cnp.import_array()
@@ -34,16 +35,12 @@ cdef void store(cnp.ndarray state, Py_ssize_t layer, const char* source, const R
         write_row(to + j * line, source + j * run.ld * run.size, run.H, run.size, run.size)
 
 
-cdef int run_layer(Run* run, Lengths rows, Packed packed, Py_ssize_t layer, cnp.ndarray h0, cnp.ndarray c0,
-                   cnp.ndarray h1, cnp.ndarray c1) except -1:
-    """Do all steps of one layer whose input and output are set."""
+cdef char* provide(Run* run, Py_ssize_t layer, cnp.ndarray h0, cnp.ndarray c0) except NULL:
+    """Give a run that has been shared out its buffers, one block, which is returned, and its initial state."""
     cdef size_t sizes[6]
     cdef size_t total = 0
     cdef char* block
-    cdef int i, threads = split(run, 1, NOW)
-    cdef Py_ssize_t line = run.ld * run.size
-    errors = []
-    run.errors = <void*> errors
+    cdef int i
     forward_sizes(run, sizes)
     for i in range(5):
         sizes[i] = (sizes[i] + 63) // 64 * 64
@@ -59,24 +56,120 @@ cdef int run_layer(Run* run, Lengths rows, Packed packed, Py_ssize_t layer, cnp.
         run.xs = run.aux + sizes[4]
     run.product[0].lda = run.ld_x
     if h0 is None:
-        memset(run.h, 0, run.B * line)
+        memset(run.h, 0, run.B * run.ld * run.size)
         memset(run.c, 0, sizes[3])
     else:
         load(h0, layer, run.h, run)
         if run.cell.has_c:
             load(c0, layer, run.c, run)
+    return block
+
+
+cdef void keep_state(const Run* run, Py_ssize_t layer, cnp.ndarray h1, cnp.ndarray c1) noexcept:
+    """Store the final state of a layer."""
+    store(h1, layer, run.h + (run.T & 1) * run.B * run.ld * run.size, run)
+    if run.cell.has_c:
+        store(c1, layer, run.c, run)
+
+
+cdef int run_layer(Run* run, Py_ssize_t layer, cnp.ndarray h0, cnp.ndarray c0, cnp.ndarray h1, cnp.ndarray c1,
+                   When when) except -1:
+    """Do all steps of one layer whose input and output are set."""
+    cdef int threads = split(run, 1, when)
+    cdef char* block = provide(run, layer, h0, c0)
     if 2.0 * run.R * run.ld_gates * (run.X + run.ld) < RELEASE:
         parallel(forward_task, run, threads)
     else:
         with nogil:
             parallel(forward_task, run, threads)
-    store(h1, layer, run.h + (run.T & 1) * run.B * line, run)
-    if run.cell.has_c:
-        store(c1, layer, run.c, run)
+    keep_state(run, layer, h1, c1)
     release(block)
-    if errors:
-        raise errors[0]
     return 0
+
+
+cdef int run_at_once(Run** runs, Py_ssize_t count, int threads, Py_ssize_t pieces, cnp.ndarray h0, cnp.ndarray c0,
+                     cnp.ndarray h1, cnp.ndarray c1) except -1:
+    """Do all steps of all layers, each following the one below it."""
+    cdef Py_ssize_t k
+    cdef double all = 0
+    cdef char** blocks = <char**> alloc(count * sizeof(void*))
+    if blocks == NULL:
+        raise MemoryError
+    memset(blocks, 0, count * sizeof(void*))
+    try:
+        for k in range(count):
+            all += runs[k].one
+        for k in range(count):
+            alone(runs[k], all < 5e-3)
+            blocks[k] = provide(runs[k], k, h0, c0)
+        run_layers(runs, <int> count, threads, pieces)
+        for k in range(count):
+            keep_state(runs[k], k, h1, c1)
+    finally:
+        for k in range(count):
+            release(blocks[k])
+        release(blocks)
+    return 0
+
+
+cdef class Layers:
+    """The runs of all layers, and what lies between them."""
+    cdef Run alone       # of one layer
+    cdef Run* runs
+    cdef Run** each
+    cdef char* between   # outputs of all layers but the last, (T, B, H), each its own or two taking turns
+    cdef Py_ssize_t count
+    cdef Lengths rows
+    cdef list errors
+
+    def __cinit__(self, Py_ssize_t count):
+        self.count = count
+        self.errors = []
+        if count == 1:
+            self.runs = &self.alone
+            return
+        self.runs = <Run*> alloc(count * (sizeof(Run) + sizeof(Run*)))
+        if self.runs == NULL:
+            raise MemoryError
+        self.each = <Run**> (self.runs + count)
+        memset(self.runs, 0, count * sizeof(Run))
+
+    def __dealloc__(self):
+        cdef Py_ssize_t k
+        for k in range(self.count if self.runs != NULL else 0):
+            release(self.runs[k].x.start)
+            release(self.runs[k].y.start)
+        if self.runs != &self.alone:
+            release(self.runs)
+        release(self.between)
+
+    cdef int connect(self, cnp.ndarray x, cnp.ndarray out, Py_ssize_t hidden, bint at_once) except -1:
+        """Set where each layer reads and writes."""
+        cdef Run* run = &self.runs[0]
+        cdef Lengths rows = self.rows
+        cdef Py_ssize_t k, j, line = hidden * run.size, part = rows.B * rows.T * line
+        cdef Py_ssize_t places = self.count - 1 if at_once else min(self.count - 1, 2)
+        if places:
+            self.between = <char*> alloc(max(<Py_ssize_t> 1, places * part))
+            if self.between == NULL:
+                raise MemoryError
+        rows.set_rows(&run.x, x, False)
+        run.ld_x = rows.linear(&run.x, run.size)
+        run.gather = run.ld_x == 0
+        if run.gather:
+            run.ld_x = run.X
+        else:
+            run.xs = run.x.base
+        for k in range(self.count):
+            run = &self.runs[k]
+            if k:
+                run.xs = self.between + (k - 1) % places * part
+            rows.set_rows(&run.y, out, False)
+            if k < self.count - 1:
+                run.y.base, run.y.stride, run.y.step = self.between + k % places * part, run.size, rows.B * line
+                for j in range(rows.B):
+                    run.y.start[j] = j * line
+        return 0
 
 
 def infer(str cell, list layers, x, state, bint batch_first):
@@ -99,12 +192,13 @@ def infer(str cell, list layers, x, state, bint batch_first):
     """
     cdef Packed packed = packed_weights(cell, layers[0][0])
     cdef int typenum = typenum_of(packed.itemsize)
-    cdef Py_ssize_t count = len(layers), batch, steps, layer, j, hidden = packed.hidden, size = packed.itemsize
+    cdef Py_ssize_t count = len(layers), batch, steps, layer, hidden = packed.hidden
     cdef cnp.npy_intp shape[3]
     cdef cnp.ndarray given, y, out, h0 = None, c0 = None, h1, c1 = None
-    cdef Lengths rows
-    cdef Run run
-    cdef char* between[2]
+    cdef Layers stack
+    cdef Py_ssize_t pieces = 1
+    cdef int threads = 1
+    cdef When when = NOW
     cdef bint pair = packed.cell.has_c
     if not is_array(x, 3, typenum) or cnp.PyArray_DIM(<cnp.ndarray> x, 2) != packed.inputs:
         return None
@@ -128,38 +222,25 @@ def infer(str cell, list layers, x, state, bint batch_first):
     h1 = <cnp.ndarray> cnp.PyArray_EMPTY(3, shape, typenum, 0)
     if pair:
         c1 = <cnp.ndarray> cnp.PyArray_EMPTY(3, shape, typenum, 0)
-    rows = Lengths(batch, steps, None)
-    between[0] = between[1] = NULL  # outputs of the layers below, (T, B, H), two taking turns
-    try:
+    stack = Layers(count)
+    stack.rows = Lengths(batch, steps, None)
+    for layer in range(count):
+        set_forward(&stack.runs[layer], packed_weights(cell, layers[layer][0]), stack.rows, False)
+        stack.runs[layer].errors = <void*> stack.errors
+    if count > 1:
         for layer in range(count):
-            if layer:
-                packed = packed_weights(cell, layers[layer][0])
-            set_forward(&run, packed, rows, False)
-            try:
-                if layer:
-                    run.xs = between[(layer - 1) & 1]
-                else:
-                    rows.set_rows(&run.x, given, False)
-                    run.ld_x = rows.linear(&run.x, size)
-                    run.gather = run.ld_x == 0
-                    if run.gather:
-                        run.ld_x = run.X
-                    else:
-                        run.xs = run.x.base
-                rows.set_rows(&run.y, out, False)
-                if layer < count - 1:
-                    if between[layer & 1] == NULL:
-                        between[layer & 1] = <char*> alloc(max(1, batch * steps * hidden * size))
-                        if between[layer & 1] == NULL:
-                            raise MemoryError
-                    run.y.base, run.y.stride, run.y.step = between[layer & 1], size, batch * hidden * size
-                    for j in range(batch):
-                        run.y.start[j] = j * hidden * size
-                run_layer(&run, rows, packed, layer, h0, c0, h1, c1)
-            finally:
-                release(run.x.start)
-                release(run.y.start)
-    finally:
-        release(between[0])
-        release(between[1])
+            stack.each[layer] = &stack.runs[layer]
+        threads = layers_at_once(stack.each, <int> count, 1, &when, &pieces)
+    stack.connect(given, out, hidden, threads > 1)
+    if threads > 1:
+        run_at_once(stack.each, count, threads, pieces, h0, c0, h1, c1)
+    else:
+        for layer in range(count):
+            run_layer(&stack.runs[layer], layer, h0, c0, h1, c1, when)
+            if when == ASLEEP:
+                when = NOW  # who asks often wakes them
+            if stack.errors:
+                break
+    if stack.errors:
+        raise stack.errors[0]
     return y, ((h1, c1) if pair else h1)

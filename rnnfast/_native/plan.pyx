@@ -61,6 +61,7 @@ cdef double WAKE = 150e-6      # and more for those that sleep
 cdef double MARGIN = 0.85      # of the time on fewer threads that more may take: another program can keep them waiting
 cdef double NEARLY = 0.95      # the same where they would fall asleep meanwhile, but are wanted soon
 cdef double SLEEPY = 100e-6    # seconds in which they may do so
+cdef double LEAST_PIECE = 5e-6 # in a piece of a stack's steps, after which the layer above goes on
 cdef double PIECES = 8e-6      # and more where work changes hands all along
 cdef double BESIDE = 0.95      # of the time of other ways to share that work beside the steps may take: pieces are small
 
@@ -231,6 +232,46 @@ cdef bint side_by_side(Run* run, double passes, When* when) except -1:
     if when[0] == ASLEEP:
         together += WAKE / 3 if run.save and passes == 1 else WAKE
     return together < margin * 2 * run.one
+
+
+cdef int layers_at_once(Run** runs, int count, double passes, When* when, Py_ssize_t* pieces) except -1:
+    """Decide how many threads a stack of layers is best shared out to, some layers to each: 1 if one after the other is best.
+
+    Each layer follows the one below it piece by piece. `pieces`: how many pieces the steps make, OUT; `when` may become more
+    definite.
+    """
+    cdef double in_turn = 0, one = 0, longest, time, best = 0, margin = NEARLY if runs[0].save and passes == 1 else MARGIN
+    cdef int most = min(get_num_threads(), count), threads = 1, chosen = 1, thread, k
+    cdef Py_ssize_t first, last, n
+    if most < 2 or runs[0].T < 8:
+        return 1
+    for k in range(count):
+        split(runs[k], passes, SERIES)
+        in_turn += runs[k].cost
+        one += runs[k].one
+    if one < 4 * start_time(2):
+        return 1
+    while threads < most:
+        threads = min(2 * threads, most)
+        longest = 0
+        for thread in range(threads):
+            share(count, thread, threads, &first, &last)
+            time = 0
+            for k in range(<int> first, <int> last):
+                time += runs[k].one
+            longest = max(longest, time)
+        # as many as keep 6 rows and some microseconds in a piece
+        n = max(2, min(min(runs[0].T, runs[0].R // 6), <Py_ssize_t> (longest / LEAST_PIECE)))
+        time = longest * (1 + (threads - 1) / <double> n) + start_time(threads) + n * BARRIER
+        if chosen == 1 or time < best:
+            best, chosen, pieces[0] = time, threads, n
+    if best > in_turn:
+        return 1
+    if when[0] == NOW:
+        when[0] = SERIES if ready(chosen) else ASLEEP
+    if when[0] == ASLEEP:
+        best += WAKE / 3 if runs[0].save and passes == 1 else WAKE
+    return chosen if best < margin * one else 1
 
 
 cdef void alone(Run* run, bint brief) noexcept nogil:

@@ -187,6 +187,23 @@ cdef Py_ssize_t end_of_chunk(const Run* run, Py_ssize_t t) noexcept nogil:
     return t
 
 
+cdef void forward_piece(Run* run, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
+    """Do steps t..end by one thread, chunk by chunk."""
+    cdef Py_ssize_t first, until, base
+    cdef char* gates
+    while t < end and not run.stop:
+        first, until = run.off[t], min(end, end_of_chunk(run, t))
+        base = 0 if run.save else first
+        gates = run.gates + (first - base) * run.ld_gates * run.size
+        if run.V:
+            look_up(run, first, run.off[until], t, gates)
+        else:
+            project_inputs(run, first, run.off[until], first, t, gates, 0)
+        sweep(run, t, until, base, 0, run.B, 0, run.groups, 0, 1)
+        t = until
+        poll(run, 0)
+
+
 cdef void project_table(Run* run, int thread, int threads) noexcept nogil:
     """Pre-activations of the rows of the table, shared out."""
     cdef Py_ssize_t row0, row1
