@@ -142,38 +142,42 @@ def forward(
     hidden, dtype = state[0].shape[2], state[0].dtype
     directions = len(weights[0])
     single = len(weights) == directions == 1
-    finals = () if single else tuple(np.empty_like(s, order="C") for s in state)
-    records = []
+    initial = [tuple([s[k] for s in state]) for k in range(len(weights) * directions)]
+    own = [each for pair in weights for each in pair]
+    if noise:
+        drop = cell.options.weight_drop
+        own = [_thinned(ops, each, drop, seed.weight) for each, seed in zip(own, noise, strict=True)]
+    found: list[Any] = []
     y: FloatArray
-    for layer, pair in enumerate(weights):
+    if not seeds and _stacked(module, len(weights), directions, batch * steps * hidden * dtype.itemsize):
+        last = len(weights) - 1
+        outs = [_activations(batch, steps, hidden, dtype, k < last or time_major) for k in range(last + 1)]
+        found = module.stack_forward(cell, x, own, initial, lengths, outs, save, noise or (None,) * len(own))
+        y = outs[-1]
+    for layer in range(0 if found else len(weights)):
         if layer and seeds:
             x = _dropped(ops, x, dropout, seeds[layer - 1])  # type: ignore[arg-type]
         last = layer == len(weights) - 1
         y = _activations(batch, steps, directions * hidden, dtype, not last or time_major)
-        places = range(layer * directions, (layer + 1) * directions)
         outs = [y] if directions == 1 else [y[:, :, :hidden], y[:, :, hidden:]]
-        initial = [tuple([s[k] for s in state]) for k in places]
-        drawn: Any = [(noise[k],) if noise else () for k in places]
-        if noise:
-            drop = cell.options.weight_drop
-            pair = [_thinned(ops, own, drop, noise[k].weight) for own, k in zip(pair, places, strict=True)]
+        here = slice(layer * directions, (layer + 1) * directions)
         if directions == 2 and hasattr(module, "both_forward"):
-            both = tuple(zip(*drawn, strict=True))
-            found = module.both_forward(cell, x, pair, initial, lengths, outs, save, *both)
+            drawn = noise[here] or (None, None)
+            found += module.both_forward(cell, x, own[here], initial[here], lengths, outs, save, drawn)
         else:
-            found = [
-                module.direction_forward(cell, x, pair[d], initial[d], lengths, d == 1, outs[d], save, *drawn[d])
-                for d in range(directions)
-            ]
-        for k, (final, record) in zip(places, found, strict=True):
-            if single:
-                finals = tuple([f[None] for f in final])
-            else:
-                for f, target in zip(final, finals, strict=True):
-                    target[k] = f
-            if save:
-                records.append(record)
+            for d, k in enumerate(range(here.start, here.stop)):
+                drawn = noise[k : k + 1]
+                out = outs[d]
+                found.append(module.direction_forward(cell, x, own[k], initial[k], lengths, d == 1, out, save, *drawn))
         x = y
+    if single:
+        finals = tuple([f[None] for f in found[0][0]])
+    else:
+        finals = tuple(np.empty_like(s, order="C") for s in state)
+        for k, (final, _) in enumerate(found):
+            for f, target in zip(final, finals, strict=True):
+                target[k] = f
+    records = [record for _, record in found]
     if not save:
         return y, finals, None
     y.flags.writeable = False  # backward reads it, for most cells
@@ -299,38 +303,54 @@ def backward(
     layers = len(saved.records) // directions
     output = saved.cell.width(hidden)
     found: list[States] = [()] * (layers * directions)
+    drop = saved.cell.options.weight_drop if saved.noise else 0
+    whole = [each.pop("w_hh", None) if drop else None for each in grads]
+    dfinal = [tuple(None if s is None else s[k] for s in dstate) for k in range(len(found))]
+    records, saved.records = saved.records, []
     dx: FloatArray
-    for layer in reversed(range(layers)):
+
+    def fresh(layer: int) -> FloatArray:
+        """Return an array for the gradient of what a layer reads."""
+        if layer == 0 and saved.table is not None:
+            return np.zeros(saved.table, dtype)
         width = directions * output if layer else inputs
-        lookup = saved.table if layer == 0 else None
-        if lookup is not None:
-            dx = np.zeros(lookup, dtype)
-        else:
-            dx = _activations(batch, steps, width, dtype, bool(layer) or time_major)
-        places = range(layer * directions, (layer + 1) * directions)
+        return _activations(batch, steps, width, dtype, bool(layer) or time_major)
+
+    together = not saved.seeds and _stacked(saved.backend, layers, directions, batch * steps * output * dtype.itemsize)
+    if together:
+        dxs = [fresh(layer) for layer in range(layers)]
+        found = saved.backend.stack_backward(records, dy, dfinal, dxs, grads)
+        dx = dxs[0]
+    for layer in reversed(range(0 if together else layers)):
+        dx = fresh(layer)
+        here = slice(layer * directions, (layer + 1) * directions)
+        own, records[here] = records[here], [None] * directions
         dys = [None if dy is None else dy[:, :, d * output : (d + 1) * output] for d in range(directions)]
-        dfinal = [tuple(None if s is None else s[k] for s in dstate) for k in places]
-        parts = [np.empty_like(dx) if d and lookup is None else dx for d in range(directions)]
-        records, own = [saved.records[k] for k in places], [grads[k] for k in places]
-        saved.records[places.start : places.stop] = [None] * directions
-        drop = saved.cell.options.weight_drop if saved.noise else 0
-        whole = [each.pop("w_hh", None) if drop else None for each in own]
+        # gradients of a table are added up in place
+        parts = [np.empty_like(dx) if d and (layer or saved.table is None) else dx for d in range(directions)]
         if directions == 2 and hasattr(saved.backend, "both_backward"):
-            found[places.start : places.stop] = saved.backend.both_backward(records, dys, dfinal, parts, own)
+            found[here] = saved.backend.both_backward(own, dys, dfinal[here], parts, grads[here])
         else:
-            for d, k in enumerate(places):
-                found[k] = saved.backend.direction_backward(records[d], dys[d], dfinal[d], parts[d], own[d])
-        for d, k in enumerate(places if drop else ()):
-            thin = saved.ops.dropout(own[d]["w_hh"], drop, saved.noise[k].weight)
-            given = whole[d]
-            own[d]["w_hh"] = thin if given is None else np.add(given, thin, out=given)
+            for d, k in enumerate(range(here.start, here.stop)):
+                found[k] = saved.backend.direction_backward(own[d], dys[d], dfinal[k], parts[d], grads[k])
         for part in parts[1:]:
             if part is not dx:
                 dx += part
         if layer and saved.seeds:
             dx = _dropped(saved.ops, dx, saved.dropout, saved.seeds[layer - 1])
         dy = dx
+    for k, given in enumerate(whole if drop else ()):
+        thin = saved.ops.dropout(grads[k]["w_hh"], drop, saved.noise[k].weight)
+        grads[k]["w_hh"] = thin if given is None else np.add(given, thin, out=given)
     return dx, tuple(np.stack(each) for each in zip(*found, strict=True)) if want_state else ()
+
+
+def _stacked(module: Any, layers: int, directions: int, size: int) -> bool:
+    """Return whether a backend takes stacks whole, and what lies between layers, each of `size` bytes, may be there together.
+
+    Only layers of small batches are done at the same time, so that nothing is lost where it may not.
+    """
+    return layers > 1 and directions == 1 and hasattr(module, "stack_forward") and layers * size <= 1 << 26
 
 
 def _thinned(ops: Any, weights: Weights, p: float, seed: int) -> Weights:

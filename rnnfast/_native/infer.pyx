@@ -114,7 +114,7 @@ cdef int run_at_once(Run** runs, Py_ssize_t count, int threads, Py_ssize_t piece
 
 cdef class Layers:
     """The runs of all layers, and what lies between them."""
-    cdef Run alone       # of one layer
+    cdef Run only        # of a single layer
     cdef Run* runs
     cdef Run** each
     cdef char* between   # outputs of all layers but the last, (T, B, H), each its own or two taking turns
@@ -126,7 +126,7 @@ cdef class Layers:
         self.count = count
         self.errors = []
         if count == 1:
-            self.runs = &self.alone
+            self.runs = &self.only
             return
         self.runs = <Run*> alloc(count * (sizeof(Run) + sizeof(Run*)))
         if self.runs == NULL:
@@ -139,7 +139,7 @@ cdef class Layers:
         for k in range(self.count if self.runs != NULL else 0):
             release(self.runs[k].x.start)
             release(self.runs[k].y.start)
-        if self.runs != &self.alone:
+        if self.runs != &self.only:
             release(self.runs)
         release(self.between)
 

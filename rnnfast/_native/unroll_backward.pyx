@@ -15,7 +15,7 @@ from rnnfast._native.around cimport (
 )
 from rnnfast._native.blas_gradients cimport blas_gradients
 from rnnfast._native.gradients cimport (
-    add_biases, gradients_beside, input_gradient, make_targets, segment_rows, set_outers, sum_by_index, table_gradient,
+    add_biases, gradients_beside, input_gradient, input_gradient_rows, make_targets, segment_rows, set_outers, sum_by_index, table_gradient,
     weight_gradients
 )
 from rnnfast._native.kernels cimport (
@@ -210,6 +210,32 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     weight_gradients(run, thread, threads)
     if run.V:
         table_gradient(run, thread, threads)
+
+
+cdef void backward_piece(Run* run, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
+    """Do steps t..end by one thread, and dx of their rows."""
+    cdef Py_ssize_t row, rows, near = t
+    sweep(run, t, end, 0, run.B, 0, run.groups, 0, 1)
+    poll(run, 0)
+    if run.dx.base == NULL or run.V:
+        return
+    row = run.off[t]
+    while row < run.off[end] and not run.stop:
+        rows = min(<Py_ssize_t> BLOCK, run.off[end] - row)
+        input_gradient_rows(run, row, rows, &near, run.scratch)
+        row += rows
+        poll(run, 0)
+
+
+cdef void backward_sums(Run* run) noexcept nogil:
+    """What follows when one thread has done all pieces."""
+    if run.V:
+        sum_by_index(run, 0, 1)
+    if run.dropped:
+        drop_saved(run, 0, 1)
+    weight_gradients(run, 0, 1)
+    if run.V:
+        table_gradient(run, 0, 1)
 
 
 # Setting up
