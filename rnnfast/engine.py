@@ -149,7 +149,7 @@ def forward(
         own = [_thinned(ops, each, drop, seed.weight) for each, seed in zip(own, noise, strict=True)]
     found: list[Any] = []
     y: FloatArray
-    if not seeds and _stacked(module, len(weights), directions, batch * steps * hidden * dtype.itemsize):
+    if not seeds and stacked(module, len(weights), directions, batch * steps * hidden * dtype.itemsize):
         last = len(weights) - 1
         outs = [_activations(batch, steps, hidden, dtype, k < last or time_major) for k in range(last + 1)]
         found = module.stack_forward(cell, x, own, initial, lengths, outs, save, noise or (None,) * len(own))
@@ -316,7 +316,7 @@ def backward(
         width = directions * output if layer else inputs
         return _activations(batch, steps, width, dtype, bool(layer) or time_major)
 
-    together = not saved.seeds and _stacked(saved.backend, layers, directions, batch * steps * output * dtype.itemsize)
+    together = not saved.seeds and stacked(saved.backend, layers, directions, batch * steps * output * dtype.itemsize)
     if together:
         dxs = [fresh(layer) for layer in range(layers)]
         found = saved.backend.stack_backward(records, dy, dfinal, dxs, grads)
@@ -345,10 +345,10 @@ def backward(
     return dx, tuple(np.stack(each) for each in zip(*found, strict=True)) if want_state else ()
 
 
-def _stacked(module: Any, layers: int, directions: int, size: int) -> bool:
-    """Return whether a backend takes stacks whole, and what lies between layers, each of `size` bytes, may be there together.
+def stacked(module: Any, layers: int, directions: int, size: int) -> bool:
+    """Return whether a stack is left to the backend as a whole, which may do layers at the same time.
 
-    Only layers of small batches are done at the same time, so that nothing is lost where it may not.
+    What lies between layers, of `size` bytes each, is then in memory all at once. Only for small batches does that pay.
     """
     return layers > 1 and directions == 1 and hasattr(module, "stack_forward") and layers * size <= 1 << 26
 

@@ -274,9 +274,11 @@ def estimate_layers(
 ) -> Estimate:
     """Return the least time of layers on top of each other; parameters as in `estimate`.
 
-    The two directions of a layer follow each other with all threads, or run side by side with half of them each.
+    The two directions of a layer follow each other with all threads, or run side by side with half of them each. Layers
+    of one direction follow each other with all threads, or go side by side, shared out evenly, each on one.
     """
     parts: dict[str, float] = {}
+    beside: dict[str, float] = {}  # the same of layers side by side
     for layer in range(num_layers):
         width = input_size if layer == 0 else cell.width(hidden_size) * (2 if bidirectional else 1)
 
@@ -302,7 +304,10 @@ def estimate_layers(
                 whole, scale = half, 1.0
         for name, seconds in whole.parts.items():
             _add(parts, scale * seconds, name)
-    return _whole(parts)
+        for name, seconds in one(1).parts.items():
+            _add(beside, seconds / min(threads, num_layers), name)
+    least = _whole(parts)
+    return least if bidirectional or num_layers == 1 else min(least, _whole(beside), key=lambda found: found.seconds)
 
 
 class _Way(NamedTuple):

@@ -69,6 +69,8 @@ kind, layer, x = {
     "pullback beside the steps": ("pullback", lambda: RNN(64, 64, seed=0, init="torch"), claim(1, 600000, 64)),
     "both directions": ("infer", lambda: LSTM(64, 64, bidirectional=True, init="torch"), claim(1, 400000, 64)),
     "pullback of both": ("pullback", lambda: LSTM(64, 64, bidirectional=True, init="torch"), claim(1, 150000, 64)),
+    "layers": ("infer", lambda: LSTM(64, 64, 2, init="torch"), claim(1, 120000, 64)),
+    "pullback of layers": ("pullback", lambda: LSTM(64, 64, 2, init="torch"), claim(1, 120000, 64)),
     "forward": ("forward", lambda: LSTM(8, 512, seed=0, init="torch"), claim(64, 2000, 8)),
     "pullback": ("pullback", lambda: LSTM(8, 512, seed=0, init="torch"), claim(64, 300, 8)),
     "weight gradients": ("pullback", lambda: LSTM(4096, 128, seed=0, init="torch"), claim(64, 200, 4096)),
@@ -113,7 +115,7 @@ print(f"{worst:.3f}")
 """
 CASES = ["inference", "large steps", "one row", "forward", "pullback", "weight gradients", "trees", "trees pullback"]
 CASES += ["dense", "dense pullback", "beside the steps", "pullback beside the steps", "both directions"]
-CASES += ["pullback of both"]
+CASES += ["pullback of both", "layers", "pullback of layers"]
 
 
 def interrupt(case, threads, handler, gemm):

@@ -172,6 +172,14 @@ def test_layers_add_up_and_directions_run_side_by_side():
     assert both.seconds == pytest.approx(lower.seconds)
 
 
+def test_layers_run_side_by_side():
+    cell = CELLS["gru"]
+    each = [limits.estimate(MACHINE, 1.0, cell, width, 20, 1, 9).seconds for width in (7, 20, 20)]
+    for threads, share in ((1, 1), (2, 2), (5, 3)):
+        found = limits.estimate_layers(MACHINE, 1.0, cell, 7, 20, 1, 9, num_layers=3, threads=threads)
+        assert found.seconds == pytest.approx(sum(each) / share)
+
+
 @pytest.mark.parametrize("itemsize", [4, 8])
 def test_measured(itemsize):
     found = limits.measure(itemsize, 0.01)
@@ -212,7 +220,8 @@ def test_cache_sizes_as_the_kernel_lists_them(tmp_path):
     assert [limits._listed(level, str(tmp_path)) for level in "1234"] == [48 << 10, 2 << 20, 0, 0]
 
 
-def test_explain_gives_the_estimate_of_its_call():
+def test_explain_gives_the_estimate_of_its_call(monkeypatch):
+    monkeypatch.setattr(limits, "get_limits", lambda itemsize: MACHINE)
     layer = LSTM(24, 40)
     plan = layer.explain(3, 50, threads=1).layers[0]
     least = limits.estimate(limits.get_limits(4), 0.0, layer.cell, 24, 40, 3, 50)

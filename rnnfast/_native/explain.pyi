@@ -12,4 +12,8 @@ def explain_direction(
     training: bool,
     gather: bool,
     both: bool,
+    company: int,
 ) -> dict[str, Any]: ...
+def threads_for_stack(
+    cell: Any, weights: Any, batch: int, steps: int, lengths: NDArray[np.int64] | None, training: bool
+) -> int: ...

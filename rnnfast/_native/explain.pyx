@@ -1,9 +1,9 @@
 """What a call of one direction of one layer would do, from the functions that decide it when it runs."""
 
 from rnnfast._native.around cimport around_backward_sizes, around_sizes, set_around
-from rnnfast._native.kernels cimport rf_product
+from rnnfast._native.kernels cimport alloc, release, rf_product
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
-from rnnfast._native.plan cimport SERIES, Run, When, alone, side_by_side, split
+from rnnfast._native.plan cimport SERIES, Run, When, alone, layers_at_once, side_by_side, split
 from rnnfast._native.rows cimport Lengths
 from rnnfast._native.unroll cimport forward_sizes, set_forward
 from rnnfast._native.unroll_backward cimport backward_sizes
@@ -18,10 +18,15 @@ cdef Py_ssize_t panels_size(Packed packed, int which, bint backward) noexcept:
     return (k + packed.width - 1) // packed.width * packed.width * packed.depth(which) * packed.itemsize
 
 
-cdef dict chosen(Run* run, double passes, bint both):
-    """Return how the threads share the work, of one of two directions if `both`."""
+cdef dict chosen(Run* run, double passes, bint both, int company):
+    """Return how the threads share the work, of one of two directions if `both`, or of a stack that so many threads share."""
     cdef When when = SERIES
     cdef int threads
+    if company > 1:
+        split(run, passes, when)
+        alone(run, run.brief)
+        reason = "each thread has some of the layers, and follows the one below it"
+        return {"threads": company, "shared": "layers", "reason": reason}
     if both and side_by_side(run, passes, &when):
         alone(run, run.brief)
         reason = "each direction has a thread of its own, which waits for nobody"
@@ -35,7 +40,7 @@ cdef dict chosen(Run* run, double passes, bint both):
 
 
 def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths, bint training, bint gather,
-                      bint both):
+                      bint both, int company):
     """Return what `rnnfast.layers.explain.Plan` holds of one direction, by name.
 
     Parameters
@@ -50,6 +55,8 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
         Whether rows of the input must be collected, because steps do not lie together in memory.
     both : bool
         Whether the layer has two directions, of which this is one.
+    company : int
+        What `threads_for_stack` has found for the stack that the layer is in.
     """
     cdef Packed packed = packed_weights(cell.kernel, weights)
     cdef Lengths rows = Lengths(batch, steps, lengths)
@@ -62,7 +69,7 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
     cdef int i
     set_forward(&run, packed, rows, training)
     set_around(&run, packed, rows, cell.options, (0, 0, 0, 0) if training else None)
-    found = chosen(&run, 2 if training else 1, both)
+    found = chosen(&run, 2 if training else 1, both, company)
     run.gather = gather
     forward_sizes(&run, forward)
     around_sizes(&run, more)
@@ -71,7 +78,7 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
     kept += more[0] + more[1]
     passing = forward[0] + more[2]
     if training:
-        swept = backward_sizes(&run, packed, 1 if found["shared"] == "directions" else found["threads"], backward)
+        swept = backward_sizes(&run, packed, 1 if found["shared"] in {"directions", "layers"} else found["threads"], backward)
         around_backward_sizes(&run, more_backward)
         for i in range(6):
             swept += (more_backward[i] + 63) // 64 * 64
@@ -84,3 +91,27 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
         workspace_bytes=kept + max(swept, passing), bytes_per_step=kept / run.R if training and run.R else 0.0,
     )
     return found
+
+
+def threads_for_stack(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths, bint training):
+    """Return how many threads share the layers of a stack among them; 1: layers are done one after the other.
+
+    Parameters are those of `explain_direction`, but the weights, which are one for each layer.
+    """
+    cdef Lengths rows = Lengths(batch, steps, lengths)
+    cdef int count = len(weights), threads, k
+    cdef Py_ssize_t pieces = 1
+    cdef When when = SERIES
+    cdef Run* runs = <Run*> alloc(count * (sizeof(Run) + sizeof(Run*)))
+    cdef Run** each = <Run**> (runs + count)
+    if runs == NULL:
+        raise MemoryError
+    try:
+        for k in range(count):
+            set_forward(&runs[k], packed_weights(cell.kernel, weights[k]), rows, training)
+            set_around(&runs[k], packed_weights(cell.kernel, weights[k]), rows, cell.options,
+                       (0, 0, 0, 0) if training else None)
+            each[k] = &runs[k]
+        return layers_at_once(each, count, 2 if training else 1, &when, &pieces)
+    finally:
+        release(runs)

@@ -35,5 +35,4 @@ def explain_direction(
     lengths: NDArray[Any] | None,
     training: bool,
     gather: bool,
-    both: bool,
 ) -> dict[str, Any]: ...

@@ -551,8 +551,7 @@ cdef tuple spread(Saved saved, object found, object dx, object dpast):
     return earlier
 
 
-def explain_direction(str cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths, bint training, bint gather,
-                      bint both) -> dict:
+def explain_direction(str cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths, bint training, bint gather) -> dict:
     """Return what `rnnfast.layers.explain.Plan` holds of one direction, by name.
 
     Parameters
@@ -566,8 +565,6 @@ def explain_direction(str cell, weights, Py_ssize_t batch, Py_ssize_t steps, len
         Whether gradients follow.
     gather : bool
         Not used: memory of a batch (N, T, C) is read as it is, and that of a ragged one collected.
-    both : bool
-        Not used: two directions follow each other.
     """
     cdef ScanPacked packed = scan_packed(weights)
     cdef Saved saved = Saved()

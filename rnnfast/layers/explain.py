@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import Any, NamedTuple
 
-from rnnfast import limits
+from rnnfast import engine, limits
 from rnnfast.backend import get_backend
 from rnnfast.scans import ScanSpec
 
@@ -22,7 +22,8 @@ class Plan(NamedTuple):
         than 0.2 ms finds the others asleep, and may be faster without waiting for them: it then takes fewer.
     shared : str
         What they share out in the recurrence: "rows" of the batch, hidden "units", only the "products over all steps"
-        before, beside and after it, the two "directions" of the layer, or, being "one thread", nothing.
+        before, beside and after it, the two "directions" of the layer, the "layers" of a stack, or, being "one thread",
+        nothing.
     reason : str
         Why so.
     isa : str
@@ -44,7 +45,7 @@ class Plan(NamedTuple):
     limit_seconds : float
         The least time this machine allows for it on that many threads, as `rnnfast.limits` estimates it from
         arithmetic, bandwidth, activations, latency and barriers, without the call from Python; of a direction beside
-        another, on the one thread that it has.
+        another, or a layer beside others, on the one thread that it has.
     limit_by : str
         What takes the largest part of that: "arithmetic", "reading weights from L1" ("L2", "beyond L2"),
         "activations", "latency" or "barriers"; "nothing" where there are no steps.
@@ -127,6 +128,12 @@ def explain(layer: Any, weights: Any, batch: int, steps: int, lengths: Any, trai
     if backend == "native":
         where = "scan" if isinstance(layer.cell, ScanSpec) else "explain"
         native = importlib.import_module(f"rnnfast._native.{where}")
+        company = 1
+        between = batch * steps * layer.hidden_size * layer.dtype.itemsize
+        module = engine.backend("native scan" if where == "scan" else "native")
+        if not (training and layer.dropout) and engine.stacked(module, len(weights), len(weights[0]), between):
+            own = [directions[0] for directions in weights]
+            company = native.threads_for_stack(layer.cell, own, batch, steps, lengths, training)
         for k, directions in enumerate(weights):
             # memory of a batch-major input has a sequence's steps together, not a step's rows
             apart = k == 0 and layer.batch_first and batch > 1 and steps > 1
@@ -139,9 +146,9 @@ def explain(layer: Any, weights: Any, batch: int, steps: int, lengths: Any, trai
                     lengths,
                     training,
                     apart or lengths is not None,
-                    len(directions) == 2,
+                    *((len(directions) == 2, company) if where == "explain" else ()),
                 )
-                threads = 1 if found["shared"] == "directions" else found["threads"]
+                threads = 1 if found["shared"] in {"directions", "layers"} else found["threads"]
                 least = limits.estimate(
                     limits.get_limits(layer.dtype.itemsize),
                     limits.get_barrier(threads),
