@@ -1,3 +1,6 @@
 from typing import Any
 
+class Layers:
+    def __new__(cls, count: int) -> Layers: ...
+
 def infer(cell: str, layers: list[list[Any]], x: Any, state: Any, batch_first: bool) -> tuple[Any, Any] | None: ...

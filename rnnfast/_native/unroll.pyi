@@ -10,6 +10,8 @@ class Saved:
     @property
     def shape(self) -> tuple[int, ...]: ...
 
+class Forward: ...
+
 def direction_forward(
     cell: Any,
     x: NDArray[Any] | tuple[NDArray[Any], NDArray[np.int64]],

@@ -4,6 +4,8 @@ from numpy.typing import NDArray
 
 from rnnfast._native.unroll import Saved
 
+class Backward: ...
+
 def direction_backward(
     saved: Saved,
     dy: NDArray[Any] | None,
