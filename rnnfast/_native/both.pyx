@@ -1,13 +1,9 @@
 """The two directions of a layer, at once where that is the fastest way: see `side_by_side` in plan.pyx."""
 
-cimport numpy as cnp
-
 from rnnfast._native.kernels cimport parallel, rf_task, while_waiting
-from rnnfast._native.plan cimport ASLEEP, NOW, Run, When, alone, poll, side_by_side, split
+from rnnfast._native.plan cimport NOW, Run, When, alone, asked_anew, poll, side_by_side
 from rnnfast._native.unroll cimport Forward, forward_task
 from rnnfast._native.unroll_backward cimport Backward, backward_task
-
-cnp.import_array()
 
 
 ctypedef struct Pair:
@@ -40,27 +36,6 @@ cdef void run_pair(Run* there, Run* back, rf_task task) noexcept:
         parallel(pair_task, &pair, 2)
 
 
-cdef When asked_anew(When when) noexcept:
-    """Return `when` for the second direction: threads that slept are asked again, for whoever asks often wakes them."""
-    return NOW if when == ASLEEP else when
-
-
-cdef tuple forward_in_turn(Forward one, tuple state, When when):
-    cdef int threads = split(&one.run, 1, when)
-    one.provide(state)
-    with nogil:
-        parallel(forward_task, &one.run, threads)
-    return one.finish()
-
-
-cdef tuple backward_in_turn(Backward one, dy, dstate, dx, dict grads, When when):
-    cdef int threads = split(&one.run, 2, when)
-    one.provide(threads, dy, dstate, dx, grads)
-    with nogil:
-        parallel(backward_task, &one.run, threads)
-    return one.finish()
-
-
 def both_forward(cell, x, weights, states, lengths, outs, bint save, noise=(None, None)):
     """Run `direction_forward` for both directions; of each argument that has its place there, two.
 
@@ -74,7 +49,7 @@ def both_forward(cell, x, weights, states, lengths, outs, bint save, noise=(None
         there.prepare(cell, x, weights[0], lengths, False, outs[0], save, noise[0])
         back.prepare(cell, x, weights[1], lengths, True, outs[1], save, noise[1])
         if not side_by_side(&there.run, 1, &when):
-            return forward_in_turn(there, states[0], when), forward_in_turn(back, states[1], asked_anew(when))
+            return there.go(states[0], when), back.go(states[1], asked_anew(when))
         alone(&back.run, there.run.brief)
         alone(&there.run, there.run.brief)
         there.provide(states[0])
@@ -102,8 +77,8 @@ def both_backward(saved, dy, dstates, dx, grads):
         back.prepare(saved[1])
         # gradients of a table are added up in one place
         if there.run.V or not side_by_side(&there.run, 2, &when):
-            return (backward_in_turn(there, dy[0], dstates[0], dx[0], grads[0], when),
-                    backward_in_turn(back, dy[1], dstates[1], dx[1], grads[1], asked_anew(when)))
+            return (there.go(dy[0], dstates[0], dx[0], grads[0], when),
+                    back.go(dy[1], dstates[1], dx[1], grads[1], asked_anew(when)))
         alone(&there.run, there.run.brief)
         there.provide(1, dy[0], dstates[0], dx[0], grads[0])
         alone(&back.run, there.run.brief)

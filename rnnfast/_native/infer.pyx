@@ -9,7 +9,7 @@ from libc.string cimport memset
 
 from rnnfast._native.kernels cimport alloc, parallel, release
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast._native.plan cimport ASLEEP, NOW, RELEASE, Run, When, alone, layers_at_once, split
+from rnnfast._native.plan cimport NOW, RELEASE, Run, When, alone, asked_anew, layers_at_once, split
 from rnnfast._native.rows cimport Lengths, has_shape, is_array, read_row, typenum_of, write_row
 from rnnfast._native.stack cimport run_layers
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
@@ -237,8 +237,7 @@ def infer(str cell, list layers, x, state, bint batch_first):
     else:
         for layer in range(count):
             run_layer(&stack.runs[layer], layer, h0, c0, h1, c1, when)
-            if when == ASLEEP:
-                when = NOW  # who asks often wakes them
+            when = asked_anew(when)
             if stack.errors:
                 break
     if stack.errors:

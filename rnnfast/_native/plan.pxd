@@ -115,6 +115,7 @@ cdef int split(Run* run, double passes, When when) except -1
 cdef int layers_at_once(Run** runs, int count, double passes, When* when, Py_ssize_t* pieces) except -1
 cdef bint side_by_side(Run* run, double passes, When* when) except -1
 cdef void alone(Run* run, bint brief) noexcept nogil
+cdef When asked_anew(When when) noexcept
 cdef double rate_of(const rf_ops* ops) noexcept nogil
 cdef Py_ssize_t least_sum(const Run* run) noexcept nogil
 cdef double WAKE

@@ -281,6 +281,11 @@ cdef void alone(Run* run, bint brief) noexcept nogil:
     run.brief = brief
 
 
+cdef When asked_anew(When when) noexcept:
+    """Return `when` for the next of several tasks: threads that slept are asked again, for whoever asks often wakes them."""
+    return NOW if when == ASLEEP else when
+
+
 cdef void share(Py_ssize_t n, int part, int parts, Py_ssize_t* first, Py_ssize_t* last) noexcept nogil:
     first[0] = n * part // parts
     last[0] = n * (part + 1) // parts

@@ -5,9 +5,9 @@ be among them.
 """
 
 from rnnfast._native.kernels cimport alloc, parallel, post, release, wait_until, while_waiting
-from rnnfast._native.plan cimport ASLEEP, NOW, Run, When, alone, layers_at_once, poll, share, split
-from rnnfast._native.unroll cimport Forward, forward_piece, forward_task, project_table
-from rnnfast._native.unroll_backward cimport Backward, backward_piece, backward_sums, backward_task
+from rnnfast._native.plan cimport NOW, Run, When, alone, asked_anew, layers_at_once, poll, share
+from rnnfast._native.unroll cimport Forward, forward_piece, project_table
+from rnnfast._native.unroll_backward cimport Backward, backward_piece, backward_sums
 
 
 ctypedef struct Stack:
@@ -100,11 +100,6 @@ cdef int raise_error(Run** runs, int count) except -1:
     return 0
 
 
-cdef When asked_anew(When when) noexcept:
-    """Return `when` for the next layer: threads that slept are asked again, for whoever asks often wakes them."""
-    return NOW if when == ASLEEP else when
-
-
 def stack_forward(cell, x, weights, states, lengths, outs, bint save, noise):
     """Run `direction_forward` for layers on top of each other, each of which reads what the one below has written.
 
@@ -142,12 +137,8 @@ def stack_forward(cell, x, weights, states, lengths, outs, bint save, noise):
             return found
         for k in range(count):
             one = layers[k]
-            threads = split(&one.run, 1, when)
+            found.append(one.go(states[k], when))
             when = asked_anew(when)
-            one.provide(states[k])
-            with nogil:
-                parallel(forward_task, &one.run, threads)
-            found.append(one.finish())
         return found
     finally:
         for one in layers:
@@ -198,12 +189,8 @@ def stack_backward(saved, dy, dstates, dx, grads):
             return found
         for k in range(count - 1, -1, -1):
             one = layers[k]
-            threads = split(&one.run, 2, when)
+            found[k] = one.go(dys[k], dstates[k], dx[k], grads[k], when)
             when = asked_anew(when)
-            one.provide(threads, dys[k], dstates[k], dx[k], grads[k])
-            with nogil:
-                parallel(backward_task, &one.run, threads)
-            found[k] = one.finish()
         return found
     finally:
         for one in layers:

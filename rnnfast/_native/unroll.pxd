@@ -2,7 +2,7 @@ cimport numpy as cnp
 
 from rnnfast._native.kernels cimport rf_step
 from rnnfast._native.pack cimport Packed
-from rnnfast._native.plan cimport Run
+from rnnfast._native.plan cimport Run, When
 from rnnfast._native.rows cimport Lengths
 
 
@@ -36,6 +36,7 @@ cdef class Forward:
 
     cdef int prepare(self, cell, x, weights, lengths, bint reverse, cnp.ndarray out, bint save, noise) except -1
     cdef int provide(self, tuple state) except -1
+    cdef tuple go(self, tuple state, When when)
     cdef tuple finish(self)
     cdef void free(self) noexcept
 

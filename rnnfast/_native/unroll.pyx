@@ -19,7 +19,7 @@ from rnnfast._native.kernels cimport (
 )
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport (
-    BLOCK, GROUP, HEAD, NOW, Run, begin, meet, poll, row_share, set_run, share, split, state_at, step_of
+    BLOCK, GROUP, HEAD, NOW, Run, When, begin, meet, poll, row_share, set_run, share, split, state_at, step_of
 )
 from rnnfast._native.rows cimport Lengths, index_at, load_state, read_row, row_at, store_state, write_row
 
@@ -453,7 +453,7 @@ cdef bint in_elements(cnp.ndarray x) noexcept:
 
 
 cdef class Forward:
-    """A forward pass over one direction: `prepare`, `split` or `alone` (plan.pyx), `provide`, `forward_task`, `finish`, `free`.
+    """A forward pass over one direction: `prepare`, then `go`, or all that this does one by one, and at last `free`.
 
     `rnnfast.reference.recurrent` says what everything is.
     """
@@ -534,6 +534,14 @@ cdef class Forward:
             load_state(rows, state[1], run.c, run.ld, run.size)
         return 0
 
+    cdef tuple go(self, tuple state, When when):
+        """Share it out as it is best done by itself, do it, and return what `finish` does."""
+        cdef int threads = split(&self.run, 1, when)
+        self.provide(state)
+        with nogil:
+            parallel(forward_task, &self.run, threads)
+        return self.finish()
+
     cdef tuple finish(self):
         """Return the final state, and what is saved or None."""
         if self.errors:
@@ -553,14 +561,9 @@ cdef class Forward:
 def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save, noise=None):
     """Run one direction of one layer over a batch; see rnnfast.reference.recurrent for what everything is."""
     cdef Forward one = Forward()
-    cdef int threads
     try:
         one.prepare(cell, x, weights, lengths, reverse, out, save, noise)
-        threads = split(&one.run, 1, NOW)
-        one.provide(state)
-        with nogil:
-            parallel(forward_task, &one.run, threads)
-        return one.finish()
+        return one.go(state, NOW)
     finally:
         one.free()
 

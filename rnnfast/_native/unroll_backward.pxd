@@ -1,5 +1,5 @@
 from rnnfast._native.pack cimport Packed
-from rnnfast._native.plan cimport Run
+from rnnfast._native.plan cimport Run, When
 from rnnfast._native.unroll cimport Saved
 
 
@@ -13,6 +13,7 @@ cdef class Backward:
 
     cdef int prepare(self, Saved saved) except -1
     cdef int provide(self, int threads, dy, dstate, dx, dict grads) except -1
+    cdef tuple go(self, dy, dstate, dx, dict grads, When when)
     cdef tuple finish(self)
     cdef void free(self) noexcept
 

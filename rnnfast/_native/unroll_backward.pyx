@@ -23,7 +23,7 @@ from rnnfast._native.kernels cimport (
     rf_want
 )
 from rnnfast._native.pack cimport PROJECTION, Packed
-from rnnfast._native.plan cimport BLOCK, GROUP, NOW, Run, begin, meet, poll, row_share, set_run, share, split
+from rnnfast._native.plan cimport BLOCK, GROUP, NOW, Run, When, begin, meet, poll, row_share, set_run, share, split
 from rnnfast._native.rows cimport Lengths, load_state, row_at, store_state
 from rnnfast._native.unroll cimport Saved, set_step
 
@@ -270,8 +270,7 @@ cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) 
 
 
 cdef class Backward:
-    """A backward pass over one direction: `prepare`, `split` or `alone` (plan.pyx), `provide`, `backward_task`, `finish`,
-    `free`.
+    """A backward pass over one direction: `prepare`, then `go`, or all that this does one by one, and at last `free`.
 
     `rnnfast.reference.recurrent` says what everything is.
     """
@@ -369,6 +368,14 @@ cdef class Backward:
         set_outers(run, packed, self.targets)
         return 0
 
+    cdef tuple go(self, dy, dstate, dx, dict grads, When when):
+        """Share it out as it is best done by itself, do it, and return what `finish` does."""
+        cdef int threads = split(&self.run, 2, when)
+        self.provide(threads, dy, dstate, dx, grads)
+        with nogil:
+            parallel(backward_task, &self.run, threads)
+        return self.finish()
+
     cdef tuple finish(self):
         """Hand the gradients over, and return that of the initial state."""
         cdef Run* run = &self.run
@@ -406,13 +413,8 @@ cdef class Backward:
 def direction_backward(Saved saved, dy, dstate, dx, dict grads):
     """Run one direction of one layer backwards; see rnnfast.reference.recurrent for what everything is."""
     cdef Backward one = Backward()
-    cdef int threads
     try:
         one.prepare(saved)
-        threads = split(&one.run, 2, NOW)
-        one.provide(threads, dy, dstate, dx, grads)
-        with nogil:
-            parallel(backward_task, &one.run, threads)
-        return one.finish()
+        return one.go(dy, dstate, dx, grads, NOW)
     finally:
         one.free()
