@@ -112,9 +112,39 @@ cdef int run_at_once(Run** runs, Py_ssize_t count, int threads, Py_ssize_t piece
     return 0
 
 
+cdef int read_from(Run* run, Lengths rows, cnp.ndarray x) except -1:
+    """Set the input of the lowest layer."""
+    rows.set_rows(&run.x, x, False)
+    run.ld_x = rows.linear(&run.x, run.size)
+    run.gather = run.ld_x == 0
+    if run.gather:
+        run.ld_x = run.X
+    else:
+        run.xs = run.x.base
+    return 0
+
+
+cdef int infer_one(str cell, weights, Lengths rows, cnp.ndarray x, cnp.ndarray out, cnp.ndarray h0, cnp.ndarray c0,
+                   cnp.ndarray h1, cnp.ndarray c1) except -1:
+    """Run a single layer."""
+    cdef Run run
+    errors = []
+    set_forward(&run, packed_weights(cell, weights), rows, False)
+    run.errors = <void*> errors
+    try:
+        read_from(&run, rows, x)
+        rows.set_rows(&run.y, out, False)
+        run_layer(&run, 0, h0, c0, h1, c1, NOW)
+    finally:
+        release(run.x.start)
+        release(run.y.start)
+    if errors:
+        raise errors[0]
+    return 0
+
+
 cdef class Layers:
-    """The runs of all layers, and what lies between them."""
-    cdef Run only        # of a single layer
+    """The runs of several layers, and what lies between them."""
     cdef Run* runs
     cdef Run** each
     cdef char* between   # outputs of all layers but the last, (T, B, H), each its own or two taking turns
@@ -122,12 +152,8 @@ cdef class Layers:
     cdef Lengths rows
     cdef list errors
 
-    def __cinit__(self, Py_ssize_t count):
-        self.count = count
-        self.errors = []
-        if count == 1:
-            self.runs = &self.only
-            return
+    def __cinit__(self, Py_ssize_t count, Lengths rows):
+        self.count, self.rows, self.errors = count, rows, []
         self.runs = <Run*> alloc(count * (sizeof(Run) + sizeof(Run*)))
         if self.runs == NULL:
             raise MemoryError
@@ -139,8 +165,7 @@ cdef class Layers:
         for k in range(self.count if self.runs != NULL else 0):
             release(self.runs[k].x.start)
             release(self.runs[k].y.start)
-        if self.runs != &self.only:
-            release(self.runs)
+        release(self.runs)
         release(self.between)
 
     cdef int connect(self, cnp.ndarray x, cnp.ndarray out, Py_ssize_t hidden, bint at_once) except -1:
@@ -149,17 +174,10 @@ cdef class Layers:
         cdef Lengths rows = self.rows
         cdef Py_ssize_t k, j, line = hidden * run.size, part = rows.B * rows.T * line
         cdef Py_ssize_t places = self.count - 1 if at_once else min(self.count - 1, 2)
-        if places:
-            self.between = <char*> alloc(max(<Py_ssize_t> 1, places * part))
-            if self.between == NULL:
-                raise MemoryError
-        rows.set_rows(&run.x, x, False)
-        run.ld_x = rows.linear(&run.x, run.size)
-        run.gather = run.ld_x == 0
-        if run.gather:
-            run.ld_x = run.X
-        else:
-            run.xs = run.x.base
+        self.between = <char*> alloc(max(<Py_ssize_t> 1, places * part))
+        if self.between == NULL:
+            raise MemoryError
+        read_from(run, rows, x)
         for k in range(self.count):
             run = &self.runs[k]
             if k:
@@ -170,6 +188,31 @@ cdef class Layers:
                 for j in range(rows.B):
                     run.y.start[j] = j * line
         return 0
+
+
+cdef int infer_stack(str cell, list layers, Lengths rows, cnp.ndarray x, cnp.ndarray out, cnp.ndarray h0, cnp.ndarray c0,
+                     cnp.ndarray h1, cnp.ndarray c1) except -1:
+    """Run several layers, at the same time where that is best."""
+    cdef Py_ssize_t count = len(layers), k, pieces = 1
+    cdef Layers stack = Layers(count, rows)
+    cdef When when = NOW
+    cdef int threads
+    for k in range(count):
+        set_forward(&stack.runs[k], packed_weights(cell, layers[k][0]), rows, False)
+        stack.runs[k].errors = <void*> stack.errors
+        stack.each[k] = &stack.runs[k]
+    threads = layers_at_once(stack.each, <int> count, 1, &when, &pieces)
+    stack.connect(x, out, cnp.PyArray_DIM(out, 2), threads > 1)
+    if threads > 1:
+        run_at_once(stack.each, count, threads, pieces, h0, c0, h1, c1)
+    for k in range(count if threads == 1 else 0):
+        run_layer(&stack.runs[k], k, h0, c0, h1, c1, when)
+        when = asked_anew(when)
+        if stack.errors:
+            break
+    if stack.errors:
+        raise stack.errors[0]
+    return 0
 
 
 def infer(str cell, list layers, x, state, bint batch_first):
@@ -192,13 +235,10 @@ def infer(str cell, list layers, x, state, bint batch_first):
     """
     cdef Packed packed = packed_weights(cell, layers[0][0])
     cdef int typenum = typenum_of(packed.itemsize)
-    cdef Py_ssize_t count = len(layers), batch, steps, layer, hidden = packed.hidden
+    cdef Py_ssize_t count = len(layers), batch, steps, hidden = packed.hidden
     cdef cnp.npy_intp shape[3]
     cdef cnp.ndarray given, y, out, h0 = None, c0 = None, h1, c1 = None
-    cdef Layers stack
-    cdef Py_ssize_t pieces = 1
-    cdef int threads = 1
-    cdef When when = NOW
+    cdef Lengths rows
     cdef bint pair = packed.cell.has_c
     if not is_array(x, 3, typenum) or cnp.PyArray_DIM(<cnp.ndarray> x, 2) != packed.inputs:
         return None
@@ -222,24 +262,9 @@ def infer(str cell, list layers, x, state, bint batch_first):
     h1 = <cnp.ndarray> cnp.PyArray_EMPTY(3, shape, typenum, 0)
     if pair:
         c1 = <cnp.ndarray> cnp.PyArray_EMPTY(3, shape, typenum, 0)
-    stack = Layers(count)
-    stack.rows = Lengths(batch, steps, None)
-    for layer in range(count):
-        set_forward(&stack.runs[layer], packed_weights(cell, layers[layer][0]), stack.rows, False)
-        stack.runs[layer].errors = <void*> stack.errors
-    if count > 1:
-        for layer in range(count):
-            stack.each[layer] = &stack.runs[layer]
-        threads = layers_at_once(stack.each, <int> count, 1, &when, &pieces)
-    stack.connect(given, out, hidden, threads > 1)
-    if threads > 1:
-        run_at_once(stack.each, count, threads, pieces, h0, c0, h1, c1)
+    rows = Lengths(batch, steps, None)
+    if count == 1:
+        infer_one(cell, layers[0][0], rows, given, out, h0, c0, h1, c1)
     else:
-        for layer in range(count):
-            run_layer(&stack.runs[layer], layer, h0, c0, h1, c1, when)
-            when = asked_anew(when)
-            if stack.errors:
-                break
-    if stack.errors:
-        raise stack.errors[0]
+        infer_stack(cell, layers, rows, given, out, h0, c0, h1, c1)
     return y, ((h1, c1) if pair else h1)
