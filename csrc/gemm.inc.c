@@ -23,11 +23,11 @@ enum { TILE = 3, PAIR = 1 };
 enum { TILE = 2, PAIR = 1 };
 #endif
 enum {
-    KC = 128,  /* most rows of a block in outer: KC x 4 vectors are the first-level cache of 32 KiB (AVX-512) */
-    MC = 576,  /* columns of A that outer packs at a time: KC x MC take a part of the second-level cache */
-    TOGETHER = 8, /* tiles of A that outer packs side by side */
-    AHEAD = 8, /* rows that packing asks for before it comes to them */
-    BLOCK = 128 /* rows of A that product takes through all panels before the next */
+    KC = 128,     /* most rows of a block in outer: KC x 4 vectors are the first-level cache of 32 KiB (AVX-512) */
+    MC = 576,     /* columns of A that outer packs at a time: KC x MC take a part of the second-level cache */
+    TOGETHER = 8, /* tiles that it packs side by side */
+    AHEAD = 8,    /* rows that it asks for before it comes to them */
+    BLOCK = 128   /* rows of A that product takes through all panels before the next */
 };
 
 #define UNROLL _Pragma("GCC unroll 8")
@@ -201,7 +201,8 @@ INLINE ptrdiff_t column_at(const rf_runs *from, ptrdiff_t q)
     return from->more_at + more / from->more_run * from->more_stride + more % from->more_run;
 }
 
-/* `tiles` tiles of n rows that stand lda apart in falling order; `tiles` is a constant to the compiler where they are many. */
+/* Some tiles of n rows, the first at a, each lda below the one before it. Moves of a known size: on some processors masked
+ * stores take several times as long. */
 INLINE void pack_some(ptrdiff_t tiles, ptrdiff_t n, const real *a, ptrdiff_t lda, real *to)
 {
     for (ptrdiff_t k = 0; k < n; k++, a -= lda, to += TILE) {

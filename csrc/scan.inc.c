@@ -10,7 +10,11 @@
  *   V <cell>_backward(a, c, dh, dc, v, x, scale, dv, &dx)   c: state before the step; dc: gradient of the state after it;
  *                                                           returns that of c, adds to dv */
 
-enum { SCAN_PANELS = 4, SOON = 8 };
+enum {
+    SCAN_PANELS = 4,
+    SOON = 8 /* steps after which memory is wanted that is asked for now: of a row a sweep takes a part, and no processor
+              * foresees the next */
+};
 
 /* forward and backward through `n` panels from panel p on; the last has `tail` units, the others W */
 #define SCAN_SWEEPS(cell, S, NV, HIGHWAY)                                                                             \
@@ -31,11 +35,11 @@ enum { SCAN_PANELS = 4, SOON = 8 };
                 V h, carried = v_set1(0);                                                                             \
                 if (HIGHWAY)                                                                                          \
                     carried = load_lanes(x + t * s->x_step + (p + q) * W, lanes);                                     \
-                if (save)                                                                                             \
-                    __builtin_prefetch(saved + (t + SOON) * s->c_step + (p + q) * W, 1);                              \
-                __builtin_prefetch(y + SOON * s->y_step + q * W, 1);                                                  \
-                if (save)                                                                                             \
+                __builtin_prefetch(y + SOON * s->y_step + q * W);                                                     \
+                if (save) {                                                                                           \
+                    __builtin_prefetch(saved + (t + SOON) * s->c_step + (p + q) * W);                                 \
                     v_store(saved + t * s->c_step + (p + q) * W, c[q]);                                               \
+                }                                                                                                     \
                 c[q] = cell##_forward(save, a + q * S * W, c[q], v[q], carried, (real)s->scale, &h);                  \
                 store_lanes(y + q * W, lanes, h);                                                                     \
             }                                                                                                         \
@@ -64,10 +68,10 @@ enum { SCAN_PANELS = 4, SOON = 8 };
                 if (HIGHWAY)                                                                                          \
                     carried = load_lanes(x + t * s->x_step + (p + q) * W, lanes);                                     \
                 __builtin_prefetch(c + SOON * s->c_step + q * W);                                                     \
-                if (dy)                                                                                               \
+                if (dy) {                                                                                             \
                     __builtin_prefetch(dy + (t + SOON) * s->y_step + (p + q) * W);                                    \
-                if (dy)                                                                                               \
                     dh = load_lanes(dy + t * s->y_step + (p + q) * W, lanes);                                         \
+                }                                                                                                     \
                 dc[q] = cell##_backward(a + q * S * W, v_load(c + q * W), dh, dc[q], v[q], carried, (real)s->scale,   \
                                         dv[q], &dx);                                                                  \
                 if (HIGHWAY)                                                                                          \

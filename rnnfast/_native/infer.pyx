@@ -9,9 +9,9 @@ from libc.string cimport memset
 
 from rnnfast._native.kernels cimport alloc, parallel, release
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast._native.plan cimport NOW, RELEASE, Run, When, alone, asked_anew, layers_at_once, split
+from rnnfast._native.plan cimport NOW, RELEASE, Run, When, asked_anew, layers_at_once, split
 from rnnfast._native.rows cimport Lengths, has_shape, is_array, read_row, typenum_of, write_row
-from rnnfast._native.stack cimport run_layers
+from rnnfast._native.stack cimport one_each, run_layers
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 
 cnp.import_array()
@@ -91,16 +91,15 @@ cdef int run_at_once(Run** runs, Py_ssize_t count, int threads, Py_ssize_t piece
                      cnp.ndarray h1, cnp.ndarray c1) except -1:
     """Do all steps of all layers, each following the one below it."""
     cdef Py_ssize_t k
-    cdef double all = 0
+    cdef bint brief
     cdef char** blocks = <char**> alloc(count * sizeof(void*))
     if blocks == NULL:
         raise MemoryError
     memset(blocks, 0, count * sizeof(void*))
     try:
+        brief = one_each(runs, <int> count)
         for k in range(count):
-            all += runs[k].one
-        for k in range(count):
-            alone(runs[k], all < 5e-3)
+            runs[k].brief = brief
             blocks[k] = provide(runs[k], k, h0, c0)
         run_layers(runs, <int> count, threads, pieces)
         for k in range(count):

@@ -191,8 +191,11 @@ def stack_backward(saved, dy, dstates, dx, grads):
             one = layers[k]
             found[k] = one.go(dys[k], dstates[k], dx[k], grads[k], when)
             when = asked_anew(when)
+            one.free()
+            layers[k] = None
         return found
     finally:
         for one in layers:
-            one.free()
+            if one is not None:
+                one.free()
         release(runs)
