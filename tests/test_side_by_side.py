@@ -14,6 +14,7 @@ BOTH, STACK = {"num_layers": 2, "bidirectional": True}, {"num_layers": 4}
 SHAPES = {"directions": BOTH, "layers": STACK}
 PLAIN = [(RNN, {"nonlinearity": "relu"}), (RNN, {}), (LSTM, {}), (GRU, {})]
 each_shape = pytest.mark.parametrize("shape", SHAPES)
+TUNED = LSTM(1, 1).explain(1, 1).layers[0].width * 4 >= 32  # in portable C products take longer, and the model chooses so
 
 
 def parts(state):
@@ -52,14 +53,14 @@ def shared(layer, batch, steps, training=False, threads=2):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_the_bits_are_those_of_one_thread(shape, kind, options, dtype, random_state, rng):
     layer = make(kind, options, 20, 37, dtype=dtype, **SHAPES[shape])
-    x = rng.standard_normal((3, 50, 20)).astype(dtype)
-    state = random_state(layer, 3)
-    assert shared(layer, 3, 50) == shared(layer, 3, 50, training=True) == {shape}
-    for lengths in (None, [50, 0, 31]):
+    for batch, lengths in ((1, None), (3, None), (3, [90, 0, 51])):
+        x, state = rng.standard_normal((batch, 90, 20)).astype(dtype), random_state(layer, batch)
         alone = on_one_thread(layer, x, state, lengths)
         for threads in (2, 3):
             with limit_threads(threads):
                 assert_equal(run(layer, x, state, lengths), alone)
+    if TUNED:
+        assert shared(layer, 1, 90) == shared(layer, 1, 90, training=True) == {shape}
 
 
 @pytest.mark.parametrize("threads", [2, 3, 5, 8])
@@ -70,7 +71,8 @@ def test_any_number_of_layers_and_threads(batch, steps, threads, rng):
     alone = on_one_thread(layer, x)
     with limit_threads(threads):
         assert_equal(run(layer, x), alone)
-    assert shared(layer, 1, 203, threads=threads) == {"layers"}
+    if TUNED:
+        assert shared(layer, 1, 203, threads=threads) == {"layers"}
 
 
 @each_shape
@@ -121,7 +123,7 @@ def test_callers_that_share_the_pool(shape, rng):
             return run(layer, x)
 
     with ThreadPoolExecutor(3) as callers:
-        for found in callers.map(call, range(30)):
+        for found in callers.map(call, range(100)):
             assert_equal(found, alone)
 
 

@@ -39,8 +39,10 @@ cdef void layers_task(Stack* stack, bint back, int thread, int threads) noexcept
             poll(stack.runs[0], 0)
         if stack.runs[0].stop:
             break
-        post(thread, steps - t if back else end)
-    post(thread, steps)  # nobody waits for who has stopped
+        if threads > 1:  # else there is nobody to tell, and others may be at work in the pool
+            post(thread, steps - t if back else end)
+    if threads > 1:
+        post(thread, steps)  # nobody waits for who has stopped
     if back and not stack.runs[0].stop:
         for k in range(first, last):
             backward_sums(stack.runs[k])
