@@ -1,5 +1,6 @@
 """Two directions, or layers of a stack, at once: the bits of one thread, whoever has the pool."""
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -14,7 +15,9 @@ BOTH, STACK = {"num_layers": 2, "bidirectional": True}, {"num_layers": 4}
 SHAPES = {"directions": BOTH, "layers": STACK}
 PLAIN = [(RNN, {"nonlinearity": "relu"}), (RNN, {}), (LSTM, {}), (GRU, {})]
 each_shape = pytest.mark.parametrize("shape", SHAPES)
-TUNED = LSTM(1, 1).explain(1, 1).layers[0].width * 4 >= 32  # in portable C products take longer, and the model chooses so
+TUNED = (
+    LSTM(1, 1).explain(1, 1).layers[0].width * 4 >= 32
+)  # in portable C products take longer, and the model chooses so
 
 
 def parts(state):
@@ -125,6 +128,33 @@ def test_callers_that_share_the_pool(shape, rng):
     with ThreadPoolExecutor(3) as callers:
         for found in callers.map(call, range(100)):
             assert_equal(found, alone)
+
+
+def test_a_stack_beside_that_of_another_caller(rng):
+    """Whose layers share the pool wait for their own, not for those of a caller beside them, many steps ahead."""
+    large, small = LSTM(64, 64, 4, seed=0), LSTM(4, 16, 2, seed=0)
+    x, short = (
+        rng.standard_normal((1, 1500, 64)).astype(np.float32),
+        rng.standard_normal((1, 3000, 4)).astype(np.float32),
+    )
+    with limit_threads(1):
+        expected = large(x)[0]
+    done = threading.Event()
+
+    def others():
+        with limit_threads(2):
+            while not done.is_set():
+                small(short)
+
+    other = threading.Thread(target=others)
+    other.start()
+    try:
+        with limit_threads(2):
+            for _ in range(40):
+                np.testing.assert_array_equal(large(x)[0], expected)
+    finally:
+        done.set()
+        other.join()
 
 
 def test_dropout_between_layers_is_made_between_them(rng):
