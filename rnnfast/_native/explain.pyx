@@ -1,5 +1,7 @@
 """What a call of one direction of one layer would do, from the functions that decide it when it runs."""
 
+from rnnfast._native.provider import get_gemm
+
 from rnnfast._native.around cimport around_backward_sizes, around_sizes, set_around
 from rnnfast._native.kernels cimport alloc, release, rf_product
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
@@ -18,25 +20,28 @@ cdef Py_ssize_t panels_size(Packed packed, int which, bint backward) noexcept:
     return (k + packed.width - 1) // packed.width * packed.width * packed.depth(which) * packed.itemsize
 
 
-cdef dict chosen(Run* run, double passes, bint both, int company):
-    """Return how the threads share the work, of one of two directions if `both`, or of a stack that so many threads share."""
+cdef tuple chosen(Run* run, double passes, bint both, int company):
+    """Return how the threads share the work, of one of two directions if `both`, or of a stack that so many threads share.
+
+    And how many of them are at work on this direction.
+    """
     cdef When when = SERIES
     cdef int threads
     if company > 1:
         split(run, passes, when)
         alone(run, run.brief)
         reason = "each thread has some of the layers, and follows the one below it"
-        return {"threads": company, "shared": "layers", "reason": reason}
+        return {"threads": company, "shared": "layers", "reason": reason}, 1
     if both and side_by_side(run, passes, &when):
         alone(run, run.brief)
         reason = "each direction has a thread of its own, which waits for nobody"
-        return {"threads": 2, "shared": "directions", "reason": reason}
+        return {"threads": 2, "shared": "directions", "reason": reason}, 1
     threads = split(run, passes, SERIES)
     if run.sharing > 1:
         shared = "units" if run.by_units else "rows"
     else:
         shared = "products over all steps" if threads > 1 else "one thread"
-    return {"threads": threads, "shared": shared, "reason": run.reason.decode()}
+    return {"threads": threads, "shared": shared, "reason": run.reason.decode()}, threads
 
 
 def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths, bint training, bint gather,
@@ -69,7 +74,8 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
     cdef int i
     set_forward(&run, packed, rows, training)
     set_around(&run, packed, rows, cell.options, (0, 0, 0, 0) if training else None)
-    found = chosen(&run, 2 if training else 1, both, company)
+    run.blas = training and get_gemm() == "blas"
+    found, own = chosen(&run, 2 if training else 1, both, company)
     run.gather = gather
     forward_sizes(&run, forward)
     around_sizes(&run, more)
@@ -78,7 +84,7 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
     kept += more[0] + more[1]
     passing = forward[0] + more[2]
     if training:
-        swept = backward_sizes(&run, packed, 1 if found["shared"] in {"directions", "layers"} else found["threads"], backward)
+        swept = backward_sizes(&run, packed, own, backward)
         around_backward_sizes(&run, more_backward)
         for i in range(6):
             swept += (more_backward[i] + 63) // 64 * 64
@@ -111,6 +117,7 @@ def threads_for_stack(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
             set_forward(&runs[k], packed_weights(cell.kernel, weights[k]), rows, training)
             set_around(&runs[k], packed_weights(cell.kernel, weights[k]), rows, cell.options,
                        (0, 0, 0, 0) if training else None)
+            runs[k].blas = training and get_gemm() == "blas"
             each[k] = &runs[k]
         return layers_at_once(each, count, 2 if training else 1, &when, &pieces)
     finally:

@@ -6,12 +6,12 @@ cimport numpy as cnp
 from libc.string cimport memset
 
 from rnnfast._native.blas_gradients cimport by_blas
-from rnnfast._native.kernels cimport barrier, claim, progress_of, rf_outer, rf_outer_part, rf_want, wait_until, while_waiting
+from rnnfast._native.kernels cimport barrier, claim, progress_of, rf_outer, rf_outer_part, wait_until, while_waiting
 from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport (
     BLOCK, INPUTS, SIDE_BY_SIDE, STATES, Listed, Run, least_sum, poll, share, share_tiles, step_near, step_of
 )
-from rnnfast._native.rows cimport index_at, row_at, write_row
+from rnnfast._native.rows cimport index_at, row_at, want_row, write_row
 
 
 cdef void sum_by_index(Run* run, int thread, int threads) noexcept nogil:
@@ -56,7 +56,7 @@ cdef void input_gradient_rows(Run* run, Py_ssize_t row, Py_ssize_t n, Py_ssize_t
         return
     for r in range(n):
         t[0] = step_near(run, row + r, t[0])
-        rf_want(row_at(&run.dx, t[0], row + r - run.off[t[0]]), run.X * run.dx.stride)
+        want_row(row_at(&run.dx, t[0], row + r - run.off[t[0]]), run.X, &run.dx, run.size)
     run.ops.product(&run.product[0], n, gates, NULL, scratch, 0, run.product[0].panels)
     for r in range(n):
         t[0] = step_near(run, row + r, t[0])

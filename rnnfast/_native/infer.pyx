@@ -123,12 +123,12 @@ cdef int read_from(Run* run, Lengths rows, cnp.ndarray x) except -1:
     return 0
 
 
-cdef int infer_one(str cell, weights, Lengths rows, cnp.ndarray x, cnp.ndarray out, cnp.ndarray h0, cnp.ndarray c0,
+cdef int infer_one(Packed packed, Lengths rows, cnp.ndarray x, cnp.ndarray out, cnp.ndarray h0, cnp.ndarray c0,
                    cnp.ndarray h1, cnp.ndarray c1) except -1:
     """Run a single layer."""
     cdef Run run
     errors = []
-    set_forward(&run, packed_weights(cell, weights), rows, False)
+    set_forward(&run, packed, rows, False)
     run.errors = <void*> errors
     try:
         read_from(&run, rows, x)
@@ -204,11 +204,12 @@ cdef int infer_stack(str cell, list layers, Lengths rows, cnp.ndarray x, cnp.nda
     stack.connect(x, out, cnp.PyArray_DIM(out, 2), threads > 1)
     if threads > 1:
         run_at_once(stack.each, count, threads, pieces, h0, c0, h1, c1)
-    for k in range(count if threads == 1 else 0):
-        run_layer(&stack.runs[k], k, h0, c0, h1, c1, when)
-        when = asked_anew(when)
-        if stack.errors:
-            break
+    else:
+        for k in range(count):
+            run_layer(&stack.runs[k], k, h0, c0, h1, c1, when)
+            when = asked_anew(when)
+            if stack.errors:
+                break
     if stack.errors:
         raise stack.errors[0]
     return 0
@@ -263,7 +264,7 @@ def infer(str cell, list layers, x, state, bint batch_first):
         c1 = <cnp.ndarray> cnp.PyArray_EMPTY(3, shape, typenum, 0)
     rows = Lengths(batch, steps, None)
     if count == 1:
-        infer_one(cell, layers[0][0], rows, given, out, h0, c0, h1, c1)
+        infer_one(packed, rows, given, out, h0, c0, h1, c1)
     else:
         infer_stack(cell, layers, rows, given, out, h0, c0, h1, c1)
     return y, ((h1, c1) if pair else h1)

@@ -243,7 +243,8 @@ cdef int layers_at_once(Run** runs, int count, double passes, When* when, Py_ssi
     cdef double in_turn = 0, one = 0, longest, time, best = 0, margin = NEARLY if runs[0].save and passes == 1 else MARGIN
     cdef int most = min(get_num_threads(), count), threads = 1, chosen = 1, thread, k
     cdef Py_ssize_t first, last, n
-    if most < 2 or runs[0].T < 8 or count * runs[0].R * runs[0].ld_h * runs[0].size > 64 << 20:  # see engine.stacked
+    # see engine.stacked; BLAS takes gradients of inputs over all steps
+    if most < 2 or runs[0].T < 8 or count * runs[0].R * runs[0].ld_h * runs[0].size > 64 << 20 or runs[0].blas:
         return 1
     for k in range(count):
         split(runs[k], passes, SERIES)

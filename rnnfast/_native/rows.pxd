@@ -2,6 +2,8 @@ from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 
+from rnnfast._native.kernels cimport rf_want
+
 
 ctypedef struct Rows:
     # where the rows of an array (N, T, C) of the user's stand: base + start[j] + step * t, elements `stride` bytes apart
@@ -18,6 +20,11 @@ cdef inline int typenum_of(Py_ssize_t size) noexcept nogil:
 
 cdef inline char* row_at(const Rows* rows, Py_ssize_t t, Py_ssize_t j) noexcept nogil:
     return rows.base + rows.start[j] + rows.step * t
+
+cdef inline void want_row(const char* at, Py_ssize_t n, const Rows* rows, Py_ssize_t size) noexcept nogil:
+    """Ask for n elements of a row before they are wanted, if they lie together."""
+    if rows.stride == size:
+        rf_want(at, n * size)
 
 cdef inline Py_ssize_t index_at(const Rows* rows, Py_ssize_t t, Py_ssize_t j) noexcept nogil:
     return <Py_ssize_t> (<const long long*> row_at(rows, t, j))[0]

@@ -162,7 +162,7 @@ def stack_backward(saved, dy, dstates, dx, grads):
     cdef When when = NOW
     cdef Backward one
     cdef list layers = [Backward() for k in range(count)], found = [None] * count
-    cdef bint brief, blas = False
+    cdef bint brief
     cdef Run** runs = <Run**> alloc(count * sizeof(Run*))
     if runs == NULL:
         raise MemoryError
@@ -172,8 +172,7 @@ def stack_backward(saved, dy, dstates, dx, grads):
             one = layers[k]
             one.prepare(saved[k])
             runs[count - 1 - k] = &one.run
-            blas = blas or one.run.blas
-        threads = 1 if blas else layers_at_once(runs, count, 2, &when, &pieces)
+        threads = layers_at_once(runs, count, 2, &when, &pieces)
         if threads > 1:
             brief = one_each(runs, count)
             for k in range(count):

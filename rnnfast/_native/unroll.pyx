@@ -14,14 +14,14 @@ from libc.string cimport memcpy
 
 from rnnfast._native.around cimport after_step, around_sizes, h_share, see, set_around, set_around_step
 from rnnfast._native.kernels cimport (
-    alloc, barrier, parallel, post, release, rf_cell, rf_phase, rf_product, rf_step, rf_steps, rf_want,
+    alloc, barrier, parallel, post, release, rf_cell, rf_phase, rf_product, rf_step, rf_steps,
     wait_until
 )
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport (
     BLOCK, GROUP, HEAD, NOW, Run, When, begin, meet, poll, row_share, set_run, share, split, state_at, step_of
 )
-from rnnfast._native.rows cimport Lengths, index_at, load_state, read_row, row_at, store_state, write_row
+from rnnfast._native.rows cimport Lengths, index_at, load_state, read_row, row_at, store_state, want_row, write_row
 
 cnp.import_array()
 
@@ -109,7 +109,7 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
         for j in range(row0, row1):
             y = row_at(&run.y, t, j) + unit * run.y.stride
             write_row(y, h + j * line_h + unit * run.size, units, run.y.stride, run.size)
-            rf_want(y + run.y.step, units * run.y.stride)
+            want_row(y + run.y.step, units, &run.y, run.size)
     if run.by_units:
         barrier(thread, threads)
 
@@ -382,7 +382,7 @@ cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize
         read_row(to, row_at(&run.x, t, row - run.off[t]), run.X, run.x.stride, run.size)
         j = row - run.off[t] + 8
         if j < run.B:
-            rf_want(row_at(&run.x, t, j), run.X * run.x.stride)
+            want_row(row_at(&run.x, t, j), run.X, &run.x, run.size)
         to += run.X * run.size
 
 
