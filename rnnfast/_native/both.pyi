@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast._native.unroll import Saved
+from rnnfast._native.passes import Saved
 
 def both_forward(
     cell: Any,

@@ -1,9 +1,10 @@
 """The two directions of a layer, at once where that is the fastest way: see `side_by_side` in plan.pyx."""
 
 from rnnfast._native.kernels cimport parallel, rf_task, while_waiting
+from rnnfast._native.passes cimport Backward, Forward
 from rnnfast._native.plan cimport NOW, Run, When, alone, asked_anew, poll, side_by_side
-from rnnfast._native.unroll cimport Forward, forward_task
-from rnnfast._native.unroll_backward cimport Backward, backward_task
+from rnnfast._native.unroll cimport forward_task
+from rnnfast._native.unroll_backward cimport backward_task
 
 
 ctypedef struct Pair:

@@ -1,9 +1,8 @@
 """The native backend as `rnnfast.engine` sees it: sweeps over one direction of a layer, over both, and over a stack."""
 
 from rnnfast._native.both import both_backward, both_forward
+from rnnfast._native.passes import direction_backward, direction_forward
 from rnnfast._native.stack import stack_backward, stack_forward
-from rnnfast._native.unroll import direction_forward
-from rnnfast._native.unroll_backward import direction_backward
 
 __all__ = [
     "both_backward",

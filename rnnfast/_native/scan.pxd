@@ -1,62 +1,7 @@
-from libc.stdint cimport int64_t, uint32_t, uint64_t
-
 cimport numpy as cnp
 
-from rnnfast._native.kernels cimport rf_ops, rf_outer, rf_product, rf_scan, rf_scan_cell
 from rnnfast._native.scan_pack cimport ScanPacked
-
-cdef enum:
-    # what a round is for
-    FORWARD
-    BACKWARD
-    PROJECT
-    SUM_BY_INDEX
-    GRADIENTS
-
-cdef enum:
-    GROUP = 4     # unit panels that are swept together: SCAN_PANELS of csrc/scan.inc.c
-    PIECE = 96    # rows of an input product, whose pre-activations are swept while they are in cache
-
-
-ctypedef struct Job:
-    const rf_ops* ops
-    const rf_scan_cell* cell
-    Py_ssize_t B, T, R, X, H, P, W, size, groups
-    Py_ssize_t ld, ld_gates        # elements of a row of states and of pre-activations
-    Py_ssize_t* first              # (B+1,) compact row at which each sequence begins
-    bint descending                # steps are walked from the last to the first
-    bint save
-    const char* xs                 # rows of the input, ld_x elements apart
-    Py_ssize_t ld_x
-    rf_product product
-    const char* bias
-    const char* projected          # (table rows, S*ld) the input product of a table, or NULL
-    const int64_t* index           # (R,) where each row stands in it
-    char* gates                    # (R, S*ld) when saving
-    char* c                        # (R, ld) when saving
-    char* state                    # (B, ld)
-    char* y                        # (B, T, H); dy in backward, NULL for zeros
-    Py_ssize_t y_row, y_step       # bytes
-    const char* v
-    double scale
-    uint32_t threshold             # of zoneout
-    uint64_t seed
-    bint hold
-    const char* ones               # (ld,)
-    char* scratch                  # of each thread
-    Py_ssize_t scratch_size
-    # backward only
-    char* dskip                    # (R, ld)
-    const char* dinit              # (R, ...) what the gradient of the input starts from, or NULL
-    char* dv                       # (B, V*ld)
-    char* dx
-    Py_ssize_t dx_row, dx_step     # bytes
-    rf_outer outer
-    char* bias_sums
-    # what one round goes through
-    int phase
-    int parts                      # in which the sweep was shared out, one for each thread that was asked for
-    Py_ssize_t round, rounds
+from rnnfast._native.scan_sweep cimport Job
 
 
 cdef class Memory:
@@ -79,4 +24,3 @@ cdef class Saved:
 
 
 cdef int set_job(Job* job, ScanPacked packed, Py_ssize_t batch, Py_ssize_t steps, object lengths, Saved saved) except -1
-cdef void task(void* context, int thread, int threads) noexcept nogil

@@ -2,8 +2,9 @@ from libc.stdint cimport int64_t
 
 cimport numpy as cnp
 
-from rnnfast._native.scan cimport Job, Memory
+from rnnfast._native.scan cimport Memory
 from rnnfast._native.scan_pack cimport ScanPacked
+from rnnfast._native.scan_sweep cimport Job
 
 
 cdef class ScanStep:

@@ -8,8 +8,9 @@ from libc.string cimport memcpy, memmove, memset
 from rnnfast._native.kernels cimport parallel
 from rnnfast._native.rows cimport collect, distribute
 from rnnfast._native.plan cimport NOW, SERIES, worth
-from rnnfast._native.scan cimport FORWARD, GROUP, PIECE, Saved, set_job, task
+from rnnfast._native.scan cimport Saved, set_job
 from rnnfast._native.scan_pack cimport scan_packed
+from rnnfast._native.scan_sweep cimport FORWARD, GROUP, PIECE, task
 
 cnp.import_array()
 

@@ -4,7 +4,7 @@ For training, for ragged batches, and of elementwise recurrences all; other infe
 stacks too.
 
 What surrounds the arithmetic of a small call costs more than it looks: after each call the sweeps have pushed Python out
-of the caches. So this checks, allocates and calls the passes, those of unroll.pyx and unroll_backward.pyx or of scan.pyx,
+of the caches. So this checks, allocates and calls the passes, those of passes.pyx or of scan.pyx,
 with as little of it as may be.
 """
 
@@ -13,13 +13,12 @@ from libc.stdint cimport int64_t
 cimport numpy as cnp
 
 from rnnfast._native.pack cimport Packed, packed_weights
+from rnnfast._native.passes cimport Saved
+from rnnfast._native.passes import direction_backward, direction_forward
 from rnnfast._native.rows cimport has_shape, is_array, typenum_of
 from rnnfast._native.scan cimport Saved as ScanSaved
 from rnnfast._native.scan import direction_backward as scan_backward, direction_forward as scan_forward
 from rnnfast._native.scan_pack cimport ScanPacked, scan_packed
-from rnnfast._native.unroll cimport Saved
-from rnnfast._native.unroll import direction_forward
-from rnnfast._native.unroll_backward import direction_backward
 
 cnp.import_array()
 

@@ -5,9 +5,10 @@ be among them.
 """
 
 from rnnfast._native.kernels cimport alloc, parallel, post, release, wait_until, while_waiting
+from rnnfast._native.passes cimport Backward, Forward
 from rnnfast._native.plan cimport NOW, Run, When, alone, asked_anew, layers_at_once, poll, share
-from rnnfast._native.unroll cimport Forward, forward_piece, project_table
-from rnnfast._native.unroll_backward cimport Backward, backward_piece, backward_sums
+from rnnfast._native.unroll cimport forward_piece, project_table
+from rnnfast._native.unroll_backward cimport backward_piece, backward_sums
 
 
 ctypedef struct Stack:

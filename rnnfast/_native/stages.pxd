@@ -3,7 +3,7 @@ from libc.stdint cimport int64_t
 from rnnfast._native.dense cimport Work
 from rnnfast._native.kernels cimport rf_product
 from rnnfast._native.plan cimport Run
-from rnnfast._native.scan cimport Job as ScanJob
+from rnnfast._native.scan_sweep cimport Job as ScanJob
 
 cdef enum:
     EMBEDDING

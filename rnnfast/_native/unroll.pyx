@@ -7,23 +7,15 @@ each step the recurrent product and the pointwise part, group of units by group 
 each for rows of its own without a look at the others; which, and how they share: plan.pyx.
 """
 
-import numpy as np
-
-cimport numpy as cnp
 from libc.string cimport memcpy
 
-from rnnfast._native.around cimport after_step, around_sizes, h_share, see, set_around, set_around_step
-from rnnfast._native.kernels cimport (
-    alloc, barrier, parallel, post, release, rf_cell, rf_phase, rf_product, rf_step, rf_steps,
-    wait_until
-)
-from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
+from rnnfast._native.around cimport after_step, h_share, see, set_around_step
+from rnnfast._native.kernels cimport barrier, post, rf_phase, rf_product, rf_step, rf_steps, wait_until
+from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport (
-    BLOCK, GROUP, HEAD, NOW, Run, When, begin, meet, poll, row_share, set_run, share, split, state_at, step_of
+    BLOCK, GROUP, HEAD, Run, begin, meet, poll, row_share, set_run, share, state_at, step_of
 )
-from rnnfast._native.rows cimport Lengths, index_at, load_state, read_row, row_at, store_state, want_row, write_row
-
-cnp.import_array()
+from rnnfast._native.rows cimport Lengths, index_at, read_row, row_at, want_row, write_row
 
 
 # The loop
@@ -389,30 +381,6 @@ cdef void gather_rows(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize
 # Setting up
 
 
-cdef class Saved:
-    """What forward keeps for backward: up to 5 numbers for each unit, step and row. Used up by one backward pass."""
-
-    def __cinit__(self):
-        self.gates = self.h = self.c = self.aux = self.stats = self.m = NULL
-
-    def __dealloc__(self):
-        self.free()
-
-    @property
-    def shape(self):
-        """N, T and I of an input that is an array."""
-        return self.x.shape
-
-    cdef void free(self) noexcept:
-        release(self.gates)
-        release(self.h)
-        release(self.c)
-        release(self.aux)
-        release(self.stats)
-        release(self.m)
-        self.gates = self.h = self.c = self.aux = self.stats = self.m = NULL
-
-
 cdef int set_forward(Run* run, Packed packed, Lengths rows, bint save) except -1:
     """Set up a forward run but for its buffers and threads."""
     cdef int i
@@ -443,153 +411,3 @@ cdef void forward_sizes(const Run* run, size_t* sizes) noexcept:
     sizes[3] = state_rows * (1 + run.two_c) * line if run.cell.has_c else 0
     sizes[4] = (run.R if run.save else run.B) * line if run.cell.has_aux else 0
     sizes[5] = run.V * run.ld_gates * run.size
-
-
-cdef bint in_elements(cnp.ndarray x) noexcept:
-    """Whether rows of x are contiguous, and a whole number of elements apart."""
-    cdef Py_ssize_t size = cnp.PyArray_ITEMSIZE(x)
-    return ((cnp.PyArray_STRIDE(x, 2) == size or cnp.PyArray_DIM(x, 2) < 2) and cnp.PyArray_STRIDE(x, 0) % size == 0
-            and cnp.PyArray_STRIDE(x, 1) % size == 0)
-
-
-cdef class Forward:
-    """A forward pass over one direction: `prepare`, then `go`, or all that this does one by one, and at last `free`.
-
-    `rnnfast.reference.recurrent` says what everything is.
-    """
-
-    cdef int prepare(self, cell, x, weights, lengths, bint reverse, cnp.ndarray out, bint save, noise) except -1:
-        """Take the arguments but for the state."""
-        cdef Run* run = &self.run
-        cdef Packed packed = packed_weights(cell.kernel, weights)
-        cdef Lengths rows = Lengths(cnp.PyArray_DIM(out, 0), cnp.PyArray_DIM(out, 1), lengths)
-        cdef cnp.ndarray table
-        cdef Saved saved = Saved()
-        set_forward(run, packed, rows, save)
-        set_around(run, packed, rows, cell.options, noise)
-        self.errors = []
-        run.errors = <void*> self.errors
-        if isinstance(x, tuple):
-            saved.table = table = np.ascontiguousarray(x[0])
-            x = x[1][:, :, None]
-            run.table, run.V = cnp.PyArray_BYTES(table), cnp.PyArray_DIM(table, 0)
-        elif save and not in_elements(x):
-            x = np.ascontiguousarray(x)
-        saved.packed, saved.rows, saved.reverse = packed, rows, reverse
-        saved.cell, saved.noise = cell, noise
-        saved.x, saved.y = x, out
-        self.saved = saved
-        return 0
-
-    cdef int provide(self, tuple state) except -1:
-        """Find the memory for it, and load the initial state."""
-        cdef Run* run = &self.run
-        cdef Saved saved = self.saved
-        cdef Lengths rows = saved.rows
-        cdef const rf_cell* cell = run.cell
-        cdef size_t sizes[6]
-        cdef size_t more[3]
-        rows.set_rows(&run.x, saved.x, saved.reverse)
-        rows.set_rows(&run.y, saved.y, saved.reverse)
-        run.ld_x = run.X if run.V else rows.linear(&run.x, run.size)
-        run.gather = run.ld_x == 0
-        run.history = saved.history = run.save and (run.history or not in_elements(saved.y))
-        forward_sizes(run, sizes)
-        around_sizes(run, more)
-        if run.V:
-            run.projected = <char*> alloc(sizes[5])
-            if run.projected == NULL:
-                raise MemoryError
-        elif run.gather:
-            run.ld_x = run.X
-            run.xs = <char*> alloc(sizes[0])
-            saved.gather = True
-        elif run.R:
-            run.xs = saved.xs = run.x.base + run.x.start[0]
-        saved.ld_x = run.ld_x
-        saved.gates = <char*> alloc(sizes[1])
-        saved.h = <char*> alloc(sizes[2])
-        if cell.has_c:
-            saved.c = <char*> alloc(sizes[3])
-        if cell.has_aux:
-            saved.aux = <char*> alloc(sizes[4])
-        if cell.norm:
-            saved.stats = <char*> alloc(more[0])
-        if run.project:
-            saved.m = <char*> alloc(more[1])
-        if run.dropped:
-            run.seen = <char*> alloc(more[2])
-        if (run.gather and run.xs == NULL or saved.gates == NULL or saved.h == NULL
-                or cell.has_c and saved.c == NULL or cell.has_aux and saved.aux == NULL
-                or cell.norm and saved.stats == NULL or run.project and saved.m == NULL
-                or run.dropped and run.seen == NULL):
-            raise MemoryError
-        run.gates, run.h, run.c, run.aux = saved.gates, saved.h, saved.c, saved.aux
-        run.product[0].lda = run.ld_x
-        run.stats, run.m = saved.stats, saved.m
-        load_state(rows, state[0], run.h, run.ld_h, run.size)
-        if run.dropped:
-            see(run, run.h, run.seen, 0, run.B, 0, run.Q)
-        if cell.has_c:
-            load_state(rows, state[1], run.c, run.ld, run.size)
-        return 0
-
-    cdef tuple go(self, tuple state, When when):
-        """Share it out as it is best done by itself, do it, and return what `finish` does."""
-        cdef int threads = split(&self.run, 1, when)
-        self.provide(state)
-        with nogil:
-            parallel(forward_task, &self.run, threads)
-        return self.finish()
-
-    cdef tuple finish(self):
-        """Return the final state, and what is saved or None."""
-        if self.errors:
-            raise self.errors[0]
-        self.saved.rows.zero_tails(self.saved.y)
-        return final_states(&self.run, self.saved.rows), (self.saved if self.run.save else None)
-
-    cdef void free(self) noexcept:
-        release(self.run.x.start)
-        release(self.run.y.start)
-        release(self.run.projected)
-        release(self.run.seen)
-        if self.run.gather:
-            release(self.run.xs)
-
-
-def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save, noise=None):
-    """Run one direction of one layer over a batch; see rnnfast.reference.recurrent for what everything is."""
-    cdef Forward one = Forward()
-    try:
-        one.prepare(cell, x, weights, lengths, reverse, out, save, noise)
-        return one.go(state, NOW)
-    finally:
-        one.free()
-
-
-cdef tuple final_states(Run* run, Lengths rows):
-    """Collect each row's last state from where its last step has left it."""
-    cdef Py_ssize_t j, t = run.T, line = run.ld * run.size, line_h = run.ld_h * run.size
-    cdef char* last = <char*> alloc(run.B * (line_h + line))
-    cdef Py_ssize_t at
-    if last == NULL:
-        raise MemoryError
-    cdef char* last_c = last + run.B * line_h
-    try:
-        for j in range(run.B):
-            while t > 0 and run.n[t - 1] <= j:
-                t -= 1
-            # t steps were made by row j
-            memcpy(last + j * line_h, state_at(run, t) + j * line_h, line_h)
-            if run.cell.has_c:
-                at = (t & run.two_c) * run.B
-                if run.save:
-                    at = run.B + run.off[t - 1] if t else 0
-                memcpy(last_c + j * line, run.c + (at + j) * line, line)
-        h = store_state(rows, last, run.ld_h, run.Q, run.size)
-        if run.cell.has_c:
-            return h, store_state(rows, last_c, run.ld, run.H, run.size)
-        return (h,)
-    finally:
-        release(last)

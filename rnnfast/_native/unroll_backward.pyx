@@ -5,29 +5,19 @@ products for each weight, over all steps (gradients.pyx, or blas_gradients.pyx: 
 as in unroll.pyx.
 """
 
-from rnnfast._native.provider import get_gemm
+from libc.string cimport memcpy
 
-cimport numpy as cnp
-from libc.string cimport memcpy, memset
-
-from rnnfast._native.around cimport (
-    add_vectors, after_backward, around_backward_sizes, before_backward, drop_saved, h_share, see, set_around,
-)
-from rnnfast._native.blas_gradients cimport blas_gradients
+from rnnfast._native.around cimport after_backward, before_backward, drop_saved, h_share, see
 from rnnfast._native.gradients cimport (
-    add_biases, gradients_beside, input_gradient, input_gradient_rows, make_targets, segment_rows, set_outers, sum_by_index, table_gradient,
-    weight_gradients
+    gradients_beside, input_gradient, input_gradient_rows, segment_rows, sum_by_index, table_gradient, weight_gradients
 )
 from rnnfast._native.kernels cimport (
-    RF_READS_AFTER, RF_READS_BEFORE, alloc, barrier, parallel, post, release, rf_phase, rf_step, rf_steps_back,
-    rf_want
+    RF_READS_AFTER, RF_READS_BEFORE, barrier, post, rf_phase, rf_step, rf_steps_back, rf_want
 )
-from rnnfast._native.pack cimport PROJECTION, Packed
-from rnnfast._native.plan cimport BLOCK, GROUP, NOW, Run, When, begin, meet, poll, row_share, set_run, share, split
-from rnnfast._native.rows cimport Lengths, load_state, row_at, store_state
-from rnnfast._native.unroll cimport Saved, set_step
-
-cnp.import_array()
+from rnnfast._native.pack cimport Packed
+from rnnfast._native.plan cimport BLOCK, GROUP, Run, begin, meet, poll, row_share, share
+from rnnfast._native.rows cimport row_at
+from rnnfast._native.unroll cimport set_step
 
 
 # The loop
@@ -267,154 +257,3 @@ cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) 
         sizes[i] = (sizes[i] + 63) // 64 * 64
         total += sizes[i]
     return total
-
-
-cdef class Backward:
-    """A backward pass over one direction: `prepare`, then `go`, or all that this does one by one, and at last `free`.
-
-    `rnnfast.reference.recurrent` says what everything is.
-    """
-
-    cdef int prepare(self, Saved saved) except -1:
-        """Take what the forward pass has left; no other backward pass may."""
-        cdef Run* run = &self.run
-        cdef Packed packed = saved.packed
-        cdef Lengths rows = saved.rows
-        cdef int i
-        if saved.used:
-            raise RuntimeError("a pullback may be called once: it has consumed what forward saved")
-        saved.used = True
-        self.saved = saved
-        packed.make_backward()
-        set_run(run, packed, rows)
-        run.save = True
-        set_around(run, packed, rows, saved.cell.options, saved.noise)
-        self.errors = []
-        run.errors = <void*> self.errors
-        run.ld_x, run.gather, run.history = saved.ld_x, saved.gather, saved.history
-        if run.history:
-            rows.make_before()
-            run.before = rows.before
-        run.blas = get_gemm() == "blas"
-        run.xs, run.gates, run.h, run.c, run.aux = saved.xs, saved.gates, saved.h, saved.c, saved.aux
-        run.stats, run.m = saved.stats, saved.m
-        if saved.table is not None:
-            run.table, run.V = cnp.PyArray_BYTES(saved.table), cnp.PyArray_DIM(saved.table, 0)
-        for i in range(1 + packed.cell.phases):
-            run.product[i] = packed.backward[i]
-            run.product[i].lda = run.ld_gates
-            run.product[i].ldc = run.product[i].ld_init = run.ld_h
-        if run.project:
-            run.product[PROJECTION] = packed.backward[PROJECTION]
-            run.product[PROJECTION].lda, run.product[PROJECTION].ldc = run.ld_h, run.ld
-        return 0
-
-    cdef int provide(self, int threads, dy, dstate, dx, dict grads) except -1:
-        """Find the memory for it on so many threads, and load the gradients to start from."""
-        cdef Run* run = &self.run
-        cdef Saved saved = self.saved
-        cdef Packed packed = saved.packed
-        cdef Lengths rows = saved.rows
-        cdef size_t sizes[8]
-        cdef size_t more[6]
-        cdef size_t total, all_more = 0
-        cdef int i
-        self.dx, self.grads = dx, grads
-        total = backward_sizes(run, packed, threads, sizes)
-        around_backward_sizes(run, more)
-        for i in range(6):
-            more[i] = (more[i] + 63) // 64 * 64
-            all_more += more[i]
-        self.work = <char*> alloc(total + all_more)
-        if self.work == NULL:
-            raise MemoryError
-        run.dh = self.work
-        run.dc = run.dh + sizes[0]
-        run.daux = run.dc + sizes[1]
-        run.bias_sums = run.daux + sizes[2]
-        run.scratch = run.bias_sums + sizes[3]
-        run.projected = run.scratch + sizes[4]
-        run.before_step = run.projected + sizes[5]
-        run.after_step = run.before_step + sizes[6]
-        run.dm = self.work + total
-        run.projected_dh = run.dm + more[0]
-        run.carried[0] = run.projected_dh + more[1]
-        run.carried[1] = run.carried[0] + more[2]
-        run.dseen = run.carried[1] + more[3]
-        run.dvectors = run.dseen + more[4]
-        memset(run.before_step, 0, sizes[6] + sizes[7])  # what stands past the last unit is read
-        memset(run.dvectors, 0, more[5])
-        if packed.has_bias:
-            memset(run.bias_sums, 0, sizes[3])
-        else:
-            run.bias_sums = NULL
-        load_state(rows, dstate[0], run.dh, run.ld_h, run.size)
-        if packed.cell.has_c:
-            load_state(rows, dstate[1], run.dc, run.ld, run.size)
-        if dy is not None:
-            rows.set_rows(&run.y, dy, saved.reverse)
-        rows.set_rows(&run.hs, saved.y, saved.reverse)
-        rows.set_rows(&run.x, saved.x, saved.reverse)
-        if run.V and dx is not None:
-            run.dx.base = cnp.PyArray_BYTES(<cnp.ndarray> dx)
-            run.product[0].ldc = run.product[0].ld_init = run.X
-        elif dx is not None:
-            rows.set_rows(&run.dx, dx, saved.reverse)
-            run.product[0].ldc = rows.linear(&run.dx, run.size)
-            run.direct_dx = run.product[0].ldc != 0
-            if not run.direct_dx:
-                run.product[0].ldc = run.X
-        self.targets = make_targets(run, packed, grads)
-        set_outers(run, packed, self.targets)
-        return 0
-
-    cdef tuple go(self, dy, dstate, dx, dict grads, When when):
-        """Share it out as it is best done by itself, do it, and return what `finish` does."""
-        cdef int threads = split(&self.run, 2, when)
-        self.provide(threads, dy, dstate, dx, grads)
-        with nogil:
-            parallel(backward_task, &self.run, threads)
-        return self.finish()
-
-    cdef tuple finish(self):
-        """Hand the gradients over, and return that of the initial state."""
-        cdef Run* run = &self.run
-        cdef Packed packed = self.saved.packed
-        cdef Lengths rows = self.saved.rows
-        if self.errors:
-            raise self.errors[0]
-        if run.blas:
-            blas_gradients(run, packed, self.targets)
-        if self.dx is not None and not run.V:
-            rows.zero_tails(self.dx)
-        if not run.direct:
-            for kind, target in self.targets.items():
-                if kind in self.grads:
-                    self.grads[kind] += target
-                else:
-                    self.grads[kind] = target
-        add_biases(run, packed, self.grads)
-        add_vectors(run, packed, self.grads)
-        dh = store_state(rows, run.dh, run.ld_h, run.Q, run.size)
-        if packed.cell.has_c:
-            return dh, store_state(rows, run.dc, run.ld, run.H, run.size)
-        return (dh,)
-
-    cdef void free(self) noexcept:
-        release(self.work)
-        release(self.run.x.start)
-        release(self.run.y.start)
-        release(self.run.hs.start)
-        release(self.run.dx.start)
-        if self.saved is not None:
-            self.saved.free()
-
-
-def direction_backward(Saved saved, dy, dstate, dx, dict grads):
-    """Run one direction of one layer backwards; see rnnfast.reference.recurrent for what everything is."""
-    cdef Backward one = Backward()
-    try:
-        one.prepare(saved)
-        return one.go(dy, dstate, dx, grads, NOW)
-    finally:
-        one.free()
