@@ -6,11 +6,13 @@ import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rnnfast.__main__ import main
 from rnnfast._native import kernels, provider
 from rnnfast.layers.recurrent import GRU, LSTM, MGU, RNN, Recurrent
 
@@ -92,3 +94,18 @@ def random_state(rng: np.random.Generator) -> Callable[[Recurrent, int], Any]:
         return parts if len(parts) > 1 else parts[0]
 
     return make
+
+
+@pytest.fixture
+def cli(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """A function that runs a command in an empty folder and returns its exit code and what it printed."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: Any) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
