@@ -11,16 +11,17 @@
  * backward sweep is done with.
  *
  * The tile holds TILE x 4 vectors of C in registers: 6 x 4 where there are 32 vector registers, 3 x 4 where there are
- * 16 (a vector of B and the three broadcast values fill the rest). A single row has too few independent chains to
- * hide the latency of the multiply-add, so up to PAIR rows take two panels at once.
+ * 16 (a vector of B and the three broadcast values fill the rest), or TALL x 3. Fewer chains than some 8 cannot hide the
+ * latency of the multiply-add, so panels of one or two vectors are taken several at once, and up to FEW rows (FEW_OF_3, of
+ * panels of three vectors) take twice as many.
  */
 
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { TILE = 6, PAIR = 3 };
+enum { TILE = 6, TALL = 6, FEW = 3, FEW_OF_3 = 3 };
 #elif defined(__AVX2__)
-enum { TILE = 3, PAIR = 1 };
+enum { TILE = 3, TALL = 4, FEW = 1, FEW_OF_3 = 2 };
 #else
-enum { TILE = 2, PAIR = 1 };
+enum { TILE = 2, TALL = 2, FEW = 1, FEW_OF_3 = 1 };
 #endif
 enum {
     KC = 128,     /* most rows of a block in outer: KC x 4 vectors are the first-level cache of 32 KiB (AVX-512) */
@@ -56,15 +57,25 @@ INLINE void tile(const int R, const int NV, const int NP, const rf_runs *from, c
         const ptrdiff_t more = q - from->runs, run = more < 0 ? from->run : from->more_run;
         const real *ap = a + (more < 0 ? q * from->stride : from->more_at + more * from->more_stride);
         for (ptrdiff_t k = 0; k < run; k++, ap++, b += NV * W) {
-            V x[6];
+            V x[6], w[4];
+            if (R > TILE) { /* registers for the vectors of weights, and one for all values in turn */
+                UNROLL for (int v = 0; v < NV; v++)
+                    w[v] = v_load(b + v * W);
+                UNROLL for (int r = 0; r < R; r++) {
+                    x[0] = v_set1(ap[r * a_row]);
+                    UNROLL for (int v = 0; v < NV; v++)
+                        acc[r][v] = v_fma(x[0], w[v], acc[r][v]);
+                }
+                continue;
+            }
             UNROLL for (int r = 0; r < R; r++)
                 x[r] = v_set1(ap[r * a_row]);
             UNROLL for (int v = 0; v < NV * NP; v++) {
-                V w = v_load(b + (v / NV) * b_panel + (v % NV) * W);
+                w[0] = v_load(b + (v / NV) * b_panel + (v % NV) * W);
                 if (R == 2 || R == 3)
-                    LOADED_ONCE(w);
+                    LOADED_ONCE(w[0]);
                 UNROLL for (int r = 0; r < R; r++)
-                    acc[r][v] = v_fma(x[r], w, acc[r][v]);
+                    acc[r][v] = v_fma(x[r], w[0], acc[r][v]);
             }
         }
     }
@@ -78,7 +89,7 @@ INLINE void tile(const int R, const int NV, const int NP, const rf_runs *from, c
         }
 }
 
-/* The tile for `rows` <= TILE rows of NP panels. */
+/* The tile for `rows` rows of NP panels: up to TILE, TALL of three vectors, and 3 of more than four. */
 INLINE void tile_rows(ptrdiff_t rows, const int NV, const int NP, const rf_runs *from, const real *a, ptrdiff_t a_row,
                       const real *b, ptrdiff_t b_panel, const real *init, ptrdiff_t ld_init, real *c, ptrdiff_t ldc,
                       ptrdiff_t c_panel, int tail)
@@ -87,38 +98,36 @@ INLINE void tile_rows(ptrdiff_t rows, const int NV, const int NP, const rf_runs 
     case R:                                                                                                         \
         tile(R, NV, NP, from, a, a_row, b, b_panel, init, ld_init, c, ldc, c_panel, tail);                          \
         break;
-    if (NP == 2) {
-        switch (rows) {
-            CASE(1)
-#if defined(__AVX512F__) || defined(__aarch64__)
-            CASE(2)
-            CASE(3)
+    switch (rows) {
+        CASE(1)
+        CASE(2)
+#if defined(__AVX512F__) || defined(__AVX2__) || defined(__aarch64__)
+        CASE(3)
 #endif
-        }
-    } else {
-        switch (rows) {
-            CASE(1)
-            CASE(2)
-#if defined(__AVX2__) || defined(__aarch64__)
-            CASE(3)
-#endif
-#if defined(__AVX512F__) || defined(__aarch64__)
-            CASE(4)
-            CASE(5)
-            CASE(6)
-#endif
-        }
     }
+    if (NV * NP > 4)
+        return;
+#if defined(__AVX512F__) || defined(__aarch64__)
+    switch (rows) {
+        CASE(4)
+        CASE(5)
+        CASE(6)
+    }
+#elif defined(__AVX2__)
+    if (NV == 3 && rows == TALL)
+        tile(TALL, NV, NP, from, a, a_row, b, b_panel, init, ld_init, c, ldc, c_panel, tail);
+#endif
 #undef CASE
 }
 
-/* All rows of one panel, or of a pair. */
+/* All rows of one panel, or of NP side by side. */
 #define DEFINE_PANEL(NV, NP)                                                                                          \
     static void panel_##NV##_##NP(const rf_product *s, ptrdiff_t rows, const real *a, const real *b,                  \
                                   ptrdiff_t b_panel, const real *init, real *c, int tail)                             \
     {                                                                                                                 \
         /* tiles of like height, for a low one is bound by reading the panel: 8 rows are 4 + 4, not 6 + 2 */          \
-        ptrdiff_t tiles = (rows + TILE - 1) / TILE;                                                                   \
+        const ptrdiff_t most = NV * NP == 3 ? TALL : TILE;                                                            \
+        ptrdiff_t tiles = (rows + most - 1) / most;                                                                   \
         for (ptrdiff_t r = 0, n; r < rows; r += n, tiles--) {                                                         \
             n = (rows - r + tiles - 1) / tiles;                                                                       \
             tile_rows(n, NV, NP, &s->from, a + r * s->lda, s->lda, b, b_panel, init ? init + r * s->ld_init : NULL,   \
@@ -133,12 +142,23 @@ DEFINE_PANEL(1, 2)
 DEFINE_PANEL(2, 2)
 DEFINE_PANEL(3, 2)
 DEFINE_PANEL(4, 2)
+DEFINE_PANEL(1, 4)
+DEFINE_PANEL(2, 4)
 #undef DEFINE_PANEL
 
 typedef void (*panel_fn)(const rf_product *, ptrdiff_t, const real *, const real *, ptrdiff_t, const real *, real *,
                          int);
 static const panel_fn single[] = {NULL, panel_1_1, panel_2_1, panel_3_1, panel_4_1};
 static const panel_fn pair[] = {NULL, panel_1_2, panel_2_2, panel_3_2, panel_4_2};
+static const panel_fn four[] = {NULL, panel_1_4, panel_2_4};
+
+/* How many panels `rows` rows take at once, of p..end: as many as make 4 vectors, or 8, if so many whole ones are there. */
+INLINE ptrdiff_t panels_at_once(const rf_product *s, ptrdiff_t rows, ptrdiff_t p, ptrdiff_t end)
+{
+    const ptrdiff_t there = MIN(end, s->panels - (s->last < s->vectors || s->tail < W)) - p;
+    const ptrdiff_t wanted = MIN(4, (rows <= (s->vectors == 3 ? FEW_OF_3 : FEW) ? 8 : 4) / s->vectors);
+    return there >= wanted && wanted == 4 ? 4 : there >= 2 && wanted >= 2 ? 2 : 1;
+}
 
 /* A narrow last panel: init and C pass through a buffer in which the slots stand side by side. */
 static void narrow_panel(const rf_product *s, ptrdiff_t rows, const real *a, const real *b, const real *init, real *c)
@@ -172,17 +192,15 @@ static void RF(product)(const rf_product *s, ptrdiff_t rows, const void *a_, con
             const int is_last = p == s->panels - 1;
             const ptrdiff_t at = p * s->panel_stride;
             const real *from = init ? init + at : NULL;
-            if (n <= PAIR && p + 1 < panel1 && (p + 2 < s->panels || (s->last == s->vectors && s->tail == W))) {
-                pair[s->vectors](s, n, a, b + p * b_panel, b_panel, from, c + at, W);
-                p += 2;
-            } else if (is_last && s->units) {
+            const ptrdiff_t at_once = panels_at_once(s, n, p, panel1);
+            if (at_once > 1)
+                (at_once == 4 ? four : pair)[s->vectors](s, n, a, b + p * b_panel, b_panel, from, c + at, W);
+            else if (is_last && s->units)
                 narrow_panel(s, n, a, b + p * b_panel, from, c + at);
-                p += 1;
-            } else {
+            else
                 single[is_last ? s->last : s->vectors](s, n, a, b + p * b_panel, 0, from, c + at,
                                                        is_last ? s->tail : W);
-                p += 1;
-            }
+            p += at_once;
         }
     }
 }

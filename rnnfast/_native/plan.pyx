@@ -15,6 +15,7 @@ from rnnfast.threads import get_num_threads
 
 
 cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
+    cdef int i
     memset(run, 0, sizeof(Run))
     run.ops, run.cell = packed.ops, packed.cell
     run.T, run.B, run.R = rows.T, rows.B, rows.R
@@ -33,6 +34,8 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1:
     if run.zigzag and packed.slots > 1:
         # of large panels one, if rows come to them in turns: two would drive each other out of the second-level cache
         run.grain = 1 if run.B > 24 and run.ld_h * packed.slots * run.W * run.size > 128 * 1024 else 2
+        for i in range(run.cell.phases):  # as many as make four vectors of a product
+            run.grain = max(run.grain, GROUP // run.cell.phase[i].slots)
     if packed.cell.norm:
         run.grain = max(run.P, 1)  # whole rows
     # a chunk's gates take a part of the second-level cache, but for weights so large that reading them once more for

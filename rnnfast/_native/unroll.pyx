@@ -288,7 +288,7 @@ cdef void project_own(Run* run, Py_ssize_t first, Py_ssize_t end, Py_ssize_t row
     Where gates are kept they go where they belong, else side by side from row `at` of the buffer on.
     """
     cdef const rf_product* product = &run.product[0]
-    cdef Py_ssize_t line = run.ld_gates * run.size, line_x = run.ld_x * run.size, t, rows, done = 0, panel, step = 1
+    cdef Py_ssize_t line = run.ld_gates * run.size, line_x = run.ld_x * run.size, t, rows, done = 0, panel, step
     cdef char* own
     cdef char* xs
     cdef char* gates
@@ -309,8 +309,8 @@ cdef void project_own(Run* run, Py_ssize_t first, Py_ssize_t end, Py_ssize_t row
         if not run.save:
             project(run, count, own, run.ld_x, run.gates + at * line, thread)
             return
-    if row1 - row0 <= 3:  # of so few, some instruction sets take two panels at a time
-        step = 2
+    # as many panels as a product takes at once
+    step = max(2 if row1 - row0 <= 3 else 1, GROUP // product.vectors)
     panel = 0
     while panel < product.panels:
         poll(run, thread)
