@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -171,21 +172,21 @@ def slower_with_threads(results: list[Result]) -> list[str]:
 
 
 def ragged(book: Book) -> Rows:
-    """Return a row for each ragged case that also ran with full lengths: the time of a valid step in both."""
+    """Return a row for each ragged case: the time of a valid step, and with all steps, and the ratio within rounds."""
     rows = [["ragged against full", "threads", "valid steps", "ragged", "full", "ratio", f"within {PROPORTIONAL:.0%}"]]
     for r in book.results:
-        full = book.find(replace(r.case, ragged=False), r.threads) if r.case.ragged else None
-        if full is None or SUBJECT not in r.samples or SUBJECT not in full.samples:
+        if not r.whole or SUBJECT not in r.samples:
             continue
-        steps, every = r.case.valid_steps, full.case.valid_steps
-        ratio = r.seconds() / steps / (full.seconds() / every)
+        full = replace(r.case, ragged=False)
+        steps, every = r.case.valid_steps, full.valid_steps
+        ratio = paired(r.samples[SUBJECT], r.whole) * every / steps
         rows.append(
             [
                 full.name,
                 str(r.threads),
                 f"{steps} of {every}",
                 spell(r.seconds() / steps),
-                spell(full.seconds() / every),
+                spell(statistics.median(r.whole) / every),
                 f"{ratio:.2f}",
                 "yes" if ratio <= 1 + PROPORTIONAL else "no",
             ]

@@ -35,6 +35,8 @@ class Result:
         ``seconds``, ``bound`` and ``parts`` of the least time (`rnnfast.limits.Estimate`).
     used : int or None
         How many threads rnnfast chose to use, if known.
+    whole : list of float
+        Of a ragged batch: the seconds rnnfast takes for the same with all its steps, round by round.
     """
 
     case: Case
@@ -43,6 +45,7 @@ class Result:
     absent: dict[str, str] = field(default_factory=dict)
     limit: dict[str, Any] | None = None
     used: int | None = None
+    whole: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -122,7 +125,15 @@ def load(path: Path) -> Book:
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']!r} instead of {FORMAT}")
         results = [
-            Result(Case(**r["case"]), r["threads"], r["samples"], r["absent"], r["limit"], r.get("used"))
+            Result(
+                Case(**r["case"]),
+                r["threads"],
+                r["samples"],
+                r["absent"],
+                r["limit"],
+                r.get("used"),
+                r.get("whole", []),
+            )
             for r in values["results"]
         ]
         about = {key: values[key] for key in ("machine", "command", "options", "limits", "versions")}

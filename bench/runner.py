@@ -167,26 +167,34 @@ def run(
 def run_case(
     case: Case, team: Team, measured: dict[str, Any], rounds: int, seconds: float, patience: float
 ) -> list[Result]:
-    """Check what the workers compute, then time them in turns; return a result for each number of threads."""
+    """Check what the workers compute, then time them in turns; return a result for each number of threads.
+
+    Of a ragged batch, rnnfast takes turns with the same batch whole, too: the two are to be compared.
+    """
     numbers = case.thread_counts(sorted({worker.threads for worker in team.workers}))
     results = {n: Result(case, n, limit=limit_of(case, n, measured)) for n in numbers}
     ready = prepare(case, team, results)
+    turns = [(worker, "sample") for worker in ready]
     for worker in ready:
         if worker.name == SUBJECT:
             results[worker.threads].used = worker.ask("used")
+            if case.ragged:
+                worker.ask("load_whole")
+                turns.append((worker, "sample_whole"))
     # A turn that does not count: they were loaded side by side, and a pool of threads that has been kept waiting for
     # CPUs may do with fewer for a tenth of a second.
-    for worker in ready:
-        worker.ask("sample", seconds / 2)
+    for worker, request in turns:
+        worker.ask(request, seconds / 2)
     start = time.perf_counter()
     for turn in range(rounds):
         if turn >= LEAST_ROUNDS and time.perf_counter() - start > patience:
             break
         # another order each time and in each case: what one leaves behind in caches and clock, and in what the host
         # grants, is not always the same one's burden
-        for worker in random.Random(f"{case.name} {turn}").sample(ready, len(ready)):
-            samples = results[worker.threads].samples
-            samples.setdefault(worker.name, []).append(worker.ask("sample", seconds))
+        for worker, request in random.Random(f"{case.name} {turn}").sample(turns, len(turns)):
+            result = results[worker.threads]
+            found = result.samples.setdefault(worker.name, []) if request == "sample" else result.whole
+            found.append(worker.ask(request, seconds))
     return list(results.values())
 
 

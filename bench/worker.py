@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,7 @@ class Far:
         self.name, self.threads, self.pinned = name, threads, pinned
         self.case: Case | None = None
         self.run: Run | None = None
+        self.whole: Run | None = None
 
     def version(self) -> tuple[bool, str]:
         """Return whether the contender is there, and its version or why not."""
@@ -203,13 +205,19 @@ class Far:
 
     def load(self, case: Case) -> Outputs:
         """Prepare a case, run it and return what it computed."""
-        self.case, self.run = None, None
+        self.case, self.run, self.whole = None, None, None
         if self.pinned:
             keep_to(self.threads * case.callers)
         run, read = CONTENDERS[self.name].prepare(case, make_data(case), self.threads)
         outputs = computed(case, run, read)
         self.case, self.run = case, run
         return outputs
+
+    def load_whole(self) -> None:
+        """Prepare, beside the ragged batch that is loaded, the same with all its steps."""
+        assert self.case is not None
+        case = replace(self.case, ragged=False)
+        self.whole, _ = CONTENDERS[self.name].prepare(case, make_data(case), self.threads)
 
     def used(self) -> int | None:
         """Return how many threads the contender chooses to use for the case, if it tells."""
@@ -222,6 +230,11 @@ class Far:
         if self.case.callers > 1:
             return measure_callers(self.run, seconds, self.case.callers)
         return measure(self.run, seconds)
+
+    def sample_whole(self, seconds: float) -> float:
+        """Return the same of the batch with all its steps."""
+        assert self.whole is not None
+        return measure(self.whole, seconds)
 
 
 def serve(name: str, threads: int) -> None:

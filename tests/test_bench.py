@@ -28,6 +28,8 @@ def test_runs_and_keeps_json(monkeypatch, tmp_path, capsys):
         assert set(kept["samples"]) == {"native", "reference"}
         assert all(len(samples) == 2 and min(samples) > 0 for samples in kept["samples"].values())
         assert kept["limit"]["seconds"] > 0
+    assert [len(kept["whole"]) for kept in written["results"]] == [0, 0, 2, 0]  # the ragged batch with all its steps
+    assert "ragged against full" in printed.out
     assert set(written["results"][3]["samples"]) == {"native"}
     assert written["results"][3]["absent"] == {"reference": "one caller only"}
     assert written["machine"]["isa"] and written["versions"]["native"]

@@ -26,7 +26,6 @@ def test_the_short_grid_has_every_regime():
 def test_comparisons_within_a_run_have_their_partners():
     for selection in (grid.SHORT, grid.FULL):
         every = set(selection)
-        assert all(replace(case, ragged=False) in every for case in selection if case.ragged)
         assert all(replace(case, callers=1) in every for case in selection if case.callers > 1)
         several = [case for case in selection if case.cell in cases.ELEMENTWISE and not case.one_step]
         assert several and all(replace(case, cell="LSTM") in every for case in several)
