@@ -12,8 +12,8 @@
  *
  * The tile holds TILE x 4 vectors of C in registers: 6 x 4 where there are 32 vector registers, 3 x 4 where there are
  * 16 (a vector of B and the three broadcast values fill the rest), or TALL x 3. Fewer chains than some 8 cannot hide the
- * latency of the multiply-add, so panels of one or two vectors are taken several at once, and up to FEW rows (FEW_OF_3, of
- * panels of three vectors) take twice as many.
+ * latency of the multiply-add, so of panels of one vector four are taken at once, of two vectors two, and two of larger ones
+ * too where there are up to FEW rows (FEW_OF_3, of three vectors).
  */
 
 #if defined(__AVX512F__) || defined(__aarch64__)
@@ -143,21 +143,20 @@ DEFINE_PANEL(2, 2)
 DEFINE_PANEL(3, 2)
 DEFINE_PANEL(4, 2)
 DEFINE_PANEL(1, 4)
-DEFINE_PANEL(2, 4)
 #undef DEFINE_PANEL
 
 typedef void (*panel_fn)(const rf_product *, ptrdiff_t, const real *, const real *, ptrdiff_t, const real *, real *,
                          int);
 static const panel_fn single[] = {NULL, panel_1_1, panel_2_1, panel_3_1, panel_4_1};
 static const panel_fn pair[] = {NULL, panel_1_2, panel_2_2, panel_3_2, panel_4_2};
-static const panel_fn four[] = {NULL, panel_1_4, panel_2_4};
 
-/* How many panels `rows` rows take at once, of p..end: as many as make 4 vectors, or 8, if so many whole ones are there. */
+/* How many panels `rows` rows take at once, of the whole ones among p..end. */
 INLINE ptrdiff_t panels_at_once(const rf_product *s, ptrdiff_t rows, ptrdiff_t p, ptrdiff_t end)
 {
     const ptrdiff_t there = MIN(end, s->panels - (s->last < s->vectors || s->tail < W)) - p;
-    const ptrdiff_t wanted = MIN(4, (rows <= (s->vectors == 3 ? FEW_OF_3 : FEW) ? 8 : 4) / s->vectors);
-    return there >= wanted && wanted == 4 ? 4 : there >= 2 && wanted >= 2 ? 2 : 1;
+    if (s->vectors == 1 && there >= 4)
+        return 4;
+    return there >= 2 && (s->vectors <= 2 || rows <= (s->vectors == 3 ? FEW_OF_3 : FEW)) ? 2 : 1;
 }
 
 /* A narrow last panel: init and C pass through a buffer in which the slots stand side by side. */
@@ -194,7 +193,7 @@ static void RF(product)(const rf_product *s, ptrdiff_t rows, const void *a_, con
             const real *from = init ? init + at : NULL;
             const ptrdiff_t at_once = panels_at_once(s, n, p, panel1);
             if (at_once > 1)
-                (at_once == 4 ? four : pair)[s->vectors](s, n, a, b + p * b_panel, b_panel, from, c + at, W);
+                (at_once == 4 ? panel_1_4 : pair[s->vectors])(s, n, a, b + p * b_panel, b_panel, from, c + at, W);
             else if (is_last && s->units)
                 narrow_panel(s, n, a, b + p * b_panel, from, c + at);
             else
