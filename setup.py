@@ -57,7 +57,7 @@ class BuildExt(build_ext):
         built = [(f"RF_HAVE_{isa.upper()}", "1") for isa in isas]
         depends = [str(p) for p in sorted(Path("csrc").rglob("*")) if p.suffix in {".c", ".h"}]
         jobs = [(f"csrc/isa_{isa}_{kind}.c", flags) for isa, flags in isas.items() for kind in ("f32", "f64")]
-        jobs += [("csrc/dispatch.c", []), ("csrc/memory.c", []), ("csrc/pool.c", [])]
+        jobs += [("csrc/dispatch.c", []), ("csrc/memory.c", []), ("csrc/pool.c", []), ("csrc/trials.c", [])]
 
         def compile_one(job: tuple[str, list[str]]) -> list[str]:
             source, flags = job

@@ -94,11 +94,16 @@ static inline void relax(void)
 #endif
 }
 
-static long microseconds(void)
+static double clock_now(void) /* in microseconds */
 {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
-    return now.tv_sec * 1000000L + now.tv_nsec / 1000;
+    return now.tv_sec * 1e6 + now.tv_nsec * 1e-3;
+}
+
+static long microseconds(void)
+{
+    return (long)clock_now();
 }
 
 /* A clock that costs less than what it times. Its unit differs from one machine to the next. */
@@ -232,6 +237,7 @@ static void after_fork(void)
     pthread_mutex_init(&door, NULL);
     workers = 0;
     atomic_store(&sleeping, 0);
+    rf_trials_after_fork();
 }
 
 void rf_pool_init(void)
@@ -317,7 +323,8 @@ static void enter(double time, double of_one, long end)
     }
 }
 
-void rf_parallel(rf_task task, void *context, int threads)
+/* Returns on how many threads it ran. */
+static int run_task(rf_task task, void *context, int threads)
 {
     unsigned saved = rf_flush_subnormals();
     if (threads > MAX_THREADS)
@@ -367,6 +374,7 @@ void rf_parallel(rf_task task, void *context, int threads)
             enter(time, time * (1 - part + (double)helped / all), end);
         pthread_mutex_unlock(&busy);
     } else {
+        threads = 1;
         task(context, 0, 1);
     }
     if (atomic_load_explicit(&watched, memory_order_relaxed)) {
@@ -374,6 +382,26 @@ void rf_parallel(rf_task task, void *context, int threads)
         atomic_store(&ended, microseconds());
     }
     rf_restore_subnormals(saved);
+    return threads;
+}
+
+void rf_parallel(rf_task task, void *context, int threads)
+{
+    run_task(task, context, threads);
+}
+
+void rf_parallel_or_alone(rf_task task, void *context, int threads, uint64_t kind, double expected)
+{
+    if (threads < 2 || atomic_load_explicit(&assumed, memory_order_relaxed)) {
+        run_task(task, context, threads);
+        return;
+    }
+    const double start = clock_now();
+    const int alone = rf_try_alone(kind, start), used = run_task(task, context, alone ? 1 : threads);
+    if (alone || used > 1) { /* who finds the others busy has not been asked how it would like to be done */
+        const double end = clock_now();
+        rf_tried(kind, alone, (end - start) / expected, end);
+    }
 }
 
 void rf_while_waiting(rf_look look)

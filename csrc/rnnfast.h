@@ -339,6 +339,9 @@ typedef void (*rf_look)(void *context);
 /* Run task on 1..threads threads, the caller being thread 0; fewer when the pool is busy or threads cannot be had.
  * Subnormals are flushed while it runs. Returns when all have returned. */
 void rf_parallel(rf_task task, void *context, int threads);
+/* The same for a short task of a kind that comes again and again, where trials tell whether it runs alone. `kind` is any number
+ * but 0 that others are unlikely to have, `expected` what one thread would take, in microseconds, or anything in proportion. */
+void rf_parallel_or_alone(rf_task task, void *context, int threads, uint64_t kind, double expected);
 /* Whether a short task is better shared out among so many threads: they are awake, or it is one of a series. */
 int rf_ready(int threads);
 void rf_assume_ready(int always); /* for tests: rf_ready says yes, whatever the workers do */
@@ -353,5 +356,10 @@ unsigned long rf_claim(void);
 /* For thread 0 of a task that runs on several: `look` gets the task's context now and then while this thread waits for
  * others for long, at barriers and at the end. */
 void rf_while_waiting(rf_look look);
+
+/* trials.c: times in microseconds, those of calls divided by what was expected */
+int rf_try_alone(uint64_t kind, double now); /* whether the next call of this kind is to run alone */
+void rf_tried(uint64_t kind, int alone, double time, double now);
+void rf_trials_after_fork(void);
 
 #endif

@@ -1,16 +1,17 @@
 """How many threads one call may use.
 
-The default is what this process is really given: the CPUs it may run on, cut down to the CPU quota of its control group
-(a container limited to two CPUs on a machine of sixty-four gets two threads, not sixty-four). ``RNNFAST_NUM_THREADS``
-overrides the default, `set_num_threads` both, and `limit_threads` everything within a ``with`` block. Whoever asks for
-more than `MOST`, which is what the pool runs, gets `MOST`, and is told so by `get_num_threads`.
+The default is what this process is really given: the cores it may run on, cut down to the CPU quota of its control
+group (a container limited to two CPUs on a machine of sixty-four gets two threads, not sixty-four). Two CPUs of one core
+count as one, for they share its arithmetic: a second thread gains nothing there and has to be waited for.
+``RNNFAST_NUM_THREADS`` overrides the default, `set_num_threads` both, and `limit_threads` everything within a ``with``
+block. Whoever asks for more than `MOST`, which is what the pool runs, gets `MOST`, and is told so by `get_num_threads`.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -74,7 +75,7 @@ def limit_threads(n: int) -> Iterator[None]:
 
 
 def default_num_threads() -> int:
-    """Return the number of threads this process is given: the environment's, else CPUs within quota; `MOST` at most.
+    """Return the number of threads this process is given: the environment's, else cores within quota; `MOST` at most.
 
     Raises
     ------
@@ -84,9 +85,28 @@ def default_num_threads() -> int:
     wanted = _from_environment()
     if wanted:
         return min(wanted, MOST)
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = cpu_quota()
-    return min(MOST, cpus if quota is None else max(1, min(cpus, math.ceil(quota))))
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    cores, quota = count_cores(cpus), cpu_quota()
+    return min(MOST, cores if quota is None else max(1, min(cores, math.ceil(quota))))
+
+
+def count_cores(cpus: Iterable[int], folder: str = "/sys/devices/system/cpu") -> int:
+    """Return how many cores some CPUs belong to.
+
+    Parameters
+    ----------
+    cpus : iterable of int
+        Their numbers.
+    folder : str
+        Where Linux tells of each which others are on its core. A CPU of which nothing is told there counts as a core.
+    """
+    cores = set()
+    for cpu in cpus:
+        topology = Path(folder, f"cpu{cpu}", "topology")
+        # the first is the newer name of the second
+        listed = _text(topology / "core_cpus_list") or _text(topology / "thread_siblings_list")
+        cores.add(listed.strip() or str(cpu))
+    return len(cores)
 
 
 def cpu_quota(membership: str = "/proc/self/cgroup", mount: str = "/sys/fs/cgroup") -> float | None:

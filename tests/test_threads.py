@@ -81,16 +81,43 @@ def test_what_is_told_is_what_the_pool_runs(monkeypatch):
     monkeypatch.delenv("RNNFAST_NUM_THREADS")
     monkeypatch.setattr(threads.os, "sched_getaffinity", lambda pid: set(range(256)), raising=False)
     monkeypatch.setattr(threads, "cpu_quota", lambda: None)
+    monkeypatch.setattr(threads, "count_cores", len)
     assert threads.default_num_threads() == threads.MOST
 
 
 @pytest.mark.parametrize(
     ("quota", "expected"), [(None, 6), (0.5, 1), (1.0, 1), (1.5, 2), (2.0, 2), (6.0, 6), (40.0, 6)]
 )
-def test_default_is_affinity_within_quota(monkeypatch, quota, expected):
-    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+def test_default_is_cores_within_quota(monkeypatch, quota, expected):
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
+    monkeypatch.setattr(threads, "count_cores", lambda cpus: len(cpus) - 2)
     monkeypatch.setattr(threads, "cpu_quota", lambda: quota)
     assert threads.default_num_threads() == expected
+
+
+# What is told of each CPU, those that a process may use, and the cores these belong to.
+SIBLINGS = {0: "0,4", 1: "1,5", 2: "2,6", 3: "3,7", 4: "0,4", 5: "1,5", 6: "2,6", 7: "3,7"}
+CORES = {
+    "whole machine": (SIBLINGS, range(8), 4),
+    "one of each core": (SIBLINGS, [0, 5, 2], 3),
+    "both of one core": (SIBLINGS, [1, 5], 1),
+    "some of both": (SIBLINGS, [1, 5, 6], 2),
+    "one CPU a core": ({0: "0", 1: "1"}, [0, 1], 2),
+    "nothing told": ({}, [0, 1, 2], 3),
+    "told of some": ({0: "0-1", 1: "0-1"}, [0, 1, 2, 3], 3),
+    "nothing in it": ({0: "", 1: "\n"}, [0, 1], 2),
+}
+
+
+@pytest.mark.parametrize("name", ["core_cpus_list", "thread_siblings_list"])
+@pytest.mark.parametrize("case", CORES)
+def test_cores(tmp_path, case, name):
+    told, cpus, expected = CORES[case]
+    for cpu, text in told.items():
+        folder = tmp_path / f"cpu{cpu}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / name).write_text(text + "\n")
+    assert threads.count_cores(cpus, str(tmp_path)) == expected
 
 
 # What /proc/self/cgroup says, the files under the mount, and the quota they mean in CPUs.

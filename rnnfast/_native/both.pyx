@@ -1,8 +1,8 @@
 """The two directions of a layer, at once where that is the fastest way: see `side_by_side` in plan.pyx."""
 
-from rnnfast._native.kernels cimport parallel, rf_task, while_waiting
+from rnnfast._native.kernels cimport rf_task, while_waiting
 from rnnfast._native.passes cimport Backward, Forward
-from rnnfast._native.plan cimport NOW, Run, When, alone, asked_anew, poll, side_by_side
+from rnnfast._native.plan cimport NOW, Run, When, alone, asked_anew, poll, share_out, side_by_side
 from rnnfast._native.unroll cimport forward_task
 from rnnfast._native.unroll_backward cimport backward_task
 
@@ -34,7 +34,7 @@ cdef void run_pair(Run* there, Run* back, rf_task task) noexcept:
     cdef Pair pair
     pair.run[0], pair.run[1], pair.task = there, back, task
     with nogil:
-        parallel(pair_task, &pair, 2)
+        share_out(pair_task, &pair, there, 2, 2)
 
 
 def both_forward(cell, x, weights, states, lengths, outs, bint save, noise=(None, None)):

@@ -7,9 +7,9 @@ states without returning to Python in between. The steps themselves are those of
 cimport numpy as cnp
 from libc.string cimport memset
 
-from rnnfast._native.kernels cimport alloc, parallel, release
+from rnnfast._native.kernels cimport alloc, release
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast._native.plan cimport NOW, RELEASE, Run, When, asked_anew, layers_at_once, split
+from rnnfast._native.plan cimport NOW, RELEASE, Run, When, asked_anew, layers_at_once, share_out, split
 from rnnfast._native.rows cimport Lengths, has_shape, is_array, read_row, typenum_of, write_row
 from rnnfast._native.stack cimport one_each, run_layers
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
@@ -78,10 +78,10 @@ cdef int run_layer(Run* run, Py_ssize_t layer, cnp.ndarray h0, cnp.ndarray c0, c
     cdef int threads = split(run, 1, when)
     cdef char* block = provide(run, layer, h0, c0)
     if 2.0 * run.R * run.ld_gates * (run.X + run.ld) < RELEASE:
-        parallel(forward_task, run, threads)
+        share_out(forward_task, run, run, 1, threads)
     else:
         with nogil:
-            parallel(forward_task, run, threads)
+            share_out(forward_task, run, run, 1, threads)
     keep_state(run, layer, h1, c1)
     release(block)
     return 0

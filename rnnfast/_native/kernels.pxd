@@ -261,6 +261,7 @@ cdef const rf_ops* ops(int itemsize) noexcept nogil
 cdef void* alloc(size_t size) noexcept nogil
 cdef void release(void* memory) noexcept nogil
 cdef void parallel(rf_task task, void* context, int threads) noexcept nogil
+cdef void parallel_or_alone(rf_task task, void* context, int threads, uint64_t kind, double expected) noexcept nogil
 cdef void barrier(int thread, int threads) noexcept nogil
 cdef void post(int thread, unsigned long progress) noexcept nogil
 cdef unsigned long progress_of(int other) noexcept nogil

@@ -17,6 +17,7 @@ cdef extern from "rnnfast.h" nogil:
         size_t live, peak
     void rf_memory_use(rf_memory* use, int restart)
     void rf_parallel(rf_task task, void* context, int threads)
+    void rf_parallel_or_alone(rf_task task, void* context, int threads, uint64_t kind, double expected)
     void rf_barrier(int thread, int threads)
     void rf_post(int thread, unsigned long progress)
     unsigned long rf_progress(int other)
@@ -46,6 +47,10 @@ cdef void release(void* memory) noexcept nogil:
 
 cdef void parallel(rf_task task, void* context, int threads) noexcept nogil:
     rf_parallel(task, context, threads)
+
+
+cdef void parallel_or_alone(rf_task task, void* context, int threads, uint64_t kind, double expected) noexcept nogil:
+    rf_parallel_or_alone(task, context, threads, kind, expected)
 
 
 cdef void barrier(int thread, int threads) noexcept nogil:

@@ -13,9 +13,9 @@ from libc.string cimport memcpy, memset
 from rnnfast._native.around cimport add_vectors, around_backward_sizes, around_sizes, see, set_around
 from rnnfast._native.blas_gradients cimport blas_gradients
 from rnnfast._native.gradients cimport add_biases, make_targets, set_outers
-from rnnfast._native.kernels cimport alloc, parallel, release, rf_cell
+from rnnfast._native.kernels cimport alloc, release, rf_cell
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
-from rnnfast._native.plan cimport NOW, Run, When, set_run, split, state_at
+from rnnfast._native.plan cimport NOW, Run, When, set_run, share_out, split, state_at
 from rnnfast._native.rows cimport Lengths, load_state, store_state
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 from rnnfast._native.unroll_backward cimport backward_sizes, backward_task
@@ -168,7 +168,7 @@ cdef class Forward:
         cdef int threads = split(&self.run, 1, when)
         self.provide(state)
         with nogil:
-            parallel(forward_task, &self.run, threads)
+            share_out(forward_task, &self.run, &self.run, 1, threads)
         return self.finish()
 
     cdef tuple finish(self):
@@ -291,7 +291,7 @@ cdef class Backward:
         cdef int threads = split(&self.run, 2, when)
         self.provide(threads, dy, dstate, dx, grads)
         with nogil:
-            parallel(backward_task, &self.run, threads)
+            share_out(backward_task, &self.run, &self.run, 1, threads)
         return self.finish()
 
     cdef tuple finish(self):

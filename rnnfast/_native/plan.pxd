@@ -1,6 +1,6 @@
 from libc.stdint cimport uint32_t, uint64_t
 
-from rnnfast._native.kernels cimport rf_cell, rf_ops, rf_options, rf_outer, rf_product, rf_zone
+from rnnfast._native.kernels cimport rf_cell, rf_ops, rf_options, rf_outer, rf_product, rf_task, rf_zone
 from rnnfast._native.pack cimport Packed
 from rnnfast._native.rows cimport Lengths, Rows
 
@@ -114,6 +114,7 @@ cdef int set_run(Run* run, Packed packed, Lengths rows) except -1
 cdef int split(Run* run, double passes, When when) except -1
 cdef int layers_at_once(Run** runs, int count, double passes, When* when, Py_ssize_t* pieces) except -1
 cdef bint side_by_side(Run* run, double passes, When* when) except -1
+cdef void share_out(rf_task task, void* context, const Run* run, Py_ssize_t runs, int threads) noexcept nogil
 cdef void alone(Run* run, bint brief) noexcept nogil
 cdef When asked_anew(When when) noexcept
 cdef double rate_of(const rf_ops* ops) noexcept nogil

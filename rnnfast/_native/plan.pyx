@@ -7,10 +7,13 @@ a bit of the result: see csrc/gemm.inc.c.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport uint64_t
 from libc.string cimport memset
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from rnnfast._native.kernels cimport barrier, flush_subnormals, ready, restore_subnormals, rf_ops, while_waiting
+from rnnfast._native.kernels cimport (
+    barrier, flush_subnormals, parallel, parallel_or_alone, ready, restore_subnormals, rf_ops, rf_task, while_waiting
+)
 from rnnfast.threads import get_num_threads
 
 
@@ -276,6 +279,35 @@ cdef int layers_at_once(Run** runs, int count, double passes, When* when, Py_ssi
     if when[0] == ASLEEP:
         best += WAKE / 3 if runs[0].save and passes == 1 else WAKE
     return chosen if best < margin * one else 1
+
+
+cdef double LONGEST = 3e-3  # seconds up to which a call is short: longer ones meet too seldom to lose much, and trials cost more
+
+
+cdef uint64_t kind_of(const Run* run, int threads) noexcept nogil:
+    """Return a number for the calls that trials take for alike: steps up to twice as many, all else the same but the values."""
+    cdef Py_ssize_t[11] what
+    cdef Py_ssize_t steps = run.R // run.B
+    cdef uint64_t kind = 0
+    cdef int i
+    what[:] = [<Py_ssize_t> run.ops, <Py_ssize_t> run.cell, run.B, 0, run.X, run.H, run.Q, run.V, threads, run.sharing,
+               <Py_ssize_t> (run.passes * 32) + run.save + 2 * run.by_units + 4 * run.beside + 8 * run.apart + 16 * run.around]
+    while steps > 1:
+        steps //= 2
+        what[3] += 1
+    for i in range(11):
+        kind = (kind ^ <uint64_t> what[i]) * <uint64_t> 0x9E3779B97F4A7C15  # 2^64 by the golden ratio
+        kind ^= kind >> 29
+    return kind | 1
+
+
+cdef void share_out(rf_task task, void* context, const Run* run, Py_ssize_t runs, int threads) noexcept nogil:
+    """Do a task of so many runs like this one on `threads` threads, or alone where trials say so."""
+    cdef double seconds = run.one * runs
+    if threads > 1 and 0 < seconds < LONGEST:
+        parallel_or_alone(task, context, threads, kind_of(run, threads) + 2 * (runs - 1), 1e6 * seconds)
+    else:
+        parallel(task, context, threads)
 
 
 cdef void alone(Run* run, bint brief) noexcept nogil:

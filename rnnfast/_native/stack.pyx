@@ -4,9 +4,9 @@
 be among them.
 """
 
-from rnnfast._native.kernels cimport alloc, parallel, post, release, wait_until, while_waiting
+from rnnfast._native.kernels cimport alloc, post, release, wait_until, while_waiting
 from rnnfast._native.passes cimport Backward, Forward
-from rnnfast._native.plan cimport NOW, Run, When, alone, asked_anew, layers_at_once, poll, share
+from rnnfast._native.plan cimport NOW, Run, When, alone, asked_anew, layers_at_once, poll, share, share_out
 from rnnfast._native.unroll cimport forward_piece, project_table
 from rnnfast._native.unroll_backward cimport backward_piece, backward_sums
 
@@ -73,7 +73,7 @@ cdef void run_layers(Run** runs, int count, int threads, Py_ssize_t pieces) noex
     cdef Stack stack
     set_stack(&stack, runs, count, pieces)
     with nogil:
-        parallel(forward_layers, &stack, threads)
+        share_out(forward_layers, &stack, runs[count - 1], count, threads)
 
 
 cdef void run_back(Run** runs, int count, int threads, Py_ssize_t pieces) noexcept:
@@ -81,7 +81,7 @@ cdef void run_back(Run** runs, int count, int threads, Py_ssize_t pieces) noexce
     cdef Stack stack
     set_stack(&stack, runs, count, pieces)
     with nogil:
-        parallel(backward_layers, &stack, threads)
+        share_out(backward_layers, &stack, runs[0], count, threads)
 
 
 cdef bint one_each(Run** runs, int count) noexcept:

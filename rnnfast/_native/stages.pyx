@@ -8,6 +8,7 @@ from libc.string cimport memcpy
 
 from rnnfast._native.dense cimport task as dense_task
 from rnnfast._native.kernels cimport parallel
+from rnnfast._native.plan cimport share_out
 from rnnfast._native.rows cimport collect, distribute
 from rnnfast._native.scan_step cimport scan_step, scan_step_in
 from rnnfast._native.unroll cimport forward_task
@@ -36,7 +37,7 @@ cdef void recur(Stage* stage, const char* x, char* y) noexcept nogil:
     if stage.threads == 1:
         forward_task(run, 0, 1)
     else:
-        parallel(forward_task, run, stage.threads)
+        share_out(forward_task, run, run, 1, stage.threads)
 
 
 cdef void recur_all(Stage* stage, const char* x, char* y) noexcept nogil:

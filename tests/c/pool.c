@@ -88,7 +88,10 @@ static int run(int tasks)
     for (int i = 0; i < tasks; i++) {
         sums w = {.wrong = 0};
         atomic_store(&alone_until, 0);
-        rf_parallel(task, &w, 1 + i % THREADS);
+        if (i & 1) /* its kind may come to run alone */
+            rf_parallel(task, &w, 1 + i % THREADS);
+        else
+            rf_parallel_or_alone(task, &w, 1 + i % THREADS, 1 + i % 3, 100);
         if (w.wrong || w.cells[ROUNDS & 1][0] != ROUNDS * (ROUNDS + 1) / 2) {
             printf("wrong sums\n");
             exit(1);
@@ -348,12 +351,43 @@ static int check_looking(void)
     return expect("looks that nobody asked for", atomic_load(&looks), 0);
 }
 
+static atomic_int together;
+
+static void better_alone(void *context, int thread, int threads)
+{
+    (void)context;
+    if (thread == 0)
+        atomic_store(&together, threads > 1);
+    work(threads > 1 ? 300 : 100);
+}
+
+/* A kind that two threads take longer for runs alone after its first trial; if workers are taken for awake, never. */
+static int check_alone(void)
+{
+    for (int always = 0; always < 2; always++) {
+        int shared = 0;
+        rf_assume_ready(always);
+        for (int i = 0; i < 100; i++) {
+            forget();
+            rf_parallel_or_alone(better_alone, NULL, 2, 77, 100);
+            shared += atomic_load(&together);
+        }
+        rf_assume_ready(0);
+        if (always ? shared != 100 : shared < 16 || shared > 50) {
+            printf("%d of 100 tasks on two threads (always: %d)\n", shared, always);
+            return 1;
+        }
+    }
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const int tasks = argc > 1 ? atoi(argv[1]) : 300, forks = argc > 2 ? atoi(argv[2]) : 5;
     rf_memory_init();
     rf_pool_init();
-    if (check_ready() || check_waiting() || check_account() || check_places() || check_looking())
+    if (check_ready() || check_waiting() || check_account() || check_places() || check_looking() ||
+        check_alone())
         return 1;
     pthread_t callers[CALLERS];
     for (int i = 0; i < CALLERS; i++)
