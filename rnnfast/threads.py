@@ -1,8 +1,8 @@
 """How many threads one call may use.
 
 The default is what this process is really given: the cores it may run on, cut down to the CPU quota of its control
-group (a container limited to two CPUs on a machine of sixty-four gets two threads, not sixty-four). Two CPUs of one core
-count as one, for they share its arithmetic: a second thread gains nothing there and has to be waited for.
+group (a container limited to two CPUs on a machine of sixty-four gets two threads, not sixty-four). Two CPUs of one
+core count as one, for they share its arithmetic: a second thread gains nothing there and has to be waited for.
 ``RNNFAST_NUM_THREADS`` overrides the default, `set_num_threads` both, and `limit_threads` everything within a ``with``
 block. Whoever asks for more than `MOST`, which is what the pool runs, gets `MOST`, and is told so by `get_num_threads`.
 """
