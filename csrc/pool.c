@@ -385,23 +385,54 @@ static int run_task(rf_task task, void *context, int threads)
     return threads;
 }
 
+/* A call that trials are to hear of. What it has left in the caches of other cores is paid for by the task after it on this
+ * thread, so that one's time counts too, up to so many times its own. */
+enum { AFTERWARDS = 4 };
+typedef struct {
+    uint64_t kind; /* 0: there is none */
+    int alone;
+    double time, expected;
+} note;
+static _Thread_local note last_call;
+
+/* Returns the note of the call before, which another task is about to follow; it may itself hold tasks. */
+static note take_note(void)
+{
+    const note before = last_call;
+    last_call.kind = 0;
+    return before;
+}
+
+static void settle(const note *call, double next, double now)
+{
+    if (call->kind)
+        rf_tried(call->kind, call->alone, (call->time + MIN(next, AFTERWARDS * call->time)) / call->expected, now);
+}
+
 void rf_parallel(rf_task task, void *context, int threads)
 {
+    const note before = take_note();
+    const double start = before.kind ? clock_now() : 0;
     run_task(task, context, threads);
+    if (before.kind) {
+        const double end = clock_now();
+        settle(&before, end - start, end);
+    }
 }
 
 void rf_parallel_or_alone(rf_task task, void *context, int threads, uint64_t kind, double expected)
 {
     if (threads < 2 || atomic_load_explicit(&assumed, memory_order_relaxed)) {
-        run_task(task, context, threads);
+        rf_parallel(task, context, threads);
         return;
     }
+    const note before = take_note();
     const double start = clock_now();
     const int alone = rf_try_alone(kind, start), used = run_task(task, context, alone ? 1 : threads);
-    if (alone || used > 1) { /* who finds the others busy has not been asked how it would like to be done */
-        const double end = clock_now();
-        rf_tried(kind, alone, (end - start) / expected, end);
-    }
+    const double end = clock_now();
+    settle(&before, end - start, end);
+    if (alone || used > 1) /* who finds the others busy has not been asked how it would like to be done */
+        last_call = (note){kind, alone, end - start, expected};
 }
 
 void rf_while_waiting(rf_look look)

@@ -61,14 +61,14 @@ cdef double L2 = 0.8 * 2**20   # and in the second-level cache, beside the rest
 cdef double STEP = 0.1e-6      # seconds that a step takes, however small
 cdef double BARRIER = 0.1e-6   # seconds that a meeting costs, with the states that change hands at it
 cdef double MEETING = 0.05e-6  # and more for every thread
-cdef double START = 5e-6       # to have other threads begin and end
+cdef double START = 2.5e-6       # to have other threads begin and end
 cdef double HAND = 0.5e-6      # and more for every thread
 cdef double WAKE = 150e-6      # and more for those that sleep
 cdef double MARGIN = 0.85      # of the time on fewer threads that more may take: another program can keep them waiting
 cdef double NEARLY = 0.95      # the same where they would fall asleep meanwhile, but are wanted soon
 cdef double SLEEPY = 100e-6    # seconds in which they may do so
 cdef double LEAST_PIECE = 5e-6 # in a piece of a stack's steps, after which the layer above goes on
-cdef double PIECES = 8e-6      # and more where work changes hands all along
+cdef double PIECES = 3e-6      # and more where work changes hands all along
 cdef double BESIDE = 0.95      # of the time of other ways to share that work beside the steps may take: pieces are small
 
 

@@ -91,7 +91,7 @@ static int run(int tasks)
         if (i & 1) /* its kind may come to run alone */
             rf_parallel(task, &w, 1 + i % THREADS);
         else
-            rf_parallel_or_alone(task, &w, 1 + i % THREADS, 1 + i % 3, 100);
+            rf_parallel_or_alone(task, &w, 1 + i % THREADS, 1 + i % 20, 100);
         if (w.wrong || w.cells[ROUNDS & 1][0] != ROUNDS * (ROUNDS + 1) / 2) {
             printf("wrong sums\n");
             exit(1);
@@ -352,6 +352,7 @@ static int check_looking(void)
 }
 
 static atomic_int together;
+static int after_shared; /* microseconds that a task takes after one that was shared out */
 
 static void better_alone(void *context, int thread, int threads)
 {
@@ -361,24 +362,64 @@ static void better_alone(void *context, int thread, int threads)
     work(threads > 1 ? 300 : 100);
 }
 
-/* A kind that two threads take longer for runs alone after its first trial; if workers are taken for awake, never. */
+static void worse_later(void *context, int thread, int threads)
+{
+    (void)context;
+    if (thread == 0)
+        atomic_store(&together, threads > 1);
+    work(threads > 1 ? 70 : 100);
+}
+
+static void follow(void *context, int thread, int threads)
+{
+    (void)context, (void)thread, (void)threads;
+    work(atomic_load(&together) ? after_shared : 20);
+}
+
+static void follow_within(void *context, int thread, int threads)
+{
+    rf_parallel_or_alone(worse_later, context, 2, 79, 100);
+    follow(context, thread, threads);
+}
+
+/* Of so many tasks of a kind, each followed by another task or, if `within`, part of one, those shared out. */
+static int shared_of(int tasks, rf_task task, uint64_t kind, int within)
+{
+    int shared = 0;
+    for (int i = 0; i < tasks; i++) {
+        forget();
+        if (within) {
+            rf_parallel(follow_within, NULL, 1);
+        } else {
+            rf_parallel_or_alone(task, NULL, 2, kind, 100);
+            rf_parallel(follow, NULL, 1);
+        }
+        shared += atomic_load(&together);
+    }
+    return shared;
+}
+
+/* A kind that two threads take longer for runs alone after its first trial, also where only the task after it does; but
+ * never if workers are taken for awake. */
 static int check_alone(void)
 {
-    for (int always = 0; always < 2; always++) {
-        int shared = 0;
-        rf_assume_ready(always);
-        for (int i = 0; i < 100; i++) {
-            forget();
-            rf_parallel_or_alone(better_alone, NULL, 2, 77, 100);
-            shared += atomic_load(&together);
-        }
-        rf_assume_ready(0);
-        if (always ? shared != 100 : shared < 16 || shared > 50) {
-            printf("%d of 100 tasks on two threads (always: %d)\n", shared, always);
-            return 1;
-        }
-    }
-    return 0;
+    after_shared = 20;
+    int wrong = 0, found = shared_of(100, better_alone, 77, 0);
+    if (found < 16 || found > 50)
+        wrong = printf("%d of 100 tasks that are better alone on two threads\n", found);
+    after_shared = 120;
+    found = shared_of(100, worse_later, 78, 0);
+    if (found < 16 || found > 50)
+        wrong = printf("%d of 100 tasks that harm the next on two threads\n", found);
+    found = shared_of(100, NULL, 79, 1);
+    if (found < 16 || found > 50)
+        wrong = printf("%d of 100 tasks that harm the next within others on two threads\n", found);
+    rf_assume_ready(1);
+    found = shared_of(100, better_alone, 77, 0);
+    rf_assume_ready(0);
+    if (found != 100)
+        wrong = printf("%d of 100 tasks on two threads if these are ready\n", found);
+    return wrong;
 }
 
 int main(int argc, char **argv)
