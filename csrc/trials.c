@@ -19,7 +19,8 @@ enum {
     BETWEEN = 100,     /* and between two, */
     LASTS = 40,        /* but for a rise that lasts so many */
     PAUSE = 50000,     /* microseconds between two; of both twice as many after each trial that changed nothing, */
-    LONG_PAUSE = 16    /* up to so many times as many */
+    LONG_PAUSE = 16,   /* up to so many times as many, */
+    ALONE_PAUSE = 4    /* or so many while calls run alone, where nothing shows that two threads have become faster again */
 };
 static const float GAIN = 0.95f; /* of the time of the way in use that the other must take at most */
 static const float STEP = 1.03f; /* by which a time moves the usual one up or down, so that a few long ones do nothing */
@@ -84,7 +85,7 @@ static void judge(struct kind *k, double now)
         k->alone = !k->alone;
         k->usual = other;
         k->pauses = 1;
-    } else if (k->pauses < LONG_PAUSE) {
+    } else if (k->pauses < (k->alone ? ALONE_PAUSE : LONG_PAUSE)) {
         k->pauses *= 2;
     }
     k->at_trial = k->usual;

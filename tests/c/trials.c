@@ -67,7 +67,7 @@ static void check_alone_and_back(void)
     EXPECT(seen.alone == seen.calls, "%d of %d alone", seen.alone, seen.calls);
     seen = call(7, 20000, 150, 100, 0);
     EXPECT(seen.time < 1.005 * 100 * seen.calls, "%.4f times as long", seen.time / seen.calls / 100);
-    seen = call(7, LONG_PAUSE * PAUSE / 100 + TRIAL, 60, 100, 0);
+    seen = call(7, ALONE_PAUSE * PAUSE / 100 + TRIAL, 60, 100, 0);
     seen = call(7, 100, 60, 100, 0);
     EXPECT(seen.alone == 0, "%d of %d alone", seen.alone, seen.calls);
 }
