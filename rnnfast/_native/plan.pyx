@@ -298,14 +298,14 @@ cdef uint64_t kind_of(const Run* run, int threads) noexcept nogil:
     for i in range(11):
         kind = (kind ^ <uint64_t> what[i]) * <uint64_t> 0x9E3779B97F4A7C15  # 2^64 by the golden ratio
         kind ^= kind >> 29
-    return kind | 1
+    return kind + (kind == 0)
 
 
 cdef void share_out(rf_task task, void* context, const Run* run, Py_ssize_t runs, int threads) noexcept nogil:
     """Do a task of so many runs like this one on `threads` threads, or alone where trials say so."""
     cdef double seconds = run.one * runs
     if threads > 1 and 0 < seconds < LONGEST:
-        parallel_or_alone(task, context, threads, kind_of(run, threads) + 2 * (runs - 1), 1e6 * seconds)
+        parallel_or_alone(task, context, threads, kind_of(run, threads) + runs - 1, 1e6 * seconds)
     else:
         parallel(task, context, threads)
 
