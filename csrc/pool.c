@@ -7,7 +7,8 @@
  *
  * Where other programs want the same CPUs, a barrier waits for whoever was put aside, and two threads can be several
  * times slower than one. So when threads have waited so much of late that what all of them did would have been done sooner
- * by one, the next tasks run on the caller alone for a while, longer each time that a new attempt goes the same way.
+ * by one, the next tasks run on the caller alone for a while, longer each time that a new attempt goes the same way. What
+ * threads lose without waiting, only trials show (trials.c).
  *
  * Linux likes to wake a worker on the very CPU that its caller runs on, and leaves it waiting there for milliseconds though
  * its own CPU is idle. So a worker that sleeps is kept off its caller's CPU before it is woken. And every thread of a task

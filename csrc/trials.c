@@ -14,7 +14,7 @@
 
 enum {
     KINDS = 256,
-    TRIAL = 4,         /* calls in a trial that are told of; the first, which finds caches cold or threads asleep, does not count */
+    TRIAL = 4,         /* calls told of in a trial; the first, with cold caches or threads asleep, does not count */
     ENOUGH = 16,       /* calls before the first trial */
     BETWEEN = 100,     /* and between two, */
     LASTS = 40,        /* but for a rise that lasts so many */
