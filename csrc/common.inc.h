@@ -20,3 +20,12 @@ typedef float real;
 #define INLINE static inline __attribute__((always_inline))
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
+#define UNROLL _Pragma("GCC unroll 8")
+
+/* A vector that few rows multiply with would be read from memory by each of their multiply-adds, which x86 can, and so many
+ * loads take longer than the arithmetic. */
+#if defined(__AVX2__)
+#define LOADED_ONCE(w) __asm__("" : "+v"(w))
+#else
+#define LOADED_ONCE(w) (void)(w)
+#endif

@@ -31,16 +31,6 @@ enum {
     BLOCK = 128   /* rows of A that product takes through all panels before the next */
 };
 
-#define UNROLL _Pragma("GCC unroll 8")
-
-/* A vector that few rows multiply with would be read from memory by each of their multiply-adds, which x86 can, and so many
- * loads take longer than the arithmetic. */
-#if defined(__AVX2__)
-#define LOADED_ONCE(w) __asm__("" : "+v"(w))
-#else
-#define LOADED_ONCE(w) (void)(w)
-#endif
-
 /* C[r][v] = init[r][v] + sum over k of A[r][k] B[k][v], r < R, v < NP*NV vectors in NP panels.
  * a: rows a_row apart; b: panels b_panel apart; columns of panel q start at q*c_panel. */
 INLINE void tile(const int R, const int NV, const int NP, const rf_runs *from, const real *a, ptrdiff_t a_row,
@@ -181,6 +171,11 @@ static void RF(product)(const rf_product *s, ptrdiff_t rows, const void *a_, con
                         ptrdiff_t panel0, ptrdiff_t panel1)
 {
     const real *b = s->b;
+    if (s->chains > 1) {
+        if (panel0 < panel1)
+            chains(s, rows, a_, init_, c_);
+        return;
+    }
     const ptrdiff_t b_panel = (s->from.runs * s->from.run + s->from.more * s->from.more_run) * s->vectors * W;
     for (ptrdiff_t r = 0; r < rows; r += BLOCK) {
         const ptrdiff_t n = MIN(BLOCK, rows - r);

@@ -2,6 +2,7 @@
 #include "vmath.inc.h"
 #include "elementwise.inc.c"
 #include "optim.inc.c"
+#include "chains.inc.c"
 #include "gemm.inc.c"
 #include "pack.inc.c"
 #include "ops.inc.c"

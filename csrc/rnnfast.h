@@ -54,9 +54,15 @@ typedef struct rf_product {
     int vectors, last;
     int tail;                     /* columns in the last vector of the last panel, 1..W: C and init end there */
     int units;                    /* of a narrow last panel, 1..W-1; 0: it is as wide as its columns */
+    int chains, halves;           /* rf_chains, rf_in_halves; 0 chains are one */
     ptrdiff_t lda, ldc, ld_init;  /* elements from row to row; ld_init 0 starts every row from the same one */
     const void *b;
 } rf_product;
+
+/* How many chains the elements of a recurrent product have, with so many vectors in its last panel (chains.inc.c). */
+static inline int rf_chains(ptrdiff_t panels, int vectors) { return panels != 1 ? 1 : vectors <= 2 ? 4 : 2; }
+/* And whether each half of so many bytes of weights has its own. */
+static inline int rf_in_halves(int chains, ptrdiff_t bytes) { return chains > 1 && bytes > 32 * 1024; }
 
 /* Sums of outer products C += A' B over K rows, 1 or more, from the last to the first (gemm.inc.c), for one A (K, m) and up
  * to two B (K, n). */
@@ -137,6 +143,7 @@ typedef struct rf_steps_back {
     ptrdiff_t steps, hidden, ld_gates;
     const void *weights;      /* the panel of the product that gives the gradient of h */
     rf_runs from;             /* where what it multiplies stands in a row of gates */
+    int halves;               /* as in rf_product */
     void *gates;              /* (steps, P,S,W) as in rf_step */
     const void *h_prev;       /* (hidden) before the first step */
     const char *y;            /* (hidden) h after each step, y_step bytes apart */

@@ -99,7 +99,7 @@ INLINE void gru_steps_back(const int P, const rf_steps_back *s)
         UNROLL for (int p = 0; p < P; p++)
             dh[p] = gru_gradients(gates + p * 4 * W, steps_read(steps_before(s, t), s->hidden, p),
                                   steps_gradient(s, t, p, dh[p]));
-        steps_product_back(P, &s->from, gates + W, s->weights, dh);
+        steps_product_back(P, s, t, gates + W, dh);
     }
     UNROLL for (int p = 0; p < P; p++)
         v_store((real *)s->dh + p * W, dh[p]);

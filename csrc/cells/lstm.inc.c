@@ -122,7 +122,7 @@ INLINE void lstm_steps_back(const int P, const rf_steps_back *s)
                            steps_gradient(s, t, p, dh[p]), &dc[p]);
             dh[p] = v_set1(0);
         }
-        steps_product_back(P, &s->from, gates, s->weights, dh);
+        steps_product_back(P, s, t, gates, dh);
     }
     UNROLL for (int p = 0; p < P; p++) {
         v_store((real *)s->dh + p * W, dh[p]);

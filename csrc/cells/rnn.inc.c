@@ -71,7 +71,7 @@ INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_
                         steps_gradient(s, t, p, dh[p]) * slope(steps_read(steps_after(s, t), s->hidden, p)));         \
                 dh[p] = v_set1(0);                                                                                    \
             }                                                                                                         \
-            steps_product_back(P, &s->from, a, s->weights, dh);                                                       \
+            steps_product_back(P, s, t, a, dh);                                                                       \
         }                                                                                                             \
         UNROLL for (int p = 0; p < P; p++)                                                                            \
             v_store((real *)s->dh + p * W, dh[p]);                                                                    \

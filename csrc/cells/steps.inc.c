@@ -3,6 +3,11 @@
 /* acc[p][v] += sum over k of h[k] B[p][k][v] for P panels of NV vectors */
 INLINE void steps_product(const int P, const int NV, ptrdiff_t hidden, const real *h, const real *b, V acc[][4])
 {
+    if (P == 1) {
+        const rf_runs all = {.runs = 1, .run = hidden};
+        chains_product(1, NV, rf_chains(P, NV), &all, h, 0, b, acc);
+        return;
+    }
     for (ptrdiff_t k = 0; k < hidden; k++) {
         const V x = v_set1(h[k]);
         UNROLL for (int p = 0; p < P; p++)
@@ -27,16 +32,28 @@ INLINE void steps_store(const rf_steps *s, ptrdiff_t t, int p, V h, real *now)
     UNROLL for (int p = 0; p < P; p++)        \
         v_store((to) + p * W, v_load((const real *)(from) + p * W))
 
-/* acc[v] += sum over k of a[k] B[k][v] for the NV vectors of the gradient of h */
-INLINE void steps_product_back(const int NV, const rf_runs *from, const real *a, const real *b, V acc[])
+/* acc[v] += sum over k of a[k] B[k][v] for the NV vectors of the gradient of h, step t */
+INLINE void steps_product_back(const int NV, const rf_steps_back *s, ptrdiff_t t, const real *a, V acc[])
 {
-    for (ptrdiff_t q = 0; q < from->runs + from->more; q++) {
-        const ptrdiff_t more = q - from->runs, run = more < 0 ? from->run : from->more_run;
-        const real *x = a + (more < 0 ? q * from->stride : from->more_at + more * from->more_stride);
-        for (ptrdiff_t k = 0; k < run; k++, b += NV * W)
-            UNROLL for (int v = 0; v < NV; v++)
-                acc[v] = v_fma(v_set1(x[k]), v_load(b + v * W), acc[v]);
+    const int C = rf_chains(1, NV);
+    const real *b = s->weights;
+    if (!s->halves) {
+        chains_product(1, NV, C, &s->from, a, 0, b, (V(*)[4])acc);
+        return;
     }
+    chains_half half[2];
+    V sums[2][1][4];
+    chains_halve(&s->from, half);
+    UNROLL for (int v = 0; v < NV; v++) {
+        sums[0][0][v] = acc[v];
+        sums[1][0][v] = v_set1(0);
+    }
+    for (ptrdiff_t i = 0; i < 2; i++) {
+        const ptrdiff_t which = (t ^ i) & 1;
+        chains_product(1, NV, C, &half[which].from, a + half[which].at, 0, b + half[which].k * NV * W, sums[which]);
+    }
+    UNROLL for (int v = 0; v < NV; v++)
+        acc[v] = sums[0][0][v] + sums[1][0][v];
 }
 
 /* Panel p of a row that ends with its last unit. */

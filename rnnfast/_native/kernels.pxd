@@ -40,9 +40,12 @@ cdef extern from "rnnfast.h" nogil:
         rf_runs source "from"
         Py_ssize_t panels, panel_stride
         int vectors, last
-        int tail, units
+        int tail, units, chains, halves
         Py_ssize_t lda, ldc, ld_init
         const void* b
+
+    int rf_chains(Py_ssize_t panels, int vectors) noexcept nogil
+    int rf_in_halves(int chains, Py_ssize_t bytes) noexcept nogil
 
     ctypedef struct rf_outer_part:
         Py_ssize_t n
@@ -107,6 +110,7 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t steps, hidden, ld_gates
         const void* weights
         rf_runs source "from"
+        int halves
         void* gates
         const void* h_prev
         const char* y

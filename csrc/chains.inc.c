@@ -1,0 +1,143 @@
+/* chains.inc.c: recurrent products of so few columns that there is nothing else to do while a multiply-add waits for the one
+ * before it. A single row of up to four vectors would run at half the speed of two units that take four cycles each. So each
+ * element is a sum of `chains` chains: the elements of a run of A go to them in turns, the first chain begins with `init`, and
+ * they are added up pairwise at the end. Their number is a matter of the columns alone (rf_chains), whatever the rows, so that a
+ * row's bits still depend on nothing but the row.
+ *
+ * Where the weights are about as large as the first-level cache, each half of them has chains of its own (rf_in_halves), which
+ * begin with 0 and are added at last. Then many rows can go through one half before the other, and a single row begins with the
+ * half that it has been through last. */
+
+/* Most vectors of C in registers. */
+#if defined(__AVX512F__) || defined(__aarch64__)
+enum { CHAINED = 24 };
+#else
+enum { CHAINED = 12 };
+#endif
+
+/* acc[r][v] += a[r] b[v], R rows a_row apart */
+INLINE void chain_link(const int R, const int NV, const real *a, ptrdiff_t a_row, const real *b, V acc[][4])
+{
+    V x[6];
+    UNROLL for (int r = 0; r < R; r++)
+        x[r] = v_set1(a[r * a_row]);
+    UNROLL for (int v = 0; v < NV; v++) {
+        V w = v_load(b + v * W);
+        if (R == 2 || R == 3)
+            LOADED_ONCE(w);
+        UNROLL for (int r = 0; r < R; r++)
+            acc[r][v] = v_fma(x[r], w, acc[r][v]);
+    }
+}
+
+/* acc[c] += A B for every C-th element of a run of A and its vectors of B, from the c-th on */
+INLINE void chain_run(const int R, const int NV, const int C, ptrdiff_t run, const real *a, ptrdiff_t a_row, const real *b,
+                      V acc[][6][4])
+{
+    for (; run >= C; run -= C, a += C, b += C * NV * W)
+        UNROLL for (int c = 0; c < C; c++)
+            chain_link(R, NV, a + c, a_row, b + c * NV * W, acc[c]);
+    UNROLL for (int c = 0; c < C - 1; c++)
+        if (c < run)
+            chain_link(R, NV, a + c, a_row, b + c * NV * W, acc[c]);
+}
+
+/* The first chain begins with `sums`, which becomes the sum of all. */
+INLINE void chains_product(const int R, const int NV, const int C, const rf_runs *from, const real *a, ptrdiff_t a_row,
+                           const real *b, V sums[][4])
+{
+    V acc[4][6][4];
+    UNROLL for (int c = 0; c < C; c++)
+        UNROLL for (int r = 0; r < R; r++)
+            UNROLL for (int v = 0; v < NV; v++)
+                acc[c][r][v] = c ? v_set1(0) : sums[r][v];
+    for (ptrdiff_t q = 0; q < from->runs; q++, b += from->run * NV * W)
+        chain_run(R, NV, C, from->run, a + q * from->stride, a_row, b, acc);
+    for (ptrdiff_t q = 0; q < from->more; q++, b += from->more_run * NV * W)
+        chain_run(R, NV, C, from->more_run, a + from->more_at + q * from->more_stride, a_row, b, acc);
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < NV; v++)
+            sums[r][v] = C == 4 ? (acc[0][r][v] + acc[1][r][v]) + (acc[2][r][v] + acc[3][r][v]) : acc[0][r][v] + acc[1][r][v];
+}
+
+typedef struct {
+    rf_runs from;
+    ptrdiff_t at, k; /* where the half begins in a row of A, and among the rows of B */
+} chains_half;
+
+INLINE void chains_halve(const rf_runs *from, chains_half half[2])
+{
+    chains_half *first = &half[0], *second = &half[1];
+    first->from = second->from = *from;
+    if (from->runs > 1) {
+        first->from.runs = from->runs / 2;
+        second->from.runs -= first->from.runs;
+        second->at = first->from.runs * from->stride;
+    } else {
+        first->from.run = second->at = from->run / 2;
+        second->from.run -= second->at;
+    }
+    first->from.more = first->at = first->k = 0;
+    second->from.more_at -= second->at;
+    second->k = first->from.runs * first->from.run;
+}
+
+/* C = init + A B or, of the second half, C += A B */
+INLINE void chained_tile(const int R, const int NV, const int C, const rf_product *s, const chains_half *half, int second,
+                         const real *a, const real *init, real *to)
+{
+    V sums[6][4];
+    if (R * NV * C > CHAINED)
+        return;
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < NV; v++)
+            sums[r][v] = init && !second ? v_load(init + r * s->ld_init + v * W) : v_set1(0);
+    chains_product(R, NV, C, &half->from, a + half->at, s->lda, (const real *)s->b + half->k * NV * W, sums);
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < NV; v++) {
+            real *c = to + r * s->ldc + v * W;
+            if (second)
+                sums[r][v] = v_load(c) + sums[r][v];
+            v_store(c, sums[r][v]);
+        }
+}
+
+#define DEFINE_CHAINED(NV, C)                                                                                         \
+    static void chained_##NV(const rf_product *s, const chains_half *half, int second, ptrdiff_t rows, const real *a, \
+                             const real *init, real *c)                                                               \
+    {                                                                                                                 \
+        const ptrdiff_t most = CHAINED / (NV * C);                                                                    \
+        ptrdiff_t tiles = (rows + most - 1) / most;                                                                   \
+        for (ptrdiff_t n; rows > 0; rows -= n, tiles--) {                                                             \
+            n = (rows + tiles - 1) / tiles;                                                                           \
+            switch (n) {                                                                                              \
+                case 1: chained_tile(1, NV, C, s, half, second, a, init, c); break;                                   \
+                case 2: chained_tile(2, NV, C, s, half, second, a, init, c); break;                                   \
+                case 3: chained_tile(3, NV, C, s, half, second, a, init, c); break;                                   \
+                case 4: chained_tile(4, NV, C, s, half, second, a, init, c); break;                                   \
+                case 5: chained_tile(5, NV, C, s, half, second, a, init, c); break;                                   \
+                case 6: chained_tile(6, NV, C, s, half, second, a, init, c); break;                                   \
+            }                                                                                                         \
+            a += n * s->lda;                                                                                          \
+            c += n * s->ldc;                                                                                          \
+            init = init ? init + n * s->ld_init : NULL;                                                               \
+        }                                                                                                             \
+    }
+DEFINE_CHAINED(1, 4)
+DEFINE_CHAINED(2, 4)
+DEFINE_CHAINED(3, 2)
+DEFINE_CHAINED(4, 2)
+#undef DEFINE_CHAINED
+
+static void (*const chained[])(const rf_product *, const chains_half *, int, ptrdiff_t, const real *, const real *,
+                               real *) = {NULL, chained_1, chained_2, chained_3, chained_4};
+
+static void chains(const rf_product *s, ptrdiff_t rows, const real *a, const real *init, real *c)
+{
+    chains_half half[2] = {{.from = s->from}};
+    if (s->halves)
+        chains_halve(&s->from, half);
+    chained[s->last](s, &half[0], 0, rows, a, init, c);
+    if (s->halves)
+        chained[s->last](s, &half[1], 1, rows, a, init, c);
+}
