@@ -1,19 +1,35 @@
 /* chains.inc.c: recurrent products of so few columns that there is nothing else to do while a multiply-add waits for the one
  * before it. A single row of up to four vectors would run at half the speed of two units that take four cycles each. So each
  * element is a sum of `chains` chains: the elements of a run of A go to them in turns, the first chain begins with `init`, and
- * they are added up pairwise at the end. Their number is a matter of the columns alone (rf_chains), whatever the rows, so that a
+ * they are added up pairwise at the end. Their number is a matter of the columns alone (set_chains), whatever the rows, so that a
  * row's bits still depend on nothing but the row.
  *
- * Where the weights are about as large as the first-level cache, each half of them has chains of its own (rf_in_halves), which
+ * Where the weights are about as large as the first-level cache, each half of them has chains of its own (set_chains), which
  * begin with 0 and are added at last. Then many rows can go through one half before the other, and a single row begins with the
  * half that it has been through last. */
 
-/* Most vectors of C in registers. */
+/* With 16 registers for vectors the tiles of many rows would be so small that they lose more than a single row wins. */
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { CHAINED = 24 };
+enum { CHAINED = 24 }; /* most vectors of C in registers */
 #else
-enum { CHAINED = 12 };
+enum { CHAINED = 0 };
 #endif
+
+INLINE int chains_of(ptrdiff_t panels, int vectors, int last)
+{
+    if (!CHAINED)
+        return 1;
+    if (panels == 1)
+        return last <= 2 ? 4 : 2;
+    return panels == 2 && vectors == 4 && last < 4 ? 2 : 1;
+}
+
+static void RF(set_chains)(rf_product *s)
+{
+    const ptrdiff_t k = s->from.runs * s->from.run + s->from.more * s->from.more_run;
+    s->chains = s->units ? 1 : chains_of(s->panels, s->vectors, s->last);
+    s->halves = s->chains > 1 && s->panels == 1 && k * s->last * W * (ptrdiff_t)sizeof(real) > 32 * 1024;
+}
 
 /* acc[r][v] += a[r] b[v], R rows a_row apart */
 INLINE void chain_link(const int R, const int NV, const real *a, ptrdiff_t a_row, const real *b, V acc[][4])
@@ -56,8 +72,13 @@ INLINE void chains_product(const int R, const int NV, const int C, const rf_runs
     for (ptrdiff_t q = 0; q < from->more; q++, b += from->more_run * NV * W)
         chain_run(R, NV, C, from->more_run, a + from->more_at + q * from->more_stride, a_row, b, acc);
     UNROLL for (int r = 0; r < R; r++)
-        UNROLL for (int v = 0; v < NV; v++)
-            sums[r][v] = C == 4 ? (acc[0][r][v] + acc[1][r][v]) + (acc[2][r][v] + acc[3][r][v]) : acc[0][r][v] + acc[1][r][v];
+        UNROLL for (int v = 0; v < NV; v++) {
+            sums[r][v] = acc[0][r][v];
+            if (C > 1)
+                sums[r][v] = sums[r][v] + acc[1][r][v];
+            if (C == 4)
+                sums[r][v] = sums[r][v] + (acc[2][r][v] + acc[3][r][v]);
+        }
 }
 
 typedef struct {
@@ -82,9 +103,10 @@ INLINE void chains_halve(const rf_runs *from, chains_half half[2])
     second->k = first->from.runs * first->from.run;
 }
 
+#if defined(__AVX512F__) || defined(__aarch64__)
 /* C = init + A B or, of the second half, C += A B */
 INLINE void chained_tile(const int R, const int NV, const int C, const rf_product *s, const chains_half *half, int second,
-                         const real *a, const real *init, real *to)
+                         const real *a, const real *b, const real *init, real *to)
 {
     V sums[6][4];
     if (R * NV * C > CHAINED)
@@ -92,7 +114,7 @@ INLINE void chained_tile(const int R, const int NV, const int C, const rf_produc
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int v = 0; v < NV; v++)
             sums[r][v] = init && !second ? v_load(init + r * s->ld_init + v * W) : v_set1(0);
-    chains_product(R, NV, C, &half->from, a + half->at, s->lda, (const real *)s->b + half->k * NV * W, sums);
+    chains_product(R, NV, C, &half->from, a + half->at, s->lda, b + half->k * NV * W, sums);
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int v = 0; v < NV; v++) {
             real *c = to + r * s->ldc + v * W;
@@ -103,41 +125,50 @@ INLINE void chained_tile(const int R, const int NV, const int C, const rf_produc
 }
 
 #define DEFINE_CHAINED(NV, C)                                                                                         \
-    static void chained_##NV(const rf_product *s, const chains_half *half, int second, ptrdiff_t rows, const real *a, \
-                             const real *init, real *c)                                                               \
+    static void chained_##NV##_##C(const rf_product *s, const chains_half *half, int second, ptrdiff_t rows,          \
+                                   const real *a, const real *b, const real *init, real *c)                           \
     {                                                                                                                 \
-        const ptrdiff_t most = CHAINED / (NV * C);                                                                    \
+        const ptrdiff_t most = MIN(6, CHAINED / (NV * C));                                                            \
         ptrdiff_t tiles = (rows + most - 1) / most;                                                                   \
         for (ptrdiff_t n; rows > 0; rows -= n, tiles--) {                                                             \
             n = (rows + tiles - 1) / tiles;                                                                           \
             switch (n) {                                                                                              \
-                case 1: chained_tile(1, NV, C, s, half, second, a, init, c); break;                                   \
-                case 2: chained_tile(2, NV, C, s, half, second, a, init, c); break;                                   \
-                case 3: chained_tile(3, NV, C, s, half, second, a, init, c); break;                                   \
-                case 4: chained_tile(4, NV, C, s, half, second, a, init, c); break;                                   \
-                case 5: chained_tile(5, NV, C, s, half, second, a, init, c); break;                                   \
-                case 6: chained_tile(6, NV, C, s, half, second, a, init, c); break;                                   \
+                case 1: chained_tile(1, NV, C, s, half, second, a, b, init, c); break;                                \
+                case 2: chained_tile(2, NV, C, s, half, second, a, b, init, c); break;                                \
+                case 3: chained_tile(3, NV, C, s, half, second, a, b, init, c); break;                                \
+                case 4: chained_tile(4, NV, C, s, half, second, a, b, init, c); break;                                \
+                case 5: chained_tile(5, NV, C, s, half, second, a, b, init, c); break;                                \
+                case 6: chained_tile(6, NV, C, s, half, second, a, b, init, c); break;                                \
             }                                                                                                         \
             a += n * s->lda;                                                                                          \
             c += n * s->ldc;                                                                                          \
             init = init ? init + n * s->ld_init : NULL;                                                               \
         }                                                                                                             \
     }
+DEFINE_CHAINED(1, 2)
 DEFINE_CHAINED(1, 4)
+DEFINE_CHAINED(2, 2)
 DEFINE_CHAINED(2, 4)
 DEFINE_CHAINED(3, 2)
 DEFINE_CHAINED(4, 2)
 #undef DEFINE_CHAINED
 
-static void (*const chained[])(const rf_product *, const chains_half *, int, ptrdiff_t, const real *, const real *,
-                               real *) = {NULL, chained_1, chained_2, chained_3, chained_4};
+static void (*const chained[5][2])(const rf_product *, const chains_half *, int, ptrdiff_t, const real *, const real *,
+                                   const real *, real *) = {
+    {NULL}, {chained_1_2, chained_1_4}, {chained_2_2, chained_2_4}, {chained_3_2}, {chained_4_2}};
 
-static void chains(const rf_product *s, ptrdiff_t rows, const real *a, const real *init, real *c)
+static void chained_product(const rf_product *s, ptrdiff_t rows, const real *a, const real *init, real *c, ptrdiff_t panel0,
+                            ptrdiff_t panel1)
 {
+    const ptrdiff_t k = s->from.runs * s->from.run + s->from.more * s->from.more_run;
     chains_half half[2] = {{.from = s->from}};
     if (s->halves)
         chains_halve(&s->from, half);
-    chained[s->last](s, &half[0], 0, rows, a, init, c);
-    if (s->halves)
-        chained[s->last](s, &half[1], 1, rows, a, init, c);
+    for (ptrdiff_t p = panel0; p < panel1; p++) {
+        const int vectors = p == s->panels - 1 ? s->last : s->vectors;
+        const real *b = (const real *)s->b + p * k * s->vectors * W, *start = init ? init + p * s->panel_stride : NULL;
+        for (int i = 0; i <= s->halves; i++)
+            chained[vectors][s->chains == 4](s, &half[i], i, rows, a, b, start, c + p * s->panel_stride);
+    }
 }
+#endif

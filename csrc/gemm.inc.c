@@ -4,6 +4,7 @@
  * order of k, started from `init`. Blocks of rows and columns only decide who computes it, so a row's bits depend
  * neither on its neighbours nor on the number of threads, and a product over x continued over h gives the same bits
  * whether it runs in one sweep or step by step. BLAS libraries promise none of this and pack the weights at each call.
+ * Recurrent products of few columns have several chains for each element, which is just as fixed: chains.inc.c.
  *
  * outer: weight gradients, a sum over all steps and rows, added to what is there (or written, where nothing is), row by
  * row of the weights as the user knows them. Blocks of up to KC rows of both operands are packed, so that the tile reads
@@ -171,11 +172,12 @@ static void RF(product)(const rf_product *s, ptrdiff_t rows, const void *a_, con
                         ptrdiff_t panel0, ptrdiff_t panel1)
 {
     const real *b = s->b;
+#if defined(__AVX512F__) || defined(__aarch64__)
     if (s->chains > 1) {
-        if (panel0 < panel1)
-            chains(s, rows, a_, init_, c_);
+        chained_product(s, rows, a_, init_, c_, panel0, panel1);
         return;
     }
+#endif
     const ptrdiff_t b_panel = (s->from.runs * s->from.run + s->from.more * s->from.more_run) * s->vectors * W;
     for (ptrdiff_t r = 0; r < rows; r += BLOCK) {
         const ptrdiff_t n = MIN(BLOCK, rows - r);

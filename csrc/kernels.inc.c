@@ -40,6 +40,7 @@ const rf_ops RF(ops) = {
     .scans = scans,
 
     .product = RF(product),
+    .set_chains = RF(set_chains),
     .outer_scratch = RF(outer_scratch),
     .outer = RF(outer),
     .add_rows = RF(add_rows),

@@ -54,15 +54,10 @@ typedef struct rf_product {
     int vectors, last;
     int tail;                     /* columns in the last vector of the last panel, 1..W: C and init end there */
     int units;                    /* of a narrow last panel, 1..W-1; 0: it is as wide as its columns */
-    int chains, halves;           /* rf_chains, rf_in_halves; 0 chains are one */
+    int chains, halves;           /* set_chains; 0 chains are one */
     ptrdiff_t lda, ldc, ld_init;  /* elements from row to row; ld_init 0 starts every row from the same one */
     const void *b;
 } rf_product;
-
-/* How many chains the elements of a recurrent product have, with so many vectors in its last panel (chains.inc.c). */
-static inline int rf_chains(ptrdiff_t panels, int vectors) { return panels != 1 ? 1 : vectors <= 2 ? 4 : 2; }
-/* And whether each half of so many bytes of weights has its own. */
-static inline int rf_in_halves(int chains, ptrdiff_t bytes) { return chains > 1 && bytes > 32 * 1024; }
 
 /* Sums of outer products C += A' B over K rows, 1 or more, from the last to the first (gemm.inc.c), for one A (K, m) and up
  * to two B (K, n). */
@@ -243,6 +238,7 @@ typedef struct rf_ops {
     /* gemm.inc.c */
     void (*product)(const rf_product *s, ptrdiff_t rows, const void *a, const void *init, void *c, ptrdiff_t panel0,
                     ptrdiff_t panel1);
+    void (*set_chains)(rf_product *s); /* of a recurrent product, by all the rest: chains.inc.c */
     ptrdiff_t (*outer_scratch)(ptrdiff_t m, ptrdiff_t n); /* elements of scratch for m columns of A and n of B */
     void (*outer)(const rf_outer *s, ptrdiff_t q0, ptrdiff_t q1, void *scratch); /* for columns q0..q1 of A */
     void (*add_rows)(ptrdiff_t n, const void *x, void *y);                                       /* y += x */

@@ -5,7 +5,7 @@ INLINE void steps_product(const int P, const int NV, ptrdiff_t hidden, const rea
 {
     if (P == 1) {
         const rf_runs all = {.runs = 1, .run = hidden};
-        chains_product(1, NV, rf_chains(P, NV), &all, h, 0, b, acc);
+        chains_product(1, NV, chains_of(1, NV, NV), &all, h, 0, b, acc);
         return;
     }
     for (ptrdiff_t k = 0; k < hidden; k++) {
@@ -35,7 +35,7 @@ INLINE void steps_store(const rf_steps *s, ptrdiff_t t, int p, V h, real *now)
 /* acc[v] += sum over k of a[k] B[k][v] for the NV vectors of the gradient of h, step t */
 INLINE void steps_product_back(const int NV, const rf_steps_back *s, ptrdiff_t t, const real *a, V acc[])
 {
-    const int C = rf_chains(1, NV);
+    const int C = chains_of(1, NV, NV);
     const real *b = s->weights;
     if (!s->halves) {
         chains_product(1, NV, C, &s->from, a, 0, b, (V(*)[4])acc);

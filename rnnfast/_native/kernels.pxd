@@ -44,9 +44,6 @@ cdef extern from "rnnfast.h" nogil:
         Py_ssize_t lda, ldc, ld_init
         const void* b
 
-    int rf_chains(Py_ssize_t panels, int vectors) noexcept nogil
-    int rf_in_halves(int chains, Py_ssize_t bytes) noexcept nogil
-
     ctypedef struct rf_outer_part:
         Py_ssize_t n
         const void* b
@@ -187,6 +184,7 @@ cdef extern from "rnnfast.h" nogil:
         # gemm.inc.c
         void (*product)(const rf_product* s, Py_ssize_t rows, const void* a, const void* init, void* c,
                         Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
+        void (*set_chains)(rf_product* s) noexcept nogil
         Py_ssize_t (*outer_scratch)(Py_ssize_t m, Py_ssize_t n) noexcept nogil
         void (*outer)(const rf_outer* s, Py_ssize_t q0, Py_ssize_t q1, void* scratch) noexcept nogil
         void (*add_rows)(Py_ssize_t n, const void* x, void* y) noexcept nogil

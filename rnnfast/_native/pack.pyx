@@ -12,7 +12,7 @@ cimport numpy as cnp
 from cython cimport floating
 from libc.string cimport memset
 
-from rnnfast._native.kernels cimport alloc, ops, release, rf_cell, rf_chains, rf_in_halves, rf_ops, rf_product, rf_runs
+from rnnfast._native.kernels cimport alloc, ops, release, rf_cell, rf_ops, rf_product, rf_runs
 from rnnfast._native.panels cimport pack_columns, pack_rows, panels_of
 from rnnfast.threads import get_num_threads
 
@@ -232,8 +232,8 @@ cdef class Packed:
             panels_of(s, self.columns(which), self.width, count, self.slots * self.width)
             self.narrow(s, which)
         s.source.runs, s.source.run = 1, k
-        if which > 0 and not s.units:
-            s.chains = rf_chains(s.panels, s.last)
+        if which > 0:
+            self.ops.set_chains(s)
         cdef size_t size = ((s.panels - 1) * s.vectors + s.last) * self.width * k * self.itemsize
         self.forward_data[which] = <char*> alloc(size)
         if self.forward_data[which] == NULL:
@@ -293,8 +293,7 @@ cdef class Packed:
                       4 * self.width)
             s.source = self.gates(which)
             if which > 0:
-                s.chains = rf_chains(s.panels, s.last)
-                s.halves = rf_in_halves(s.chains, k * s.last * self.width * self.itemsize)
+                self.ops.set_chains(s)
             data = <char*> alloc(((s.panels - 1) * 4 + s.last) * self.width * k * self.itemsize)
             if data == NULL:
                 raise MemoryError

@@ -95,6 +95,40 @@ static void check_runs(ptrdiff_t rows, ptrdiff_t runs, ptrdiff_t more)
     free(w), free(a), free(c), free(b), free(at);
 }
 
+/* A recurrent product whose elements are sums of several chains; and each row's bits are those of the row alone. */
+static void check_chains(ptrdiff_t rows, ptrdiff_t panels, int last, const rf_runs *from, int halves, int with_init)
+{
+    const ptrdiff_t W = ops->width, k = from->runs * from->run + from->more * from->more_run;
+    const ptrdiff_t n = ((panels - 1) * 4 + last) * W, ldc = n + 3;
+    ptrdiff_t *at = listed(from), *list = malloc((size_t)k * sizeof *list);
+    const ptrdiff_t lda = at[k - 1] + 2;
+    rf_product s = {.from = *from, .panels = panels, .panel_stride = 4 * W, .vectors = 4, .last = last, .tail = (int)W,
+                    .lda = lda, .ldc = ldc, .ld_init = ldc};
+    real *w = random_reals(k * n), *a = random_reals(rows * lda), *c = random_reals(rows * ldc);
+    real *before = copy(c, rows * ldc), *b = malloc((size_t)(n * k) * sizeof(real));
+    for (ptrdiff_t i = 0; i < k; i++)
+        list[i] = i;
+    ops->pack_rows(w, n, list, k, b, 0, panels);
+    s.b = b;
+    ops->set_chains(&s);
+    s.halves = s.chains > 1 && halves;
+    for (ptrdiff_t p = 0; p < panels; p++)
+        ops->product(&s, rows, a, with_init ? c : NULL, c, p, p + 1);
+    real *alone = malloc((size_t)ldc * sizeof(real));
+    for (ptrdiff_t r = 0; r < rows; r++) {
+        memcpy(alone, before + r * ldc, (size_t)ldc * sizeof(real));
+        ops->product(&s, 1, a + r * lda, with_init ? alone : NULL, alone, 0, panels);
+        for (ptrdiff_t j = 0; j < ldc; j++) {
+            double sum = j >= n || with_init ? before[r * ldc + j] : 0;
+            for (ptrdiff_t i = 0; i < k && j < n; i++)
+                sum += (double)a[r * lda + at[i]] * w[i * n + j];
+            check(c[r * ldc + j], sum, j < n ? 4 * EPS * (double)(k + 1) : 0, "product of several chains");
+            check(alone[j], c[r * ldc + j], 0, "a row alone in a product of several chains");
+        }
+    }
+    free(w), free(a), free(c), free(before), free(b), free(at), free(list), free(alone);
+}
+
 /* A last panel of `units` units whose `vectors` slots stand side by side, behind a whole one; C has them W apart. */
 static void check_narrow(ptrdiff_t rows, ptrdiff_t units, int vectors, int with_init)
 {
@@ -185,6 +219,15 @@ void check_products(void)
         for (ptrdiff_t runs = 0; runs <= 3; runs++)
             for (ptrdiff_t more = runs == 0; more <= 4; more++)
                 check_runs(some_rows[r], runs, more);
+    static const rf_runs some_runs[] = {
+        {1, 1, 0, 0, 0, 0, 0}, {1, 64, 0, 0, 0, 0, 0}, {3, 13, 20, 0, 0, 0, 0}, {1, 30, 0, 4, 7, 8, 31}, {0, 0, 0, 3, 5, 8, 0}};
+    for (int r = 0; r < 9; r++)
+        for (int runs = 0; runs < 5; runs++)
+            for (ptrdiff_t panels = 1; panels <= 2; panels++)
+                for (int last = 1; last <= (panels == 1 ? 4 : 3); last++)
+                    for (int halves = 0; halves < 2; halves++)
+                        for (int with_init = 0; with_init < 2; with_init++)
+                            check_chains(some_rows[r], panels, last, &some_runs[runs], halves, with_init);
     for (int r = 0; r < 9; r++)
         for (int vectors = 2; vectors <= 4; vectors++)
             for (ptrdiff_t units = 1; units * vectors <= (vectors - 1) * ops->width; units++)
