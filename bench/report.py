@@ -166,7 +166,12 @@ def slower_with_threads(results: list[Result]) -> list[str]:
                 found.append((ratio, r))
     return [
         f"{r.name}: {ratio:.2f} times as long "
-        + (f"with {r.threads} threads allowed, of which one is used" if r.used == 1 else f"on {r.threads} threads")
+        + (
+            f"with {r.threads} threads allowed, of which one is used"
+            if r.used == 1
+            else f"on {r.threads} threads"
+            + (f", with barriers of {spell(statistics.median(r.barriers))}" if r.barriers else "")
+        )
         for ratio, r in sorted(found, key=lambda pair: -pair[0])
     ]
 
@@ -216,6 +221,22 @@ def callers(book: Book) -> list[str]:
             lines.append(
                 f"{one.name}: {r.case.callers} callers get {gain:.2f} times as much done as one (aim {CALLERS:g})"
             )
+    return lines
+
+
+def meetings(results: list[Result]) -> list[str]:
+    """Return how long barriers took in the rounds, a line for each number of threads."""
+    lines = []
+    for n in sorted({r.threads for r in results if r.barriers}):
+        found = sorted(s for r in results if r.threads == n for s in r.barriers)
+        there = [s for s in found if s > 0]
+        told = []
+        if there:
+            low, middle, high = (spell(there[int(share * (len(there) - 1))]) for share in (0.05, 0.5, 0.95))
+            told.append(f"{middle} in the middle of {len(there)} rounds, {low} to {high} in nine tenths of them")
+        if len(there) < len(found):
+            told.append(f"not to be had in {len(found) - len(there)} of {len(found)}")
+        lines.append(f"{n} threads: {', '.join(told)}")
     return lines
 
 
@@ -277,6 +298,7 @@ def whole(book: Book, markdown: bool = False) -> str:
     lines = _section("geometric means, float32", overall(results))
     lines += _section("a peer is faster in", behind(results) or (["no cell"] if peers else []))
     lines += _section("more threads take longer in", slower_with_threads(results))
+    lines += _section("barriers meanwhile", meetings(results))
     lines += _section("Python threads calling one model", callers(book))
     lines += _section("not as planned", absentees(results))
     return text + "\n".join(f"- {line.strip()}" if markdown and line.startswith("  ") else line for line in lines)

@@ -37,6 +37,9 @@ class Result:
         How many threads rnnfast chose to use, if known.
     whole : list of float
         Of a ragged batch: the seconds rnnfast takes for the same with all its steps, round by round.
+    barriers : list of float
+        Of several threads: the seconds of a meeting of that many, round by round, 0 where they could not be had. They tell
+        where the host has put the CPUs of a virtual machine meanwhile: far apart it takes several times as long.
     """
 
     case: Case
@@ -46,6 +49,7 @@ class Result:
     limit: dict[str, Any] | None = None
     used: int | None = None
     whole: list[float] = field(default_factory=list)
+    barriers: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -133,6 +137,7 @@ def load(path: Path) -> Book:
                 r["limit"],
                 r.get("used"),
                 r.get("whole", []),
+                r.get("barriers", []),
             )
             for r in values["results"]
         ]

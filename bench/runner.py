@@ -23,6 +23,7 @@ from rnnfast.cells import CellSpec, Options, find
 from rnnfast.scans import SCANS, ScanSpec
 
 LEAST_ROUNDS = 3
+MEETINGS = 5e-4  # seconds for barriers in each round
 CELL_OF = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
 
 
@@ -193,6 +194,8 @@ def run_case(
         # grants, is not always the same one's burden
         for worker, request in random.Random(f"{case.name} {turn}").sample(turns, len(turns)):
             result = results[worker.threads]
+            if worker.name == SUBJECT and worker.threads > 1 and request == "sample":
+                result.barriers.append(worker.ask("barrier", MEETINGS))
             found = result.samples.setdefault(worker.name, []) if request == "sample" else result.whole
             found.append(worker.ask(request, seconds))
     return list(results.values())

@@ -198,6 +198,12 @@ class Far:
         found = {f"float{8 * size}": limits.measure(size, seconds)._asdict() for size in (4, 8)}
         return found, limits.measure_barrier(barrier, seconds / 4) if barrier > 1 else 0.0
 
+    def barrier(self, seconds: float) -> float:
+        """Return the seconds of a barrier of this process's threads, 0 if they cannot be had."""
+        from rnnfast._native.limits import barrier_seconds
+
+        return barrier_seconds(self.threads, seconds)
+
     def truth(self, case: Case) -> Outputs:
         """Return what the case gives in float64."""
         double, data = in_double(case, make_data(case))

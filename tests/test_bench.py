@@ -60,6 +60,7 @@ class FakeWorker:
             "load": {"y": np.full((2, 3, 5), 2.0 if self.name == self.wrong else 1.0)},
             "limits": ({}, 0.0),
             "sample": 1.0,
+            "barrier": 2e-7,
             "used": 1,
         }
         if self.request == "sample":
@@ -99,6 +100,7 @@ def test_all_contenders_and_threads_take_turns_in_changing_order(fake):
     assert all(len(samples) == 3 for r in kept.results for samples in r.samples.values())  # the first does not count
     assert kept.versions["openvino"] == "1.0" and "openvino" not in kept.results[0].samples
     assert [r.threads for r in kept.results] == [1, 2]
+    assert [r.barriers for r in kept.results] == [[], [2e-7] * 3]
 
 
 def test_a_wrong_result_of_ours_is_not_timed(fake, monkeypatch, capsys, tmp_path):

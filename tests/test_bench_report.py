@@ -72,9 +72,23 @@ def test_slower_with_two_threads_is_listed():
     slower = result(threads=2, native=[1.1, 2.2, 3.0])
     assert report.slower_with_threads([one, slower]) == [f"{TINY.name}: 1.10 times as long on 2 threads"]
     assert not report.slower_with_threads([one, result(threads=2, native=[1.0, 2.02, 4.0])])
+    slower.barriers = [1e-7, 4e-7, 3e-7]
+    (line,) = report.slower_with_threads([one, slower])
+    assert line.endswith("1.10 times as long on 2 threads, with barriers of 300 ns")
     slower.used = 1
     (line,) = report.slower_with_threads([one, slower])
     assert line.endswith("1.10 times as long with 2 threads allowed, of which one is used")
+
+
+def test_barriers_are_told_round_by_round():
+    calm = replace(result(threads=2), barriers=[k * 1e-9 for k in range(40, 60)])
+    far = replace(result(threads=2), barriers=[2e-7, 0.0])
+    (line,) = report.meetings([result(), calm, far])
+    assert line == "2 threads: 50 ns in the middle of 21 rounds, 41 ns to 59 ns in nine tenths of them, not to be had in 1 of 22"
+    (line,) = report.meetings([replace(far, barriers=[0.0])])
+    assert line == "2 threads: not to be had in 1 of 1"
+    assert "barriers meanwhile" in report.whole(book(calm)) and not report.meetings([result()])
+    assert 0 < worker.Far("native", 2).barrier(1e-3) < 1e-3
 
 
 def test_rnnfast_tells_how_many_threads_it_uses(monkeypatch):
