@@ -12,13 +12,14 @@
  * backward sweep is done with.
  *
  * The tile holds TILE x 4 vectors of C in registers: 6 x 4 where there are 32 vector registers, 3 x 4 where there are
- * 16 (a vector of B and the three broadcast values fill the rest), or TALL x 3. Fewer chains than some 8 cannot hide the
- * latency of the multiply-add, so of panels of one vector four are taken at once, of two vectors two, and two of larger ones
- * too where there are up to FEW rows (FEW_OF_3, of three vectors).
+ * 16 (a vector of B and the three broadcast values fill the rest), or TALL x 3, so that weights of three slots are read
+ * once for 8 rows. Fewer chains than some 8 cannot hide the latency of the multiply-add, so of panels of one vector four
+ * are taken at once, of two vectors two, and two of larger ones too where there are up to FEW rows (FEW_OF_3, of three
+ * vectors).
  */
 
 #if defined(__AVX512F__) || defined(__aarch64__)
-enum { TILE = 6, TALL = 6, FEW = 3, FEW_OF_3 = 3 };
+enum { TILE = 6, TALL = 8, FEW = 3, FEW_OF_3 = 3 };
 #elif defined(__AVX2__)
 enum { TILE = 3, TALL = 4, FEW = 1, FEW_OF_3 = 2 };
 #else
@@ -38,7 +39,7 @@ INLINE void tile(const int R, const int NV, const int NP, const rf_runs *from, c
                  const real *b, ptrdiff_t b_panel, const real *init, ptrdiff_t ld_init, real *c, ptrdiff_t ldc,
                  ptrdiff_t c_panel, int tail)
 {
-    V acc[6][8];
+    V acc[TALL][8];
     UNROLL for (int r = 0; r < R; r++)
         UNROLL for (int v = 0; v < NV * NP; v++) {
             const real *start = init + r * ld_init + (v / NV) * c_panel + (v % NV) * W;
@@ -48,7 +49,7 @@ INLINE void tile(const int R, const int NV, const int NP, const rf_runs *from, c
         const ptrdiff_t more = q - from->runs, run = more < 0 ? from->run : from->more_run;
         const real *ap = a + (more < 0 ? q * from->stride : from->more_at + more * from->more_stride);
         for (ptrdiff_t k = 0; k < run; k++, ap++, b += NV * W) {
-            V x[6], w[4];
+            V x[TALL], w[4];
             if (R > TILE) { /* registers for the vectors of weights, and one for all values in turn */
                 UNROLL for (int v = 0; v < NV; v++)
                     w[v] = v_load(b + v * W);
@@ -104,6 +105,11 @@ INLINE void tile_rows(ptrdiff_t rows, const int NV, const int NP, const rf_runs 
         CASE(5)
         CASE(6)
     }
+    if (NV == 3)
+        switch (rows) {
+            CASE(7)
+            CASE(8)
+        }
 #elif defined(__AVX2__)
     if (NV == 3 && rows == TALL)
         tile(TALL, NV, NP, from, a, a_row, b, b_panel, init, ld_init, c, ldc, c_panel, tail);
