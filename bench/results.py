@@ -38,8 +38,8 @@ class Result:
     whole : list of float
         Of a ragged batch: the seconds rnnfast takes for the same with all its steps, round by round.
     barriers : list of float
-        Of several threads: the seconds of a meeting of that many, round by round, 0 where they could not be had. They tell
-        where the host has put the CPUs of a virtual machine meanwhile: far apart it takes several times as long.
+        Of several threads: the seconds of a meeting of that many, round by round, 0 where they could not be had. They
+        tell where the host has put the CPUs of a virtual machine meanwhile: far apart it takes several times as long.
     """
 
     case: Case
