@@ -104,13 +104,15 @@ def cell_of(case: Case) -> CellSpec | ScanSpec:
     return find(name, Options(case.variant == "peephole", case.variant == "layer norm", proj_size=projection))
 
 
-def limit_of(case: Case, threads: int, measured: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the least time of a case; None where there is none to tell."""
+def limit_of(
+    case: Case, threads: int, measured: dict[str, Any], barriers: Iterable[float] = ()
+) -> dict[str, Any] | None:
+    """Return the least time of a case, by the shortest of the barriers there are; None where there is none to tell."""
     if not measured or case.callers > 1 or case.cell in TREES:
         return None
     least = limits.estimate_layers(
         limits.Limits(**measured["cores"][case.dtype]),
-        measured["barriers"][str(threads)],
+        min((s for s in barriers if s > 0), default=measured["barriers"][str(threads)]),
         cell_of(case),
         case.input_size,
         case.hidden_size,
@@ -173,7 +175,7 @@ def run_case(
     Of a ragged batch, rnnfast takes turns with the same batch whole, too: the two are to be compared.
     """
     numbers = case.thread_counts(sorted({worker.threads for worker in team.workers}))
-    results = {n: Result(case, n, limit=limit_of(case, n, measured)) for n in numbers}
+    results = {n: Result(case, n) for n in numbers}
     ready = prepare(case, team, results)
     turns = [(worker, "sample") for worker in ready]
     for worker in ready:
@@ -198,6 +200,8 @@ def run_case(
                 result.barriers.append(worker.ask("barrier", MEETINGS))
             found = result.samples.setdefault(worker.name, []) if request == "sample" else result.whole
             found.append(worker.ask(request, seconds))
+    for n, result in results.items():
+        result.limit = limit_of(case, n, measured, result.barriers)
     return list(results.values())
 
 

@@ -85,6 +85,11 @@ def test_limits_of_cases_count_what_a_case_has():
         replace(TINY, cell="MinGRU", task="forward"),
     ):
         assert runner.limit_of(case, 1, measured)["seconds"] == pytest.approx(case.flops / 1e9)
+    # the shortest barrier of the rounds, where there is one
+    row = replace(TINY, task="forward", batch=1, steps=10, hidden_size=512, input_size=1)
+    start, near = ({**measured, "barriers": {"2": seconds}} for seconds in (1e-5, 1e-6))
+    assert runner.limit_of(row, 2, start, [0.0, 1e-6, 1e-3]) == runner.limit_of(row, 2, near)
+    assert runner.limit_of(row, 2, start, [0.0]) == runner.limit_of(row, 2, start) != runner.limit_of(row, 2, near)
     assert runner.limit_of(replace(TINY, callers=2), 1, measured) is None
     assert runner.limit_of(TINY, 1, {}) is None
     assert runner.limit_of(replace(TINY, cell="TreeLSTM"), 1, measured) is None
