@@ -80,6 +80,7 @@ static struct {
     void *context;
     int threads;
     rf_look look; /* what the caller does now and then while it waits; its alone */
+    int waits_on_purpose;
 } job; /* written before any `posted` moves on */
 
 static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER; /* held while a task runs */
@@ -339,6 +340,7 @@ static int run_task(rf_task task, void *context, int threads)
         job.context = context;
         job.threads = threads;
         job.look = NULL;
+        job.waits_on_purpose = 0;
         for (int i = 0; i < threads; i++) {
             atomic_store_explicit(&slots[i].arrived, 0, memory_order_relaxed);
             atomic_store_explicit(&slots[i].progress, 0, memory_order_relaxed);
@@ -371,7 +373,7 @@ static int run_task(rf_task task, void *context, int threads)
         const double part = (double)slots[0].waited / all;
         const long end = microseconds(), time = end - start;
         /* to wake a thread takes some hundred microseconds and says nothing of others; who is put aside loses more */
-        if (threads > 1 && (!woken || part * time > 2000))
+        if (threads > 1 && !job.waits_on_purpose && (!woken || part * time > 2000))
             enter(time, time * (1 - part + (double)helped / all), end);
         pthread_mutex_unlock(&busy);
     } else {
@@ -439,6 +441,11 @@ void rf_parallel_or_alone(rf_task task, void *context, int threads, uint64_t kin
 void rf_while_waiting(rf_look look)
 {
     job.look = look;
+}
+
+void rf_waits_on_purpose(void)
+{
+    job.waits_on_purpose = 1;
 }
 
 void rf_barrier(int thread, int threads)

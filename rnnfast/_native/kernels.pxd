@@ -270,6 +270,7 @@ cdef unsigned long progress_of(int other) noexcept nogil
 cdef void wait_until(int thread, int other, unsigned long progress) noexcept nogil
 cdef unsigned long claim() noexcept nogil
 cdef void while_waiting(rf_look look) noexcept nogil
+cdef void waits_on_purpose() noexcept nogil
 cdef bint ready(int threads) noexcept nogil
 cdef unsigned flush_subnormals() noexcept nogil
 cdef void restore_subnormals(unsigned saved) noexcept nogil

@@ -24,6 +24,7 @@ cdef extern from "rnnfast.h" nogil:
     void rf_await(int thread, int other, unsigned long progress)
     unsigned long rf_claim()
     void rf_while_waiting(rf_look look)
+    void rf_waits_on_purpose()
     int rf_ready(int threads)
     void rf_assume_ready(int always)
     unsigned rf_flush_subnormals()
@@ -75,6 +76,10 @@ cdef unsigned long claim() noexcept nogil:
 
 cdef void while_waiting(rf_look look) noexcept nogil:
     rf_while_waiting(look)
+
+
+cdef void waits_on_purpose() noexcept nogil:
+    rf_waits_on_purpose()
 
 
 cdef bint ready(int threads) noexcept nogil:

@@ -8,7 +8,7 @@ import numpy as np
 
 cimport numpy as cnp
 
-from rnnfast._native.kernels cimport barrier, ops, parallel, rf_ops
+from rnnfast._native.kernels cimport barrier, ops, parallel, rf_ops, waits_on_purpose
 from rnnfast._native.plan cimport now
 
 cnp.import_array()
@@ -145,6 +145,8 @@ cdef void meet_often(void* context, int thread, int threads) noexcept nogil:
     cdef Probe* probe = <Probe*> context
     cdef double start = 0
     cdef int i
+    if thread == 0:
+        waits_on_purpose()
     barrier(thread, threads)  # all are here
     if thread == 0:
         start = now()

@@ -241,6 +241,13 @@ static void uneven(void *context, int thread, int threads)
     rf_barrier(thread, threads);
 }
 
+static void uneven_on_purpose(void *context, int thread, int threads)
+{
+    if (thread == 0)
+        rf_waits_on_purpose();
+    uneven(context, thread, threads);
+}
+
 /* What every thread does is entered, not what the caller thinks of it: the shares of 100 tasks by the account, in percent
  * of the caller's own work. The quickest of some attempts, for any thread may be put aside. */
 static long entered(int percent)
@@ -259,7 +266,10 @@ static long entered(int percent)
 
 static int check_account(void)
 {
-    int wrong = 0;
+    forget();
+    for (int i = 0; i < 10; i++)
+        rf_parallel(uneven_on_purpose, NULL, 2);
+    int wrong = expect("tasks entered that wait on purpose", lately.tasks, 0);
     for (int percent = 0; percent <= 100; percent += 50) {
         const long found = entered(percent);
         if (found < 100 + percent - 10 || found > 100 + percent + 40) {
