@@ -1,23 +1,18 @@
-/* chains.inc.c: recurrent products of so few columns that there is nothing else to do while a multiply-add waits for the one
- * before it. A single row of up to four vectors would run at half the speed of two units that take four cycles each. So each
- * element is a sum of `chains` chains: the elements of a run of A go to them in turns, the first chain begins with `init`, and
- * they are added up pairwise at the end. Their number is a matter of the columns alone (set_chains), whatever the rows, so that a
- * row's bits still depend on nothing but the row.
+/* chains.inc.c: recurrent products of so few columns that there is nothing else to do while a multiply-add waits for the
+ * one before it. A single row of up to four vectors would run at half the speed of two units that take four cycles each.
+ * So each element is a sum of `chains` chains: the elements of a run of A go to them in turns, the first chain begins with
+ * `init`, and they are added up pairwise at the end. Their number is a matter of the columns alone (set_chains), whatever
+ * the rows, so that a row's bits still depend on nothing but the row.
  *
- * Where the weights are about as large as the first-level cache, each half of them has chains of its own (set_chains), which
- * begin with 0 and are added at last. Then many rows can go through one half before the other, and a single row begins with the
- * half that it has been through last. */
+ * Where the weights are about as large as the first-level cache, each half of them has chains of its own (set_chains),
+ * those of the second begin with 0 and are added at last. Then many rows can go through one half before the other, and a
+ * single row begins with the half that it has been through last. */
 
-/* With 16 registers for vectors the tiles of many rows would be so small that they lose more than a single row wins. */
-#if defined(__AVX512F__) || defined(__aarch64__)
-enum { CHAINED = 24 }; /* most vectors of C in registers */
-#else
-enum { CHAINED = 0 };
-#endif
-
+/* With 16 registers the tiles of many rows would be so small that they lose more than a single row wins. Two panels are left
+ * apart by `product` where the last is smaller, so each has too few vectors by itself. */
 INLINE int chains_of(ptrdiff_t panels, int vectors, int last)
 {
-    if (!CHAINED)
+    if (!MANY_REGISTERS)
         return 1;
     if (panels == 1)
         return last <= 2 ? 4 : 2;
@@ -103,7 +98,9 @@ INLINE void chains_halve(const rf_runs *from, chains_half half[2])
     second->k = first->from.runs * first->from.run;
 }
 
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if MANY_REGISTERS
+enum { CHAINED = 24 }; /* most vectors of C in registers */
+
 /* C = init + A B or, of the second half, C += A B */
 INLINE void chained_tile(const int R, const int NV, const int C, const rf_product *s, const chains_half *half, int second,
                          const real *a, const real *b, const real *init, real *to)

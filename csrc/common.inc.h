@@ -22,6 +22,13 @@ typedef float real;
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 #define UNROLL _Pragma("GCC unroll 8")
 
+/* 32 registers for vectors, not 16 */
+#if defined(__AVX512F__) || defined(__aarch64__)
+#define MANY_REGISTERS 1
+#else
+#define MANY_REGISTERS 0
+#endif
+
 /* A vector that few rows multiply with would be read from memory by each of their multiply-adds, which x86 can, and so many
  * loads take longer than the arithmetic. */
 #if defined(__AVX2__)

@@ -18,7 +18,7 @@
  * vectors).
  */
 
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if MANY_REGISTERS
 enum { TILE = 6, TALL = 8, FEW = 3, FEW_OF_3 = 3 };
 #elif defined(__AVX2__)
 enum { TILE = 3, TALL = 4, FEW = 1, FEW_OF_3 = 2 };
@@ -99,7 +99,7 @@ INLINE void tile_rows(ptrdiff_t rows, const int NV, const int NP, const rf_runs 
     }
     if (NV * NP > 4)
         return;
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if MANY_REGISTERS
     switch (rows) {
         CASE(4)
         CASE(5)
@@ -178,7 +178,7 @@ static void RF(product)(const rf_product *s, ptrdiff_t rows, const void *a_, con
                         ptrdiff_t panel0, ptrdiff_t panel1)
 {
     const real *b = s->b;
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if MANY_REGISTERS
     if (s->chains > 1) {
         chained_product(s, rows, a_, init_, c_, panel0, panel1);
         return;

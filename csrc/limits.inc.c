@@ -6,7 +6,7 @@
  */
 
 /* Independent chains: enough to fill two (with 32 registers, four) units that take four or five cycles each. */
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if MANY_REGISTERS
 enum { CHAINS = 16 };
 #else
 enum { CHAINS = 10 };

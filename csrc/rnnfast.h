@@ -359,8 +359,8 @@ unsigned long rf_claim(void);
 /* For thread 0 of a task that runs on several: `look` gets the task's context now and then while this thread waits for
  * others for long, at barriers and at the end. */
 void rf_while_waiting(rf_look look);
-/* The same for a task that does little but wait, to see how long that takes: it does not count when threads have waited so
- * much that the next tasks run alone. */
+/* For thread 0 of a task that does little but wait, to see how long that takes: it does not count when threads have waited
+ * so much that the next tasks run alone. */
 void rf_waits_on_purpose(void);
 
 /* trials.c: times in microseconds, those of calls divided by what was expected */

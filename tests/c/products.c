@@ -219,8 +219,11 @@ void check_products(void)
         for (ptrdiff_t runs = 0; runs <= 3; runs++)
             for (ptrdiff_t more = runs == 0; more <= 4; more++)
                 check_runs(some_rows[r], runs, more);
-    static const rf_runs some_runs[] = {
-        {1, 1, 0, 0, 0, 0, 0}, {1, 64, 0, 0, 0, 0, 0}, {3, 13, 20, 0, 0, 0, 0}, {1, 30, 0, 4, 7, 8, 31}, {0, 0, 0, 3, 5, 8, 0}};
+    static const rf_runs some_runs[] = {{1, 1, 0, 0, 0, 0, 0},
+                                        {1, 64, 0, 0, 0, 0, 0},
+                                        {3, 13, 20, 0, 0, 0, 0},
+                                        {1, 30, 0, 4, 7, 8, 31},
+                                        {0, 0, 0, 3, 5, 8, 0}};
     for (int r = 0; r < 9; r++)
         for (int runs = 0; runs < 5; runs++)
             for (ptrdiff_t panels = 1; panels <= 2; panels++)

@@ -44,8 +44,8 @@ static void check_sweep(const rf_cell *c, ptrdiff_t U)
     real *h = table(1 + T, U, ld), *cs = table(1 + T, U, ld), *y = random_reals(T * U), *last = random_reals(ld);
     real *cs2 = copy(cs, (1 + T) * ld);
     rf_product forth = {.from = {1, U, 0, 0, 0, 0, 0}, .panels = S == 1 ? 1 : P, .panel_stride = (S == 1 ? 4 : S) * W,
-                              .vectors = (int)(S == 1 ? 4 : K), .last = (int)(S == 1 ? P : K), .tail = (int)W,
-                              .lda = ld, .ldc = ldg, .ld_init = ldg, .b = w};
+                        .vectors = (int)(S == 1 ? 4 : K), .last = (int)(S == 1 ? P : K), .tail = (int)W,
+                        .lda = ld, .ldc = ldg, .ld_init = ldg, .b = w};
     ops->set_chains(&forth);
     for (ptrdiff_t t = 0; t < T; t++) {
         real *a = gates + t * ldg;
@@ -70,7 +70,7 @@ static void check_sweep(const rf_cell *c, ptrdiff_t U)
     real *w2 = table(K * U, U, ld), *dy = random_reals(T * U), *dh = table(1, U, ld), *dc = table(1, U, ld);
     real *dh2 = copy(dh, ld), *dc2 = copy(dc, ld), *gates2 = copy(gates, T * ldg);
     rf_product back = {.from = gates_of(c, U), .panels = 1, .panel_stride = 4 * W, .vectors = 4, .last = (int)P,
-                             .tail = (int)W, .lda = ldg, .ldc = ld, .ld_init = ld, .b = w2};
+                       .tail = (int)W, .lda = ldg, .ldc = ld, .ld_init = ld, .b = w2};
     ops->set_chains(&back);
     for (ptrdiff_t t = 0; t < T; t++)
         memcpy(y + t * U, h + (t + 1) * ld, (size_t)U * sizeof(real));
@@ -84,8 +84,7 @@ static void check_sweep(const rf_cell *c, ptrdiff_t U)
         ops->product(&back, 1, a + first, dh, dh, 0, 1);
     }
     const rf_steps_back sweep = {.steps = T, .hidden = U, .ld_gates = ldg, .weights = w2, .from = back.from,
-                                 .halves = back.halves,
-                                 .gates = gates2, .h_prev = h, .y = (const char *)y,
+                                 .halves = back.halves, .gates = gates2, .h_prev = h, .y = (const char *)y,
                                  .y_step = U * (ptrdiff_t)sizeof(real), .dy = (const char *)dy,
                                  .dy_step = U * (ptrdiff_t)sizeof(real), .c = cs, .dh = dh2, .dc = dc2};
     c->steps_back(&sweep);
