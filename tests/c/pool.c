@@ -398,7 +398,6 @@ static void follow_within(void *context, int thread, int threads)
 static int shared_of(rf_task task)
 {
     int shared = 0;
-    kind++;
     for (int i = 0; i < 100; i++) {
         forget();
         if (task) {
@@ -418,6 +417,7 @@ static int comes_to_run_alone(const char *what, rf_task task, int later)
     int found = 0;
     after_shared = later;
     for (int i = 0; i < 10; i++) {
+        kind++;
         found = shared_of(task);
         if (found >= 16 && found <= 50)
             return 1;
@@ -427,7 +427,7 @@ static int comes_to_run_alone(const char *what, rf_task task, int later)
 }
 
 /* A kind that two threads take longer for runs alone after its first trial, also where only the task after it does; but
- * never if workers are taken for awake. */
+ * never, of the last of these kinds too, if workers are taken for awake. */
 static int check_alone(void)
 {
     kind = 1000;
