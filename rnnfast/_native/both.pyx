@@ -50,14 +50,14 @@ def both_forward(cell, x, weights, states, lengths, outs, bint save, noise=(None
         there.prepare(cell, x, weights[0], lengths, False, outs[0], save, noise[0])
         back.prepare(cell, x, weights[1], lengths, True, outs[1], save, noise[1])
         if not side_by_side(&there.run, 1, &when):
-            return there.go(states[0], when), back.go(states[1], asked_anew(when))
+            return there.go(states[0], when, 2), back.go(states[1], asked_anew(when), 2)
         alone(&back.run, there.run.brief)
         alone(&there.run, there.run.brief)
         there.provide(states[0])
         back.provide(states[1])
         run_pair(&there.run, &back.run, forward_task)
         there.errors += back.errors
-        return there.finish(), back.finish()
+        return there.finish(2), back.finish(2)
     finally:
         there.free()
         back.free()
@@ -78,8 +78,8 @@ def both_backward(saved, dy, dstates, dx, grads):
         back.prepare(saved[1])
         # gradients of a table are added up in one place
         if there.run.V or not side_by_side(&there.run, 2, &when):
-            return (there.go(dy[0], dstates[0], dx[0], grads[0], when),
-                    back.go(dy[1], dstates[1], dx[1], grads[1], asked_anew(when)))
+            return (there.go(dy[0], dstates[0], dx[0], grads[0], when, True),
+                    back.go(dy[1], dstates[1], dx[1], grads[1], asked_anew(when), True))
         alone(&there.run, there.run.brief)
         there.provide(1, dy[0], dstates[0], dx[0], grads[0])
         alone(&back.run, there.run.brief)
@@ -89,7 +89,7 @@ def both_backward(saved, dy, dstates, dx, grads):
         there.run.brief = back.run.brief = brief
         run_pair(&there.run, &back.run, backward_task)
         there.errors += back.errors
-        return there.finish(), back.finish()
+        return there.finish(True), back.finish(True)
     finally:
         there.free()
         back.free()

@@ -6,7 +6,7 @@ from rnnfast._native.around cimport around_backward_sizes, around_sizes, set_aro
 from rnnfast._native.kernels cimport alloc, release, rf_product
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport SERIES, Run, When, alone, layers_at_once, side_by_side, split
-from rnnfast._native.rows cimport Lengths
+from rnnfast._native.rows cimport Lengths, make_lengths
 from rnnfast._native.unroll cimport forward_sizes, set_forward
 from rnnfast._native.unroll_backward cimport backward_sizes
 
@@ -64,7 +64,7 @@ def explain_direction(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
         What `threads_for_stack` has found for the stack that the layer is in.
     """
     cdef Packed packed = packed_weights(cell.kernel, weights)
-    cdef Lengths rows = Lengths(batch, steps, lengths)
+    cdef Lengths rows = make_lengths(batch, steps, lengths)
     cdef Run run
     cdef size_t forward[6]
     cdef size_t backward[8]
@@ -104,7 +104,7 @@ def threads_for_stack(cell, weights, Py_ssize_t batch, Py_ssize_t steps, lengths
 
     Parameters are those of `explain_direction`, but the weights, which are one for each layer.
     """
-    cdef Lengths rows = Lengths(batch, steps, lengths)
+    cdef Lengths rows = make_lengths(batch, steps, lengths)
     cdef int count = len(weights), threads, k
     cdef Py_ssize_t pieces = 1
     cdef When when = SERIES

@@ -11,7 +11,9 @@ from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport (
     BLOCK, INPUTS, SIDE_BY_SIDE, STATES, Listed, Run, least_sum, poll, share, share_tiles, step_near, step_of
 )
-from rnnfast._native.rows cimport index_at, row_at, want_row, write_row
+from rnnfast._native.rows cimport index_at, row_at, typenum_of, want_row, write_row
+
+cnp.import_array()
 
 
 cdef void sum_by_index(Run* run, int thread, int threads) noexcept nogil:
@@ -78,6 +80,16 @@ cdef void input_gradient(Run* run, int thread, int threads) noexcept nogil:
         row0 += n
 
 
+cdef cnp.ndarray new_array(tuple shape, int typenum, bint zeros):
+    cdef cnp.npy_intp dims[2]
+    cdef int i, ndim = len(shape)
+    for i in range(ndim):
+        dims[i] = shape[i]
+    if zeros:
+        return <cnp.ndarray> cnp.PyArray_ZEROS(ndim, dims, typenum, 0)
+    return <cnp.ndarray> cnp.PyArray_EMPTY(ndim, dims, typenum, 0)
+
+
 cdef dict make_targets(Run* run, Packed packed, dict grads):
     """Return the arrays w_ih, w_hh and w_hr that the sums go to, and make vectors that are missing among the gradients.
 
@@ -86,18 +98,18 @@ cdef dict make_targets(Run* run, Packed packed, dict grads):
     """
     cdef bint direct = 2.0 * max(run.R, run.V) * run.ld_gates * (run.X + run.H) < 1e9
     cdef list names = []
-    dtype = packed.w_ih.dtype
+    cdef int typenum = typenum_of(packed.itemsize)
     for kind, shape in packed.shapes.items():
-        if len(shape) == 2:
+        if len(<tuple> shape) == 2:
             names.append(kind)
-            direct = direct and kind in grads and grads[kind].flags.c_contiguous
+            direct = direct and kind in grads and cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray?> grads[kind])
         elif kind not in grads:
-            grads[kind] = np.zeros(shape, dtype)
+            grads[kind] = new_array(<tuple> shape, typenum, True)
     run.direct = direct
     if direct:
         return {kind: grads[kind] for kind in names}
     run.fresh = not run.blas and run.R > 0
-    return {kind: (np.empty if run.fresh else np.zeros)(packed.shapes[kind], dtype) for kind in names}
+    return {kind: new_array(<tuple> packed.shapes[kind], typenum, not run.fresh) for kind in names}
 
 
 cdef int set_outers(Run* run, Packed packed, dict targets) except -1:
@@ -295,7 +307,7 @@ cdef int add_biases(Run* run, Packed packed, object grads) except -1:
         return 0
     for i in range(1 + packed.cell.phases):
         target = grads["b_ih" if i == 0 else "b_hh"]
-        work = target if target.flags.c_contiguous else np.ascontiguousarray(target)
+        work = target if cnp.PyArray_IS_C_CONTIGUOUS(<cnp.ndarray?> target) else np.ascontiguousarray(target)
         run.ops.add_columns(run.bias_sums + packed.first(i) * run.W * run.size, packed.rows(i), packed.columns(i),
                             packed.count(i) * run.W, packed.slots * run.W, cnp.PyArray_DATA(<cnp.ndarray> work))
         if work is not target:

@@ -10,7 +10,7 @@ from libc.string cimport memset
 from rnnfast._native.kernels cimport alloc, release
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport NOW, RELEASE, Run, When, asked_anew, layers_at_once, share_out, split
-from rnnfast._native.rows cimport Lengths, has_shape, is_array, read_row, typenum_of, write_row
+from rnnfast._native.rows cimport Lengths, has_shape, is_array, make_lengths, read_row, typenum_of, write_row
 from rnnfast._native.stack cimport one_each, run_layers
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 
@@ -262,7 +262,7 @@ def infer(str cell, list layers, x, state, bint batch_first):
     h1 = <cnp.ndarray> cnp.PyArray_EMPTY(3, shape, typenum, 0)
     if pair:
         c1 = <cnp.ndarray> cnp.PyArray_EMPTY(3, shape, typenum, 0)
-    rows = Lengths(batch, steps, None)
+    rows = make_lengths(batch, steps, None)
     if count == 1:
         infer_one(packed, rows, given, out, h0, c0, h1, c1)
     else:

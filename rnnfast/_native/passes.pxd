@@ -34,8 +34,8 @@ cdef class Forward:
 
     cdef int prepare(self, cell, x, weights, lengths, bint reverse, cnp.ndarray out, bint save, noise) except -1
     cdef int provide(self, tuple state) except -1
-    cdef tuple go(self, tuple state, When when)
-    cdef tuple finish(self)
+    cdef tuple go(self, tuple state, When when, int ndim)
+    cdef tuple finish(self, int ndim)
     cdef void free(self) noexcept
 
 
@@ -49,6 +49,10 @@ cdef class Backward:
 
     cdef int prepare(self, Saved saved) except -1
     cdef int provide(self, int threads, dy, dstate, dx, dict grads) except -1
-    cdef tuple go(self, dy, dstate, dx, dict grads, When when)
-    cdef tuple finish(self)
+    cdef tuple go(self, dy, dstate, dx, dict grads, When when, bint want_state)
+    cdef tuple finish(self, bint want_state)
     cdef void free(self) noexcept
+
+
+cdef tuple forward_pass(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save, noise, int ndim)
+cdef tuple backward_pass(Saved saved, dy, tuple dstate, dx, dict grads, bint want_state)

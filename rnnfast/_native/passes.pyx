@@ -15,8 +15,8 @@ from rnnfast._native.blas_gradients cimport blas_gradients
 from rnnfast._native.gradients cimport add_biases, make_targets, set_outers
 from rnnfast._native.kernels cimport alloc, release, rf_cell
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
-from rnnfast._native.plan cimport NOW, Run, When, set_run, share_out, split, state_at
-from rnnfast._native.rows cimport Lengths, load_state, store_state
+from rnnfast._native.plan cimport NOW, Run, When, cells_at, set_run, share_out, split, state_at
+from rnnfast._native.rows cimport Lengths, load_state, make_lengths, store_state
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 from rnnfast._native.unroll_backward cimport backward_sizes, backward_task
 
@@ -54,31 +54,36 @@ cdef bint in_elements(cnp.ndarray x) noexcept:
             and cnp.PyArray_STRIDE(x, 1) % size == 0)
 
 
-cdef tuple final_states(Run* run, Lengths rows):
-    """Collect each row's last state from where its last step has left it."""
+cdef tuple final_states(Run* run, Lengths rows, int ndim):
+    """Collect each row's last state from where its last step has left it; `ndim` as in `store_state`."""
     cdef Py_ssize_t j, t = run.T, line = run.ld * run.size, line_h = run.ld_h * run.size
-    cdef char* last = <char*> alloc(run.B * (line_h + line))
-    cdef Py_ssize_t at
-    if last == NULL:
-        raise MemoryError
-    cdef char* last_c = last + run.B * line_h
+    cdef char* h = state_at(run, t)
+    cdef char* c = cells_at(run, t)
+    cdef char* last = NULL
     try:
-        for j in range(run.B):
-            while t > 0 and run.n[t - 1] <= j:
-                t -= 1
-            # t steps were made by row j
-            memcpy(last + j * line_h, state_at(run, t) + j * line_h, line_h)
-            if run.cell.has_c:
-                at = (t & run.two_c) * run.B
-                if run.save:
-                    at = run.B + run.off[t - 1] if t else 0
-                memcpy(last_c + j * line, run.c + (at + j) * line, line)
-        h = store_state(rows, last, run.ld_h, run.Q, run.size)
-        if run.cell.has_c:
-            return h, store_state(rows, last_c, run.ld, run.H, run.size)
-        return (h,)
+        if not rows.uniform:
+            last = <char*> alloc(run.B * (line_h + line))
+            if last == NULL:
+                raise MemoryError
+            h, c = last, last + run.B * line_h
+            for j in range(run.B):
+                while t > 0 and run.n[t - 1] <= j:
+                    t -= 1
+                # t steps were made by row j
+                memcpy(h + j * line_h, state_at(run, t) + j * line_h, line_h)
+                if run.cell.has_c:
+                    memcpy(c + j * line, cells_at(run, t) + j * line, line)
+        return store_states(run, rows, h, c, ndim)
     finally:
         release(last)
+
+
+cdef tuple store_states(const Run* run, Lengths rows, const char* h, const char* c, int ndim):
+    """Return sorted rows of h, and of c where the cell has it, as new arrays; see `store_state`."""
+    found = store_state(rows, h, run.ld_h, run.Q, run.size, ndim)
+    if not run.cell.has_c:
+        return (found,)
+    return found, store_state(rows, c, run.ld, run.H, run.size, ndim)
 
 
 cdef class Forward:
@@ -91,9 +96,9 @@ cdef class Forward:
         """Take the arguments but for the state."""
         cdef Run* run = &self.run
         cdef Packed packed = packed_weights(cell.kernel, weights)
-        cdef Lengths rows = Lengths(cnp.PyArray_DIM(out, 0), cnp.PyArray_DIM(out, 1), lengths)
+        cdef Lengths rows = make_lengths(cnp.PyArray_DIM(out, 0), cnp.PyArray_DIM(out, 1), lengths)
         cdef cnp.ndarray table
-        cdef Saved saved = Saved()
+        cdef Saved saved = Saved.__new__(Saved)
         set_forward(run, packed, rows, save)
         set_around(run, packed, rows, cell.options, noise)
         self.errors = []
@@ -163,20 +168,20 @@ cdef class Forward:
             load_state(rows, state[1], run.c, run.ld, run.size)
         return 0
 
-    cdef tuple go(self, tuple state, When when):
+    cdef tuple go(self, tuple state, When when, int ndim):
         """Share it out as it is best done by itself, do it, and return what `finish` does."""
         cdef int threads = split(&self.run, 1, when)
         self.provide(state)
         with nogil:
             share_out(forward_task, &self.run, &self.run, 1, threads)
-        return self.finish()
+        return self.finish(ndim)
 
-    cdef tuple finish(self):
-        """Return the final state, and what is saved or None."""
+    cdef tuple finish(self, int ndim):
+        """Return the final state, arrays of 2 dimensions or of 3 with one for the layer, and what is saved or None."""
         if self.errors:
             raise self.errors[0]
         self.saved.rows.zero_tails(self.saved.y)
-        return final_states(&self.run, self.saved.rows), (self.saved if self.run.save else None)
+        return final_states(&self.run, self.saved.rows, ndim), (self.saved if self.run.save else None)
 
     cdef void free(self) noexcept:
         release(self.run.x.start)
@@ -286,16 +291,16 @@ cdef class Backward:
         set_outers(run, packed, self.targets)
         return 0
 
-    cdef tuple go(self, dy, dstate, dx, dict grads, When when):
+    cdef tuple go(self, dy, dstate, dx, dict grads, When when, bint want_state):
         """Share it out as it is best done by itself, do it, and return what `finish` does."""
         cdef int threads = split(&self.run, 2, when)
         self.provide(threads, dy, dstate, dx, grads)
         with nogil:
             share_out(backward_task, &self.run, &self.run, 1, threads)
-        return self.finish()
+        return self.finish(want_state)
 
-    cdef tuple finish(self):
-        """Hand the gradients over, and return that of the initial state."""
+    cdef tuple finish(self, bint want_state):
+        """Hand the gradients over, and return that of the initial state, or () where it is not wanted."""
         cdef Run* run = &self.run
         cdef Packed packed = self.saved.packed
         cdef Lengths rows = self.saved.rows
@@ -313,10 +318,7 @@ cdef class Backward:
                     self.grads[kind] = target
         add_biases(run, packed, self.grads)
         add_vectors(run, packed, self.grads)
-        dh = store_state(rows, run.dh, run.ld_h, run.Q, run.size)
-        if packed.cell.has_c:
-            return dh, store_state(rows, run.dc, run.ld, run.H, run.size)
-        return (dh,)
+        return store_states(run, rows, run.dh, run.dc, 2) if want_state else ()
 
     cdef void free(self) noexcept:
         release(self.work)
@@ -328,21 +330,31 @@ cdef class Backward:
             self.saved.free()
 
 
-def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save, noise=None):
-    """Run one direction of one layer over a batch; see rnnfast.reference.recurrent for what everything is."""
-    cdef Forward one = Forward()
+cdef tuple forward_pass(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save, noise, int ndim):
+    """Run one direction over a batch; `ndim` as in `Forward.finish`."""
+    cdef Forward one = Forward.__new__(Forward)
     try:
         one.prepare(cell, x, weights, lengths, reverse, out, save, noise)
-        return one.go(state, NOW)
+        return one.go(state, NOW, ndim)
     finally:
         one.free()
 
 
-def direction_backward(Saved saved, dy, dstate, dx, dict grads):
-    """Run one direction of one layer backwards; see rnnfast.reference.recurrent for what everything is."""
-    cdef Backward one = Backward()
+cdef tuple backward_pass(Saved saved, dy, tuple dstate, dx, dict grads, bint want_state):
+    """Run one direction backwards; `want_state` as in `Backward.finish`."""
+    cdef Backward one = Backward.__new__(Backward)
     try:
         one.prepare(saved)
-        return one.go(dy, dstate, dx, grads, NOW)
+        return one.go(dy, dstate, dx, grads, NOW, want_state)
     finally:
         one.free()
+
+
+def direction_forward(cell, x, weights, tuple state, lengths, bint reverse, cnp.ndarray out, bint save, noise=None):
+    """Run one direction of one layer over a batch; see rnnfast.reference.recurrent for what everything is."""
+    return forward_pass(cell, x, weights, state, lengths, reverse, out, save, noise, 2)
+
+
+def direction_backward(Saved saved, dy, tuple dstate, dx, dict grads):
+    """Run one direction of one layer backwards; see rnnfast.reference.recurrent for what everything is."""
+    return backward_pass(saved, dy, dstate, dx, grads, True)

@@ -145,6 +145,14 @@ cdef inline char* state_at(const Run* run, Py_ssize_t t) noexcept nogil:
     return run.h + row * run.ld_h * run.size
 
 
+cdef inline char* cells_at(const Run* run, Py_ssize_t t) noexcept nogil:
+    """Return the rows of c before step t, of a cell that has them."""
+    cdef Py_ssize_t row = (t & run.two_c) * run.B
+    if run.save:
+        row = run.B + run.off[t - 1] if t else 0
+    return run.c + row * run.ld * run.size
+
+
 cdef inline Py_ssize_t step_of(const Run* run, Py_ssize_t row, Py_ssize_t t) noexcept nogil:
     """Return the step that a compact row belongs to, looking from step t onwards."""
     while run.off[t + 1] <= row:

@@ -42,16 +42,19 @@ cdef class Lengths:
     cdef Py_ssize_t* off
     cdef Py_ssize_t* before
 
+    cdef int set(self, Py_ssize_t batch, Py_ssize_t steps, lengths) except -1
     cdef int make_before(self) except -1
     cdef int set_rows(self, Rows* rows, cnp.ndarray array, bint reverse) except -1
     cdef Py_ssize_t linear(self, const Rows* rows, Py_ssize_t size) noexcept nogil
     cdef int zero_tails(self, cnp.ndarray array) except -1
 
 
+cdef Lengths make_lengths(Py_ssize_t batch, Py_ssize_t steps, object lengths)
 cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld, Py_ssize_t size) except -1
 cdef bint is_array(object array, Py_ssize_t ndim, int typenum)
 cdef bint has_shape(object array, int typenum, Py_ssize_t n0, Py_ssize_t n1, Py_ssize_t n2)
-cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden, Py_ssize_t size)
+cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden, Py_ssize_t size,
+                        int ndim)
 cdef void collect(char* to, const char* source, const int64_t* rows, Py_ssize_t n, Py_ssize_t line) noexcept nogil
 cdef void distribute(char* to, const char* source, const int64_t* rows, Py_ssize_t n, Py_ssize_t line) noexcept nogil
 cdef object store_rows(const Py_ssize_t[::1] rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden,

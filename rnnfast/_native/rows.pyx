@@ -64,10 +64,9 @@ cdef bint has_shape(object array, int typenum, Py_ssize_t n0, Py_ssize_t n1, Py_
 cdef class Lengths:
     """Rows sorted by length: which are alive at each step and where they stand in compact buffers."""
 
-    def __cinit__(self, Py_ssize_t batch, Py_ssize_t steps, lengths):
+    cdef int set(self, Py_ssize_t batch, Py_ssize_t steps, lengths) except -1:
         cdef Py_ssize_t t, j
         cdef Py_ssize_t[::1] sorted_lengths
-        self.n = self.off = self.before = NULL
         self.B = batch
         self.uniform = lengths is None
         self.T = steps if lengths is None else max(<Py_ssize_t> lengths.max(), 0) if batch else 0
@@ -91,6 +90,7 @@ cdef class Lengths:
         for t in range(self.T):
             self.off[t + 1] = self.off[t] + self.n[t]
         self.R = self.off[self.T]
+        return 0
 
     def __dealloc__(self):
         release(self.n)
@@ -163,6 +163,13 @@ cdef class Lengths:
         return 0
 
 
+cdef Lengths make_lengths(Py_ssize_t batch, Py_ssize_t steps, object lengths):
+    """Sort so many rows by their lengths (N,) of at most `steps`; None: all have that one."""
+    cdef Lengths rows = Lengths.__new__(Lengths)
+    rows.set(batch, steps, lengths)
+    return rows
+
+
 cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld, Py_ssize_t size) except -1:
     """Copy a state (N, H) into sorted, padded rows; None: zeros."""
     cdef Py_ssize_t hidden, row_stride, stride, j, user
@@ -183,13 +190,13 @@ cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld, Py
     return 0
 
 
-cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden, Py_ssize_t size):
-    """Return sorted rows as a new state (N, H) in the user's order."""
-    cdef cnp.npy_intp shape[2]
+cdef object store_state(Lengths rows, const char* source, Py_ssize_t ld, Py_ssize_t hidden, Py_ssize_t size, int ndim):
+    """Return sorted rows as a new state (N, H) in the user's order, or (1, N, H) of 3 dimensions."""
+    cdef cnp.npy_intp shape[3]
     cdef Py_ssize_t j, user
     cdef const Py_ssize_t[::1] order
-    shape[0], shape[1] = rows.B, hidden
-    state = cnp.PyArray_EMPTY(2, shape, typenum_of(size), 0)
+    shape[0], shape[1], shape[2] = 1, rows.B, hidden
+    state = cnp.PyArray_EMPTY(ndim, shape + 3 - ndim, typenum_of(size), 0)
     cdef char* address = cnp.PyArray_BYTES(<cnp.ndarray> state)
     if not rows.uniform:
         order = rows.order

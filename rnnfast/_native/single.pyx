@@ -13,8 +13,7 @@ from libc.stdint cimport int64_t
 cimport numpy as cnp
 
 from rnnfast._native.pack cimport Packed, packed_weights
-from rnnfast._native.passes cimport Saved
-from rnnfast._native.passes import direction_backward, direction_forward
+from rnnfast._native.passes cimport Saved, backward_pass, forward_pass
 from rnnfast._native.rows cimport has_shape, is_array, typenum_of
 from rnnfast._native.scan cimport Saved as ScanSaved
 from rnnfast._native.scan import direction_backward as scan_backward, direction_forward as scan_forward
@@ -41,6 +40,18 @@ cdef object of_one_layer(cnp.ndarray state):
     shape[0], shape[1], shape[2] = 1, cnp.PyArray_DIM(state, 0), cnp.PyArray_DIM(state, 1)
     dims.ptr, dims.len = shape, 3
     return cnp.PyArray_Newshape(state, &dims, cnp.NPY_CORDER)
+
+
+cdef bint is_gradient(object array, int typenum, tuple shape) noexcept:
+    """Whether it is a plain array of that type and shape that can be added to."""
+    cdef int k, ndim = len(shape)
+    if (not cnp.PyArray_CheckExact(array) or cnp.PyArray_TYPE(<cnp.ndarray> array) != typenum
+            or not cnp.PyArray_ISBEHAVED(<cnp.ndarray> array) or cnp.PyArray_NDIM(<cnp.ndarray> array) != ndim):
+        return False
+    for k in range(ndim):
+        if cnp.PyArray_DIM(<cnp.ndarray> array, k) != <Py_ssize_t> shape[k]:
+            return False
+    return True
 
 
 cdef struct Sizes:
@@ -104,7 +115,7 @@ def forward(cell, weights, x, state, lengths, bint batch_first, bint save):
     cdef Sizes own = sizes_of(scan_packed(weights) if scans else packed_weights(cell.kernel, weights))
     cdef Py_ssize_t batch, steps
     cdef bint whole = False
-    cdef cnp.ndarray given, y
+    cdef cnp.ndarray given, y, out
     cdef tuple initial
     if not is_array(x, 3, own.typenum) or cnp.PyArray_DIM(<cnp.ndarray> x, 2) != own.inputs:
         return None
@@ -127,13 +138,16 @@ def forward(cell, weights, x, state, lengths, bint batch_first, bint save):
             return None
         lengths = None if whole else lengths
     y = activations(batch, steps, own.outputs, own.typenum, batch_first)
-    run = scan_forward if scans else direction_forward
-    final, saved = run(cell, given, weights, initial, lengths, False, rows_first(y, batch_first), save)
+    out = rows_first(y, batch_first)
+    if scans:
+        found = scan_forward(cell, given, weights, initial, lengths, False, out, save)
+        final = of_one_layer((<tuple> (<tuple> found)[0])[0])
+    else:
+        found = forward_pass(cell, given, weights, initial, lengths, False, out, save, None, 3)
+        final = (<tuple> found)[0] if own.has_c else (<tuple> (<tuple> found)[0])[0]
     if save:
         cnp.PyArray_CLEARFLAGS(y, cnp.NPY_ARRAY_WRITEABLE)  # backward reads it
-    if own.has_c:
-        return (y, (of_one_layer(final[0]), of_one_layer(final[1]))), saved
-    return (y, of_one_layer(final[0])), saved
+    return (y, final), (<tuple> found)[1]
 
 
 def backward(saved, dy, grads, dict names, bint batch_first):
@@ -158,8 +172,12 @@ def backward(saved, dy, grads, dict names, bint batch_first):
     cdef dict shapes = (<ScanPacked> packed).shapes if scans else (<Packed> packed).shapes
     cdef Sizes own = sizes_of(packed)
     cdef dict made = {}
-    cdef Py_ssize_t batch = saved.shape[0], steps = saved.shape[1]
+    cdef Py_ssize_t batch, steps
     cdef cnp.ndarray dx
+    if scans:
+        batch, steps = (<ScanSaved> saved).job.B, (<ScanSaved> saved).job.T
+    else:
+        batch, steps = (<Saved> saved).rows.B, cnp.PyArray_DIM(<cnp.ndarray> (<Saved> saved).x, 1)
     if type(grads) is not dict or not has_shape(dy, own.typenum, batch if batch_first else steps,
                                                 steps if batch_first else batch, own.outputs):
         return None
@@ -167,13 +185,14 @@ def backward(saved, dy, grads, dict names, bint batch_first):
         there = (<dict> grads).get(name)
         if there is None:
             continue
-        if (not cnp.PyArray_CheckExact(there) or cnp.PyArray_TYPE(<cnp.ndarray> there) != own.typenum
-                or not cnp.PyArray_ISBEHAVED(<cnp.ndarray> there) or there.shape != shapes[kind]):
+        if not is_gradient(there, own.typenum, <tuple> shapes[kind]):
             return None
         made[kind] = there
     dx = activations(batch, steps, own.inputs, own.typenum, batch_first)
-    run = scan_backward if scans else direction_backward
-    run(saved, rows_first(dy, batch_first), (None, None), rows_first(dx, batch_first), made)
+    if scans:
+        scan_backward(saved, rows_first(dy, batch_first), (None, None), rows_first(dx, batch_first), made)
+    else:
+        backward_pass(saved, rows_first(dy, batch_first), (None, None), rows_first(dx, batch_first), made, False)
     for kind, name in names.items():
         (<dict> grads)[name] = made[kind]
     return dx

@@ -136,11 +136,11 @@ def stack_forward(cell, x, weights, states, lengths, outs, bint save, noise):
             run_layers(runs, count, threads, pieces)
             raise_error(runs, count)
             for one in layers:
-                found.append(one.finish())
+                found.append(one.finish(2))
             return found
         for k in range(count):
             one = layers[k]
-            found.append(one.go(states[k], when))
+            found.append(one.go(states[k], when, 2))
             when = asked_anew(when)
         return found
     finally:
@@ -187,11 +187,11 @@ def stack_backward(saved, dy, dstates, dx, grads):
             raise_error(runs, count)
             for k in range(count):
                 one = layers[k]
-                found[k] = one.finish()
+                found[k] = one.finish(True)
             return found
         for k in range(count - 1, -1, -1):
             one = layers[k]
-            found[k] = one.go(dys[k], dstates[k], dx[k], grads[k], when)
+            found[k] = one.go(dys[k], dstates[k], dx[k], grads[k], when, True)
             when = asked_anew(when)
             one.free()
             layers[k] = None

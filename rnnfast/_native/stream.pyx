@@ -21,7 +21,7 @@ from rnnfast._native.dense cimport Panels, panels_for
 from rnnfast._native.kernels cimport alloc, ops, parallel, release, rf_ops
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport NOW, RELEASE, Run, split, worth
-from rnnfast._native.rows cimport Lengths, load_rows, read_row, store_rows, write_row
+from rnnfast._native.rows cimport Lengths, load_rows, make_lengths, read_row, store_rows, write_row
 from rnnfast._native.scan_step cimport ScanStep
 from rnnfast._native.stages cimport (
     DENSE, EMBEDDING, RECURRENT, SCAN, Job, Stage, part_of_run, run_stages, take_rows
@@ -73,7 +73,7 @@ cdef class Steps:
     def __init__(self, Py_ssize_t batch, dtype, list stores):
         self.batch, self.dtype, self.stores = batch, dtype, stores
         self.typenum = cnp.NPY_FLOAT32 if dtype == np.float32 else cnp.NPY_FLOAT64
-        self.rows = Lengths(batch, 1, None)
+        self.rows = make_lengths(batch, 1, None)
         self.everyone = np.arange(batch, dtype=np.intp)
         self.versions = <Py_ssize_t*> alloc(len(stores) * sizeof(Py_ssize_t))
         if self.versions == NULL:

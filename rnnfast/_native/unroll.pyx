@@ -13,7 +13,7 @@ from rnnfast._native.around cimport after_step, h_share, see, set_around_step
 from rnnfast._native.kernels cimport barrier, post, rf_phase, rf_product, rf_step, rf_steps, wait_until
 from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport (
-    BLOCK, GROUP, HEAD, Run, begin, meet, poll, row_share, set_run, share, state_at, step_of
+    BLOCK, GROUP, HEAD, Run, begin, cells_at, meet, poll, row_share, set_run, share, state_at, step_of
 )
 from rnnfast._native.rows cimport Lengths, index_at, read_row, row_at, want_row, write_row
 
@@ -23,21 +23,13 @@ from rnnfast._native.rows cimport Lengths, index_at, read_row, row_at, want_row,
 
 cdef void set_step(const Run* run, Py_ssize_t t, Py_ssize_t row, rf_step* s) noexcept nogil:
     """Point s at step t, whose gates begin at `row` of the gate buffer."""
-    cdef Py_ssize_t line = run.ld * run.size, previous
     s.ld_gates = run.ld_gates
     s.ld_state = run.ld
     s.gates = run.gates + row * run.ld_gates * run.size
     s.h_prev = state_at(run, t)
     s.h = state_at(run, t + 1)
-    if run.save:
-        previous = 0 if t == 0 else run.B + run.off[t - 1]
-        s.c_prev = run.c + previous * line
-        s.c = run.c + (run.B + run.off[t]) * line
-        s.aux = run.aux + run.off[t] * line
-    else:
-        s.c_prev = run.c + (t & run.two_c) * run.B * line
-        s.c = run.c + ((t + 1) & run.two_c) * run.B * line
-        s.aux = run.aux
+    s.c_prev, s.c = cells_at(run, t), cells_at(run, t + 1)
+    s.aux = run.aux + run.off[t] * run.ld * run.size if run.save else run.aux
     if run.cell.options or run.around:
         set_around_step(run, t, s)
 
