@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnfast.backend import get_backend, implementation
-from rnnfast.cells import PLAIN, CellSpec
+from rnnfast.cells import CellSpec
 from rnnfast.checks import FloatArray
 from rnnfast.reference.options import Noise
 from rnnfast.rows import Lookup
@@ -185,81 +185,6 @@ def forward(
     return y, finals, Saved(module, ops, cell, shape, table, directions, dropout, seeds, noise, records)
 
 
-def infer(
-    cell: CellSpec | ScanSpec, weights: list[list[Weights]], x: Any, state: Any, lengths: Any, batch_first: bool
-) -> tuple[Any, Any] | None:
-    """Run a stack of one-directional layers at once, where the backend can and the arguments need no conversion.
-
-    Parameters
-    ----------
-    cell : CellSpec or ScanSpec
-    weights : L lists of one `Weights`
-    x, state, lengths
-        As the user gave them to the layer.
-    batch_first : bool
-        Whether x is (N, T, I), not (T, N, I).
-
-    Returns
-    -------
-    (y, state), as the layer returns them, or None: then `forward` has to do it.
-    """
-    if lengths is not None or isinstance(cell, ScanSpec):
-        alone = single(cell, weights, x, state, lengths, batch_first, False)
-        return None if alone is None else alone[0]
-    if get_backend() != "native" or (cell.options is not PLAIN and cell.options.needed):
-        return None
-    found: tuple[Any, Any] | None = backend("native infer").infer(cell.name, weights, x, state, batch_first)
-    return found
-
-
-def single(
-    cell: CellSpec | ScanSpec,
-    weights: list[list[Weights]],
-    x: Any,
-    state: Any,
-    lengths: Any,
-    batch_first: bool,
-    save: bool,
-) -> tuple[tuple[Any, Any], Any] | None:
-    """Run one direction of one layer, where the backend can do so at once and the arguments need no conversion.
-
-    They are those of `infer`, but that the layer may have two directions, which are then left to `forward`; and
-    whether `pull` or `backward` will follow, which take what is saved.
-
-    Returns
-    -------
-    ((y, state), saved), or None: then `forward` has to do it.
-    """
-    if len(weights) > 1 or len(weights[0]) > 1 or get_backend() != "native":
-        return None
-    if isinstance(cell, ScanSpec) and (len(cell.states) > 1 or (save and weights[0][0]["noise"] is not None)):
-        return None  # it has a window, or draws
-    found: tuple[tuple[Any, Any], Any] | None
-    found = backend("native single").forward(cell, weights[0][0], x, state, lengths, batch_first, save)
-    return found
-
-
-def pull(saved: Any, dy: Any, grads: dict[str, FloatArray], names: dict[str, str], batch_first: bool) -> Any:
-    """Make the gradients of what `single` has saved, where the arguments need no conversion.
-
-    Parameters
-    ----------
-    saved
-        What `single` or `forward` returned.
-    dy, grads
-        As the user gave them to the pullback.
-    names : dict
-        The names of gradients by kind of weight.
-    batch_first : bool
-        As in `single`.
-
-    Returns
-    -------
-    dx, or None: then nothing has been done, and `backward` has to do it.
-    """
-    return None if isinstance(saved, Saved) else backend("native single").backward(saved, dy, grads, names, batch_first)
-
-
 def backward(
     saved: Any,
     dy: FloatArray | None,
@@ -275,7 +200,7 @@ def backward(
     Parameters
     ----------
     saved
-        What `forward` or `single` returned; its records are released on the way.
+        What `forward`, or `rnnfast.direct`, returned; its records are released on the way.
     dy : (N, T, D*H) or None
         Gradient of the output; None means zero.
     dstate : tuple of (L*D, N, H) or None

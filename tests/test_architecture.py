@@ -15,6 +15,7 @@ FLOORS = (
     ("backend", "checks", "elsewhere", "log", "threads", "parameters", "rows", "window"),
     ("_native", "cells", "scans", "reference"),
     ("engine", "initializers", "limits"),
+    ("direct",),
     ("layers",),
     ("stream",),
     (

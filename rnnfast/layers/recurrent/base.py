@@ -22,6 +22,7 @@ from rnnfast.checks import (
     check_seed,
     check_size,
 )
+from rnnfast.direct import Direct
 from rnnfast.elsewhere import no_attribute
 from rnnfast.initializers import chrono, orthogonal, uniform, xavier_uniform
 from rnnfast.layers.base import Gradients, Layer, Pullback
@@ -132,7 +133,7 @@ class Recurrent(Layer):
             for layer in range(self.num_layers)
             for suffix in ("", "_reverse")[: self._directions]
         ]
-        self._weights: tuple[int, list[list[engine.Weights]]] = (-1, [])
+        self._direct: Direct | None = None  # none, or of a version of the parameters
         super().__init__(self._initial(check_seed(seed)))
 
     def _initial(self, rng: np.random.Generator) -> Gradients:
@@ -172,10 +173,12 @@ class Recurrent(Layer):
 
     def __call__(self, x: Any, state: Any = None, *, lengths: Any = None) -> Any:
         """Return ``(y, state)`` without saving anything for a backward pass; arguments as in `forward`."""
-        if not self.bidirectional:
-            found = engine.infer(self.cell, self._packed(), x, state, lengths, self.batch_first)
-            if found is not None:
-                return found
+        direct = self._direct
+        if direct is None or direct.version != direct.params.version:
+            direct = self._settle()
+        found = direct.infer(x, state, lengths)
+        if found is not None:
+            return found
         x, initial, valid = self._checked(x, state, lengths)
         y, final, _ = engine.forward(self.cell, self._packed(), x, initial, valid, False, not self.batch_first)
         return (y if self.batch_first else y.transpose(1, 0, 2)), (final if len(final) > 1 else final[0])
@@ -214,12 +217,14 @@ class Recurrent(Layer):
         ValueError
             If a shape or a length does not fit.
         """
-        check_generator(rng)
-        if not self.cell.options.random:
-            version = self.params.version
-            found = engine.single(self.cell, self._packed(), x, state, lengths, self.batch_first, True)
-            if found is not None:
-                return found[0], RecurrentPullback(self, found[1], found[0][0].shape, version)
+        if rng is not None:
+            check_generator(rng)
+        direct = self._direct
+        if direct is None or direct.version != direct.params.version:
+            direct = self._settle()
+        found = direct.forward(x, state, lengths)
+        if found is not None:
+            return found[0], RecurrentPullback(self, direct, found[1], True)
         x, initial, valid = self._checked(x, state, lengths)
         seeds: list[int] = []
         noise: list[Noise] = []
@@ -229,12 +234,11 @@ class Recurrent(Layer):
             if self.cell.options.random:
                 noise = [Noise(*_seeds(rng, len(Noise._fields))) for _ in self._names]
         weights = self._drawn(rng)
-        version = self.params.version
         y, final, saved = engine.forward(
             self.cell, weights, x, initial, valid, True, not self.batch_first, self.dropout, seeds, noise
         )
         y = y if self.batch_first else y.transpose(1, 0, 2)
-        return (y, final if len(final) > 1 else final[0]), RecurrentPullback(self, saved, y.shape, version)
+        return (y, final if len(final) > 1 else final[0]), RecurrentPullback(self, direct, saved, False)
 
     def explain(
         self,
@@ -341,17 +345,26 @@ class Recurrent(Layer):
 
     def _packed(self) -> list[list[engine.Weights]]:
         """Return the weights by layer and direction; they, and packed copies in them, live while the version does."""
-        version, weights = self._weights
-        if version != self.params.version:
-            version = self.params.version
-            none = dict.fromkeys(("b_ih", "b_hh"))
-            flat = [
-                engine.Weights(**none | {kind: self.params[name] for kind, name in names.items()})
-                for names in self._names
-            ]
-            weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]
-            self._weights = (version, weights)
-        return weights
+        direct = self._direct
+        if direct is None or direct.version != direct.params.version:
+            direct = self._settle()
+        return direct.weights
+
+    def _settle(self) -> Direct:
+        """Return what calls go by from now on, until the parameters or an attribute change."""
+        version = self.params.version
+        flat = self._arrays()
+        weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]
+        direct = Direct(self.cell, self.params, version, weights, self._names, self.batch_first)
+        self._direct = direct
+        return direct
+
+    def _arrays(self) -> list[engine.Weights]:
+        """Return the weights of all directions of all layers."""
+        none = dict.fromkeys(("b_ih", "b_hh"))
+        return [
+            engine.Weights(**none | {kind: self.params[name] for kind, name in names.items()}) for names in self._names
+        ]
 
     def _drawn(self, rng: np.random.Generator | None) -> list[list[engine.Weights]]:
         """Return the weights for one forward pass in training."""
@@ -394,13 +407,14 @@ class Recurrent(Layer):
         if name in params:
             params.assign({name: value})
         else:
+            self.__dict__["_direct"] = None
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.params]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_weights": (-1, [])}
+        return {**self.__dict__, "_direct": None}
 
 
 def _seeds(rng: np.random.Generator, count: int) -> list[int]:

@@ -11,19 +11,20 @@ from rnnfast.checks import FloatArray, called_before, check_real, parameters_cha
 from rnnfast.layers.base import Gradients, check_gradients
 
 if TYPE_CHECKING:
+    from rnnfast.direct import Direct
     from rnnfast.layers.recurrent.base import Recurrent
 
 
 class RecurrentPullback:
     """The backward pass of one call of `Recurrent.forward`; it can be called once."""
 
-    __slots__ = ("_layer", "_saved", "_shape", "_version")
+    __slots__ = ("_at_once", "_direct", "_layer", "_saved")
 
-    def __init__(self, layer: Recurrent, saved: Any, shape: tuple[int, ...], version: int) -> None:
+    def __init__(self, layer: Recurrent, direct: Direct, saved: Any, at_once: bool) -> None:
         self._layer = layer
+        self._direct = direct  # of the forward pass
         self._saved = saved
-        self._shape = shape  # of y
-        self._version = version
+        self._at_once = at_once  # saved by `direct`
 
     def __call__(self, dy: Any, grads: Gradients, dstate: Any = None) -> Any:
         """Add the parameters' gradients into ``grads``; return dx, or (dx, dstate) if ``dstate`` was given.
@@ -44,27 +45,29 @@ class RecurrentPullback:
         RuntimeError
             If it was called before, or the parameters have changed since the forward pass.
         """
-        layer, saved = self._layer, self._saved
+        direct, saved = self._direct, self._saved
         if saved is None:
             raise called_before()
-        if layer.params.version != self._version:
+        if direct.params.version != direct.version:
             raise parameters_changed()
-        if dstate is None:
+        if dstate is None and self._at_once:
             self._saved = None
-            dx = engine.pull(saved, dy, grads, layer._names[0], layer.batch_first)
+            dx = direct.backward(saved, dy, grads)
             if dx is not None:
                 return dx
             self._saved = saved
+        layer = self._layer
+        batch, steps, _ = saved.shape
         if dy is not None:
-            if type(dy) is not np.ndarray or dy.dtype != layer.dtype or dy.shape != self._shape:
-                dy = check_real("dy", dy, layer.dtype, self._shape)
+            leading = (batch, steps) if layer.batch_first else (steps, batch)
+            shape = (*leading, layer._directions * layer.state_sizes[0])
+            if type(dy) is not np.ndarray or dy.dtype != layer.dtype or dy.shape != shape:
+                dy = check_real("dy", dy, layer.dtype, shape)
             dy = dy if layer.batch_first else dy.transpose(1, 0, 2)
         check_gradients(grads, layer.params)
         dfinal: tuple[FloatArray | None, ...] = (None,) * len(layer.cell.states)
         if dstate is not None:
-            given = zip(
-                layer._parts("dstate", dstate), layer._state_shapes(self._shape[not layer.batch_first]), strict=True
-            )
+            given = zip(layer._parts("dstate", dstate), layer._state_shapes(batch), strict=True)
             dfinal = tuple(
                 None if part is None else check_real(name, part, layer.dtype, shape) for (name, part), shape in given
             )

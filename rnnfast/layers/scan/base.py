@@ -74,21 +74,16 @@ class Scan(Recurrent):
         """Return its cell."""
         return self.cell
 
-    def _packed(self) -> list[list[engine.Weights]]:
-        """Return the weights by layer and direction; they, and packed copies in them, live while the version does."""
-        version, weights = self._weights
-        if version != self.params.version:
-            version = self.params.version
-            flat = []
-            for k, names in enumerate(self._names):
-                own = engine.Weights(
-                    **{kind: self.params[names[kind]] if kind in names else None for kind in ("w_ih", "w_c", "b_ih")}
-                )
-                own.update(cell=self._cell(k), noise=self._noise())
-                flat.append(own)
-            weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]
-            self._weights = (version, weights)
-        return weights
+    def _arrays(self) -> list[engine.Weights]:
+        """Return the weights of all directions of all layers."""
+        flat = []
+        for k, names in enumerate(self._names):
+            own = engine.Weights(
+                **{kind: self.params[names[kind]] if kind in names else None for kind in ("w_ih", "w_c", "b_ih")}
+            )
+            own.update(cell=self._cell(k), noise=self._noise())
+            flat.append(own)
+        return flat
 
     def _noise(self) -> tuple[float, int] | None:
         """Return the chance of zoneout and a seed; None where there is no such thing."""
