@@ -1,15 +1,18 @@
 """Calls that go the short way give the bits of the general one, and what does not fit it takes the other."""
 
+import copy
 import itertools
+import pickle
 from functools import partial
 
 import numpy as np
 import pytest
 from given import OTHERS, SIZES, STRIDES
 
-from rnnfast import engine, use_backend
+from rnnfast import use_backend
 from rnnfast._native import single
 from rnnfast.cells import CELLS
+from rnnfast.direct import Direct
 from rnnfast.layers import GRU, LSTM, QRNN, RNN, SRU, IndRNN, MinGRU, MinLSTM
 
 # Of these inference goes the short way too.
@@ -31,8 +34,7 @@ def parts(state):
 def general(layer, x, state, dy, grads, lengths=None):
     """The way of all arguments."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "single", lambda *given: None)
-        patch.setattr(engine, "pull", lambda *given: None)
+        patch.setattr(Direct, "forward", lambda *given: None)
         (y, final), pullback = layer.forward(x, state, lengths=lengths)
         return y, final, pullback(dy, grads)
 
@@ -193,7 +195,7 @@ def test_gradients_of_other_kinds(rng, monkeypatch, kind, cell):
     for way in ("short", "general"):
         given, dstate, grads = GRADIENTS[kind](dy, layer)
         if way == "general":
-            monkeypatch.setattr(engine, "single", lambda *given: None)
+            monkeypatch.setattr(Direct, "forward", lambda *given: None)
         _, pullback = layer.forward(x)
         dx = pullback(given, grads, dstate) if dstate is not None else pullback(given, grads)
         results.append([*(dx if isinstance(dx, tuple) else (dx,)), *[grads[name] for name in layer.params]])
@@ -229,3 +231,37 @@ def test_the_reference_never_goes_the_short_way(rng, short):
         _, pullback = layer.forward(rng.standard_normal((2, 3, 4)).astype(np.float32))
     pullback(np.ones((2, 3, 6), np.float32), {})
     assert not short
+
+
+def outputs(layer, x):
+    """What both ways of calling a layer return, and its gradients."""
+    (y, state), pullback = layer.forward(x)
+    grads = {}
+    return [*layer(x), y, state, pullback(np.ones_like(y), grads), *grads.values()]
+
+
+@pytest.mark.parametrize("cell", [RNN, SRU])
+@pytest.mark.parametrize("clone", [copy.deepcopy, lambda layer: pickle.loads(pickle.dumps(layer))])
+def test_what_a_layer_has_settled_is_its_own(rng, cell, clone):
+    layer = cell(4, 4, seed=0)
+    x = rng.standard_normal((2, 3, 4)).astype(np.float32)
+    before = outputs(layer, x)
+    other = clone(layer)
+    with other.update() as params:
+        params["weight_ih_l0"] *= 2
+    for one, two in zip(before, outputs(layer, x), strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert not np.array_equal(outputs(other, x)[0], before[0])
+    layer.weight_ih_l0 = other.weight_ih_l0
+    for one, two in zip(outputs(layer, x), outputs(other, x), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("cell", [RNN, SRU])
+def test_an_attribute_counts_from_the_next_call_on(rng, cell):
+    layer, other = cell(4, 4, seed=0), cell(4, 4, seed=0, batch_first=False)
+    x = rng.standard_normal((2, 3, 4)).astype(np.float32)
+    outputs(layer, x)
+    layer.batch_first = False
+    for one, two in zip(outputs(layer, x), outputs(other, x), strict=True):
+        np.testing.assert_array_equal(one, two)
