@@ -10,7 +10,7 @@ from libc.string cimport memset
 from rnnfast._native.kernels cimport alloc, release
 from rnnfast._native.pack cimport Packed, packed_weights
 from rnnfast._native.plan cimport NOW, RELEASE, Run, When, asked_anew, layers_at_once, share_out, split
-from rnnfast._native.rows cimport Lengths, has_shape, is_array, make_lengths, read_row, typenum_of, write_row
+from rnnfast._native.rows cimport Lengths, has_shape, is_array, make_lengths, read_row, release_rows, typenum_of, write_row
 from rnnfast._native.stack cimport one_each, run_layers
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 
@@ -135,8 +135,8 @@ cdef int infer_one(Packed packed, Lengths rows, cnp.ndarray x, cnp.ndarray out, 
         rows.set_rows(&run.y, out, False)
         run_layer(&run, 0, h0, c0, h1, c1, NOW)
     finally:
-        release(run.x.start)
-        release(run.y.start)
+        release_rows(&run.x)
+        release_rows(&run.y)
     if errors:
         raise errors[0]
     return 0
@@ -162,8 +162,8 @@ cdef class Layers:
     def __dealloc__(self):
         cdef Py_ssize_t k
         for k in range(self.count if self.runs != NULL else 0):
-            release(self.runs[k].x.start)
-            release(self.runs[k].y.start)
+            release_rows(&self.runs[k].x)
+            release_rows(&self.runs[k].y)
         release(self.runs)
         release(self.between)
 

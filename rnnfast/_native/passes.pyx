@@ -16,7 +16,7 @@ from rnnfast._native.gradients cimport add_biases, make_targets, set_outers
 from rnnfast._native.kernels cimport alloc, release, rf_cell
 from rnnfast._native.pack cimport PROJECTION, Packed, packed_weights
 from rnnfast._native.plan cimport NOW, Run, When, cells_at, set_run, share_out, split, state_at
-from rnnfast._native.rows cimport Lengths, load_state, make_lengths, store_state
+from rnnfast._native.rows cimport Lengths, load_state, make_lengths, release_rows, store_state
 from rnnfast._native.unroll cimport forward_sizes, forward_task, set_forward
 from rnnfast._native.unroll_backward cimport backward_sizes, backward_task
 
@@ -184,8 +184,8 @@ cdef class Forward:
         return final_states(&self.run, self.saved.rows, ndim), (self.saved if self.run.save else None)
 
     cdef void free(self) noexcept:
-        release(self.run.x.start)
-        release(self.run.y.start)
+        release_rows(&self.run.x)
+        release_rows(&self.run.y)
         release(self.run.projected)
         release(self.run.seen)
         if self.run.gather:
@@ -322,10 +322,10 @@ cdef class Backward:
 
     cdef void free(self) noexcept:
         release(self.work)
-        release(self.run.x.start)
-        release(self.run.y.start)
-        release(self.run.hs.start)
-        release(self.run.dx.start)
+        release_rows(&self.run.x)
+        release_rows(&self.run.y)
+        release_rows(&self.run.hs)
+        release_rows(&self.run.dx)
         if self.saved is not None:
             self.saved.free()
 

@@ -5,13 +5,18 @@ cimport numpy as cnp
 from rnnfast._native.kernels cimport rf_want
 
 
+cdef enum:
+    FEW = 8  # rows, or steps, for which no memory is asked
+
+
 ctypedef struct Rows:
     # where the rows of an array (N, T, C) of the user's stand: base + start[j] + step * t, elements `stride` bytes apart
     char* base
     Py_ssize_t* start
     Py_ssize_t step
     Py_ssize_t stride
-    Py_ssize_t count    # C
+    Py_ssize_t count     # C
+    Py_ssize_t few[FEW]  # what start points to where there are no more: a struct that is used is not copied
 
 cdef inline int typenum_of(Py_ssize_t size) noexcept nogil:
     """Return NumPy's number of the floating-point type of that many bytes."""
@@ -41,6 +46,7 @@ cdef class Lengths:
     cdef Py_ssize_t* n
     cdef Py_ssize_t* off
     cdef Py_ssize_t* before
+    cdef Py_ssize_t few[2 * FEW + 1]  # what n and off point to where there are no more steps
 
     cdef int set(self, Py_ssize_t batch, Py_ssize_t steps, lengths) except -1
     cdef int make_before(self) except -1
@@ -49,6 +55,7 @@ cdef class Lengths:
     cdef int zero_tails(self, cnp.ndarray array) except -1
 
 
+cdef void release_rows(Rows* rows) noexcept nogil
 cdef Lengths make_lengths(Py_ssize_t batch, Py_ssize_t steps, object lengths)
 cdef int load_state(Lengths rows, cnp.ndarray state, char* to, Py_ssize_t ld, Py_ssize_t size) except -1
 cdef bint is_array(object array, Py_ssize_t ndim, int typenum)

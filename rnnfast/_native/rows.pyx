@@ -70,9 +70,11 @@ cdef class Lengths:
         self.B = batch
         self.uniform = lengths is None
         self.T = steps if lengths is None else max(<Py_ssize_t> lengths.max(), 0) if batch else 0
-        self.n = <Py_ssize_t*> alloc((2 * self.T + 1) * sizeof(Py_ssize_t))
-        if self.n == NULL:
-            raise MemoryError
+        self.n = self.few
+        if self.T > FEW:
+            self.n = <Py_ssize_t*> alloc((2 * self.T + 1) * sizeof(Py_ssize_t))
+            if self.n == NULL:
+                raise MemoryError
         self.off = self.n + self.T
         if self.uniform:
             for t in range(self.T):
@@ -93,7 +95,8 @@ cdef class Lengths:
         return 0
 
     def __dealloc__(self):
-        release(self.n)
+        if self.n != self.few:
+            release(self.n)
         release(self.before)
 
     cdef int make_before(self) except -1:
@@ -110,7 +113,7 @@ cdef class Lengths:
         return 0
 
     cdef int set_rows(self, Rows* rows, cnp.ndarray array, bint reverse) except -1:
-        """Point `rows` at a user's array (N, T, C); its starts are the caller's to free."""
+        """Point `rows` at a user's array (N, T, C); the caller calls `release_rows` in the end."""
         cdef Py_ssize_t j
         cdef Py_ssize_t row_stride = cnp.PyArray_STRIDE(array, 0), step = cnp.PyArray_STRIDE(array, 1)
         cdef const Py_ssize_t[::1] order
@@ -119,9 +122,11 @@ cdef class Lengths:
         rows.stride = cnp.PyArray_STRIDE(array, 2)
         rows.count = cnp.PyArray_DIM(array, 2)
         rows.step = -step if reverse else step
-        rows.start = <Py_ssize_t*> alloc(self.B * sizeof(Py_ssize_t))
-        if rows.start == NULL:
-            raise MemoryError
+        rows.start = rows.few
+        if self.B > FEW:
+            rows.start = <Py_ssize_t*> alloc(self.B * sizeof(Py_ssize_t))
+            if rows.start == NULL:
+                raise MemoryError
         if self.uniform:
             for j in range(self.B):
                 rows.start[j] = j * row_stride + (step * (self.T - 1) if reverse and self.T else 0)
@@ -161,6 +166,13 @@ cdef class Lengths:
                 for t in range(lengths[j], steps):
                     zero_row(address + order[j] * row_stride + t * step, count, stride, size)
         return 0
+
+
+cdef void release_rows(Rows* rows) noexcept nogil:
+    """Free what `Lengths.set_rows` has asked for."""
+    if rows.start != rows.few:
+        release(rows.start)
+    rows.start = NULL
 
 
 cdef Lengths make_lengths(Py_ssize_t batch, Py_ssize_t steps, object lengths):
