@@ -261,12 +261,16 @@ def machine_limits(limits: dict[str, object]) -> list[str]:
         m = Limits(**values)
         lines.append(
             f"a core, {dtype}: {m.flops / 1e9:.0f} GFLOP/s; reads {m.l1_bandwidth / 1e9:.0f} GB/s from L1 "
-            f"({m.l1_bytes >> 10} KiB), {m.l2_bandwidth / 1e9:.0f} from L2 ({m.l2_bytes >> 10} KiB), "
-            f"{_beyond(m)}; activation {m.activation * 1e9:.2f} ns, "
+            f"({m.l1_bytes >> 10} KiB), {_second(m)}, {_beyond(m)}; activation {m.activation * 1e9:.2f} ns, "
             f"step at least {m.latency[0] * 1e9:.0f} ns (RNN) or {m.latency[1] * 1e9:.0f} ns (gates)"
         )
     lines += [f"a barrier of {n} threads: {s * 1e9:.0f} ns" for n, s in barriers.items() if s]
     return lines
+
+
+def _second(m: Limits) -> str:
+    near = f"; {m.near_bandwidth / 1e9:.0f} from {m.near_bytes >> 10} KiB of it" if m.near_bytes else ""
+    return f"{m.l2_bandwidth / 1e9:.0f} from L2 ({m.l2_bytes >> 10} KiB{near})"
 
 
 def _beyond(m: Limits) -> str:

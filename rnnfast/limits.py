@@ -4,10 +4,10 @@ With G gates, e bytes in a number, p threads, P operations a core does in a seco
 w = G H^2 e / p bytes of recurrent weights that each core reads in every step:
 
     t_input      = 2 G H I B / (p P)
-    t_stream(w)  = w / BW_L1 where w fits the first-level cache, else w / BW_L2 up to 0.8 of the second level, and
-                   beyond it 0.8 L2 / BW_L2 + (w - 0.8 L2) / BW_beyond: weights walked forwards and backwards in
-                   turn find the end of the last walk still there. BW_beyond is measured with two sizes, for a cache
-                   that all cores share serves large ones less well; between them seconds per byte go in a line
+    t_stream(w)  = w / BW_L1 as far as it fits the first-level cache, what is more / BW_L2 as far as w fits 0.8 of
+                   the second level, and what is more / BW_beyond: weights walked forwards and backwards in turn
+                   find the end of the last walk still there. BW_L2 and BW_beyond are measured with two sizes each,
+                   for a level does not serve all of them alike; between the two, seconds per byte go in a line
     t_recurrent  = max(2 G H^2 B / (p P), t_stream(w))      with a projection to Q features, (G + 1) H Q for G H^2
     t_activation = n H B t_act / p, n = 5 for LSTM, 3 for GRU, 1 for RNN
     a step       = t_input + max(t_recurrent + t_activation, t_latency) + t_barrier (p > 1)
@@ -19,8 +19,7 @@ w = G H^2 e / p bytes of recurrent weights that each core reads in every step:
 Input weights are read once a call at least, which matters for a single step. Threads may also share rows (every core
 then reads all weights, and there is no barrier), each take one direction of a bidirectional layer, or stay out of it:
 the limit is the least over all of these. It is a limit, not a forecast: it leaves out the way through Python, copies,
-and gradients of the pointwise part. Weights just larger than the first-level cache can beat t_stream by what stays in
-it from step to step.
+and gradients of the pointwise part.
 """
 
 from __future__ import annotations
@@ -36,6 +35,7 @@ from numpy.typing import NDArray
 from rnnfast.cells import CellSpec
 from rnnfast.scans import ScanSpec
 
+NEAR = 4  # times the first-level cache that the second level is measured with, beside half of itself
 FAR = 2  # times the size that memory beyond the caches is measured with first
 MOST = 64 << 20  # bytes that a measurement may take
 KEPT = 0.8  # of the second-level cache that weights can use: inputs, gates and states want some too
@@ -66,6 +66,8 @@ class Limits(NamedTuple):
     far_bytes, far_bandwidth : int, float
         Bytes read in a second from beyond the second level where it is so many that are read again and again;
         ``beyond_bandwidth`` is for half of them. 0: not measured, and taken to be as fast.
+    near_bytes, near_bandwidth : int, float
+        The same from the second level, where ``l2_bandwidth`` is for half of that cache.
     """
 
     isa: str
@@ -80,19 +82,30 @@ class Limits(NamedTuple):
     latency: tuple[float, float]
     far_bytes: int = 0
     far_bandwidth: float = 0.0
+    near_bytes: int = 0
+    near_bandwidth: float = 0.0
 
     def stream(self, size: float) -> tuple[float, str]:
-        """Return the seconds of reading ``size`` bytes of weights in every step, and where they come from."""
-        if size <= self.l1_bytes:
+        """Return the seconds of reading ``size`` bytes of weights in every step, and where the last come from."""
+        first = self.l1_bytes
+        second = max(first, KEPT * self.l2_bytes)
+        if size <= first:
             return size / self.l1_bandwidth, "reading weights from L1"
-        near = KEPT * self.l2_bytes
-        if size <= near:
-            return size / self.l2_bandwidth, "reading weights from L2"
-        each = 1 / self.beyond_bandwidth
-        first = self.far_bytes / FAR
-        if size > first > 0:
-            each += (1 / self.far_bandwidth - each) * min((size - first) / (self.far_bytes - first), 1)
-        return near / self.l2_bandwidth + (size - near) * each, "reading weights from beyond L2"
+        seconds = first / self.l1_bandwidth
+        near = (self.near_bytes, self.near_bandwidth) if self.near_bytes else (0, self.l2_bandwidth)
+        each = _each(size, *near, self.l2_bytes / 2, self.l2_bandwidth)
+        if size <= second:
+            return seconds + (size - first) * each, "reading weights from L2"
+        seconds += (second - first) * each
+        far = (self.far_bytes, self.far_bandwidth) if self.far_bytes else (1, self.beyond_bandwidth)
+        each = _each(size, self.far_bytes / FAR, self.beyond_bandwidth, *far)
+        return seconds + (size - second) * each, "reading weights from beyond L2"
+
+
+def _each(size: float, small: float, small_bandwidth: float, large: float, large_bandwidth: float) -> float:
+    """Return the seconds for each of ``size`` bytes where two sizes have been measured."""
+    part = min(max((size - small) / (large - small), 0.0), 1.0)
+    return (1 - part) / small_bandwidth + part / large_bandwidth
 
 
 class Estimate(NamedTuple):
@@ -133,7 +146,8 @@ def measure(itemsize: int, seconds: float = 0.025) -> Limits:
     l1, l2 = cache_sizes()
     beyond = max(4 * l2, 8 << 20)
     far = FAR * beyond if FAR * beyond <= MOST else 0
-    part = seconds / 8
+    near = NEAR * l1 if NEAR * l1 < l2 // 2 else 0
+    part = seconds / 9
     return Limits(
         isa=isa,
         itemsize=itemsize,
@@ -147,6 +161,8 @@ def measure(itemsize: int, seconds: float = 0.025) -> Limits:
         latency=(native.step_latency(itemsize, 1, part), native.step_latency(itemsize, 2, part)),
         far_bytes=far,
         far_bandwidth=native.read_bandwidth(itemsize, far, 3 * part) if far else 0.0,
+        near_bytes=near,
+        near_bandwidth=native.read_bandwidth(itemsize, near, part) if near else 0.0,
     )
 
 

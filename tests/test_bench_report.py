@@ -44,6 +44,8 @@ def test_the_machine_is_told_also_by_runs_that_looked_less_far():
     assert barrier == "a barrier of 2 threads: 100 ns"
     core |= {"far_bytes": 32 << 20, "far_bandwidth": 2e9}
     assert "3 beyond (2 of 32 MiB);" in report.machine_limits(kept)[0]
+    core |= {"near_bytes": 128 << 10, "near_bandwidth": 4e9}
+    assert ", 5 from L2 (1024 KiB; 4 from 128 KiB of it), 3 beyond" in report.machine_limits(kept)[0]
 
 
 def test_regimes_tell_mean_least_and_what_is_reached():

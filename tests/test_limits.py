@@ -30,9 +30,9 @@ NO_COMPUTE = MACHINE._replace(flops=1e18, activation=0.0)
     ("size", "seconds", "place"),
     [
         (32_000, 8e-6, "L1"),
-        (32_001, 32_001 / 2e9, "L2"),
-        (800_000, 4e-4, "L2"),
-        (900_000, 4e-4 + 1e-4, "beyond"),
+        (32_002, 8e-6 + 1e-9, "L2"),
+        (800_000, 8e-6 + 3.84e-4, "L2"),
+        (900_000, 8e-6 + 3.84e-4 + 1e-4, "beyond"),
     ],
 )
 def test_stream(size, seconds, place):
@@ -44,7 +44,13 @@ def test_stream(size, seconds, place):
 def test_large_weights_are_read_at_the_rate_of_their_size():
     machine = MACHINE._replace(far_bytes=16_000_000, far_bandwidth=5e8)
     for size, each in ((8_000_000, 1e-9), (12_000_000, 1.5e-9), (16_000_000, 2e-9), (64_000_000, 2e-9)):
-        assert machine.stream(size)[0] == pytest.approx(4e-4 + (size - 800_000) * each)
+        assert machine.stream(size)[0] == pytest.approx(8e-6 + 3.84e-4 + (size - 800_000) * each)
+
+
+def test_the_second_level_too_is_read_at_the_rate_of_the_size():
+    machine = MACHINE._replace(near_bytes=100_000, near_bandwidth=1e9)
+    for size, each in ((50_000, 1e-9), (100_000, 1e-9), (300_000, 0.75e-9), (500_000, 0.5e-9), (700_000, 0.5e-9)):
+        assert machine.stream(size)[0] == pytest.approx(8e-6 + (size - 32_000) * each)
 
 
 @pytest.mark.parametrize(("cell", "gates", "activations"), [("lstm", 4, 5), ("gru", 3, 3), ("rnn_tanh", 1, 1)])
@@ -68,7 +74,7 @@ def test_a_projection_has_fewer_weights_and_some_of_its_own():
 
 def test_one_row_is_bound_by_reading():
     found = limits.estimate(NO_COMPUTE, 0.0, CELLS["lstm"], 100, 100, 1, 10)
-    assert found.parts["reading weights from L2"] == pytest.approx(11 * 160_000 / 2e9)  # ten steps, one input
+    assert found.parts["reading weights from L2"] == pytest.approx(11 * (8e-6 + 128_000 / 2e9))  # ten steps, one input
     assert found.bound == "reading weights from L2"
 
 
@@ -112,15 +118,16 @@ def test_training_is_three_times_the_arithmetic():
 
 def test_training_reads_recurrent_weights_once_more():
     training = limits.estimate(NO_COMPUTE, 0.0, CELLS["lstm"], 100, 100, 1, 10, training=True)
-    assert training.parts["reading weights from L2"] == pytest.approx(21 * 160_000 / 2e9)
+    assert training.parts["reading weights from L2"] == pytest.approx(21 * (8e-6 + 128_000 / 2e9))
 
 
 def test_threads_share_units_and_meet():
     one = limits.estimate(NO_COMPUTE, 1e-6, CELLS["lstm"], 1, 400, 1, 10)
     two = limits.estimate(NO_COMPUTE, 1e-6, CELLS["lstm"], 1, 400, 1, 10, threads=2)
     w = 4 * 400 * 400 * 4
-    assert one.parts["reading weights from beyond L2"] == pytest.approx(10 * (4e-4 + (w - 8e5) / 1e9))
-    assert two.parts["reading weights from beyond L2"] == pytest.approx(10 * (4e-4 + (w / 2 - 8e5) / 1e9))
+    near = 8e-6 + 768_000 / 2e9
+    assert one.parts["reading weights from beyond L2"] == pytest.approx(10 * (near + (w - 8e5) / 1e9))
+    assert two.parts["reading weights from beyond L2"] == pytest.approx(10 * (near + (w / 2 - 8e5) / 1e9))
     assert two.parts["barriers"] == pytest.approx(10 * 1e-6)
 
 
@@ -187,6 +194,7 @@ def test_measured(itemsize):
     assert found.flops > 1e6 and found.l1_bandwidth > 1e6
     assert min(found.l2_bandwidth, found.beyond_bandwidth) > 1e6
     assert (found.far_bandwidth > 1e6) == (found.far_bytes > 0)
+    assert (found.near_bandwidth > 1e6) == (found.near_bytes > 0)
     assert 0 < found.activation < 1e-4
     assert all(1e-9 < seconds < 1e-2 for seconds in found.latency)
     assert 0 < found.l1_bytes < found.l2_bytes
