@@ -265,3 +265,13 @@ def test_an_attribute_counts_from_the_next_call_on(rng, cell):
     layer.batch_first = False
     for one, two in zip(outputs(layer, x), outputs(other, x), strict=True):
         np.testing.assert_array_equal(one, two)
+
+
+def test_an_attribute_of_the_users_own_packs_nothing_anew(rng):
+    layer = RNN(4, 4, seed=0)
+    x = rng.standard_normal((2, 3, 4)).astype(np.float32)
+    layer(x)
+    packed = layer._packed()[0][0].cache["packed"]
+    layer.remark = "mine"
+    layer(x)
+    assert layer._packed()[0][0].cache["packed"] is packed

@@ -116,7 +116,7 @@ def forward(cell, weights, x, state, lengths, bint batch_first, bint save):
     cdef Py_ssize_t batch, steps
     cdef bint whole = False
     cdef cnp.ndarray given, y, out
-    cdef tuple initial
+    cdef tuple initial, found, final
     if not is_array(x, 3, own.typenum) or cnp.PyArray_DIM(<cnp.ndarray> x, 2) != own.inputs:
         return None
     given = rows_first(x, batch_first)
@@ -141,13 +141,13 @@ def forward(cell, weights, x, state, lengths, bint batch_first, bint save):
     out = rows_first(y, batch_first)
     if scans:
         found = scan_forward(cell, given, weights, initial, lengths, False, out, save)
-        final = of_one_layer((<tuple> (<tuple> found)[0])[0])
+        final = (of_one_layer((<tuple> found[0])[0]),)
     else:
         found = forward_pass(cell, given, weights, initial, lengths, False, out, save, None, 3)
-        final = (<tuple> found)[0] if own.has_c else (<tuple> (<tuple> found)[0])[0]
+        final = found[0]
     if save:
         cnp.PyArray_CLEARFLAGS(y, cnp.NPY_ARRAY_WRITEABLE)  # backward reads it
-    return (y, final), (<tuple> found)[1]
+    return (y, final if own.has_c else final[0]), found[1]
 
 
 def backward(saved, dy, grads, dict names, bint batch_first):

@@ -47,6 +47,9 @@ KINDS = {
     "b_ch": "bias_ch",
 }
 
+# Attributes that calls do not look at anew each time; any other may be set without weights being packed again.
+_SETTLED = ("batch_first", "cell", "params", "_names")
+
 Class = TypeVar("Class", bound=type)
 
 # What the docstring of a subclass has where it says {sizes} and {rest}.
@@ -351,7 +354,7 @@ class Recurrent(Layer):
         return direct.weights
 
     def _settle(self) -> Direct:
-        """Return what calls go by from now on, until the parameters or an attribute change."""
+        """Return what calls go by from now on, until the parameters or an attribute of `_SETTLED` change."""
         version = self.params.version
         flat = self._arrays()
         weights = [flat[k : k + self._directions] for k in range(0, len(flat), self._directions)]
@@ -407,7 +410,8 @@ class Recurrent(Layer):
         if name in params:
             params.assign({name: value})
         else:
-            self.__dict__["_direct"] = None
+            if name in _SETTLED:
+                self.__dict__["_direct"] = None
             super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
