@@ -81,12 +81,11 @@ static void RF(add_columns)(const void *sums_, const ptrdiff_t *rows, ptrdiff_t 
 }
 
 /* Slots first..first+count-1 of every unit panel and row of the gate buffer := the same slots of `from`. */
-static void RF(fill_slots)(ptrdiff_t rows, ptrdiff_t panels, int slots, int first, int count, const void *from_,
-                           void *gates_)
+static void RF(fill_slots)(ptrdiff_t rows, ptrdiff_t ld, ptrdiff_t panels, int slots, int first, int count,
+                           const void *from_, void *gates_)
 {
     const real *from = from_;
     real *gates = gates_;
-    const ptrdiff_t ld = panels * slots * W;
     for (ptrdiff_t r = 0; r < rows; r++)
         for (ptrdiff_t p = 0; p < panels; p++)
             for (int s = first; s < first + count; s++)

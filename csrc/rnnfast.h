@@ -251,8 +251,8 @@ typedef struct rf_ops {
                       ptrdiff_t panel1);
     void (*add_columns)(const void *sums, const ptrdiff_t *rows, ptrdiff_t columns, ptrdiff_t run, ptrdiff_t run_stride,
                         void *db);
-    void (*fill_slots)(ptrdiff_t rows, ptrdiff_t panels, int slots, int first, int count, const void *from,
-                       void *gates);
+    void (*fill_slots)(ptrdiff_t rows, ptrdiff_t ld, ptrdiff_t panels, int slots, int first, int count,
+                       const void *from, void *gates);
 
     /* scan.inc.c */
     void (*hold)(ptrdiff_t n, const void *kept, int slots, void *gates);

@@ -9,6 +9,7 @@ from given import OTHERS, SIZES, STRIDES
 from rnnfast._native.infer import infer
 from rnnfast.cells import CELLS
 from rnnfast.layers import LSTM
+from rnnfast.stream import Stream
 from rnnfast.threads import limit_threads
 
 
@@ -56,6 +57,27 @@ def test_large_calls_on_threads(rng, batch, threads, batch_first):
         expected, _ = layer.forward(x)
     with limit_threads(threads):
         same(layer(x), expected)
+
+
+@pytest.mark.parametrize("batch", [1, 3, 30])
+@pytest.mark.parametrize("hidden", [33, 200])
+@pytest.mark.parametrize("cell", CELLS)
+def test_single_steps_on_threads(make_layer, random_state, rng, cell, hidden, batch):
+    """Each thread reads the input weights of the units that are its own, from either end in turns."""
+    layer = make_layer(cell, 170, hidden)
+    x = rng.standard_normal((batch, 5, 170)).astype(np.float32)
+    state = random_state(layer, batch)
+    with limit_threads(1):
+        expected = layer(x, state)
+    for threads in (1, 2, 3, 8):
+        last, outputs, stream = state, [], Stream(layer, batch=batch)
+        stream.set_state(state)
+        with limit_threads(threads):
+            for t in range(5):
+                y, last = layer(x[:, t : t + 1], last)
+                np.testing.assert_array_equal(stream.step(x[:, t]), y[:, 0], strict=True)
+                outputs.append(y)
+        same((np.concatenate(outputs, axis=1), last), expected)
 
 
 @pytest.mark.parametrize("kind", OTHERS)

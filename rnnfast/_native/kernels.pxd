@@ -197,8 +197,8 @@ cdef extern from "rnnfast.h" nogil:
                           Py_ssize_t panel0, Py_ssize_t panel1) noexcept nogil
         void (*add_columns)(const void* sums, const Py_ssize_t* rows, Py_ssize_t columns, Py_ssize_t run,
                             Py_ssize_t run_stride, void* db) noexcept nogil
-        void (*fill_slots)(Py_ssize_t rows, Py_ssize_t panels, int slots, int first, int count, const void* source,
-                           void* gates) noexcept nogil
+        void (*fill_slots)(Py_ssize_t rows, Py_ssize_t ld, Py_ssize_t panels, int slots, int first, int count,
+                           const void* source, void* gates) noexcept nogil
 
         # scan.inc.c
         void (*hold)(Py_ssize_t n, const void* kept, int slots, void* gates) noexcept nogil

@@ -23,6 +23,7 @@ cdef class Packed:
     cdef char* backward_data[4]   # the same, transposed; NULL until first asked for
     cdef rf_product forward[4]    # products that read them; lda, ldc, ld_init are the caller's to set
     cdef rf_product backward[4]
+    cdef Py_ssize_t turn          # steps taken with it, or about so many: two calls at a time may count as one
 
     cdef Py_ssize_t columns(self, int which) noexcept nogil
     cdef int first(self, int which) noexcept nogil

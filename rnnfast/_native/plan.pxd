@@ -55,7 +55,8 @@ ctypedef struct Run:
     const char* bias
     Py_ssize_t chunk                     # most rows in a chunk, of all threads or, where they go apart, of each
     rf_product product[4]
-    bint zigzag                          # walk the weights forwards and backwards in turn
+    bint zigzag                          # walk the weights forwards and backwards in turn,
+    Py_ssize_t turn                      # the first step forwards, or backwards where this is odd
     Py_ssize_t grain                     # unit panels between two changes from product to pointwise part
     bint by_units
     bint apart                           # every thread has rows of its own from the first step to the last

@@ -34,6 +34,7 @@ cdef void recur(Stage* stage, const char* x, char* y) noexcept nogil:
     cdef Run* run = &stage.run
     run.xs = <char*> x
     run.y.base = y
+    run.turn ^= 1
     if stage.threads == 1:
         forward_task(run, 0, 1)
     else:

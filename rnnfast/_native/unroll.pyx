@@ -34,8 +34,21 @@ cdef void set_step(const Run* run, Py_ssize_t t, Py_ssize_t row, rf_step* s) noe
         set_around_step(run, t, s)
 
 
+cdef void project_panels(const Run* run, Py_ssize_t rows, const char* xs, char* gates, Py_ssize_t panel0,
+                         Py_ssize_t panel1) noexcept nogil:
+    """Pre-activations of some panels of units from the inputs alone, of rows whose gates begin at `gates`."""
+    cdef Py_ssize_t part = panel0 * run.cell.slots * run.W * run.size
+    if run.cell.slots == 1:
+        panel0, panel1 = panel0 // GROUP, (panel1 + GROUP - 1) // GROUP
+    run.ops.product(&run.product[0], rows, xs, run.bias, gates, panel0, panel1)
+    if run.cell.x_slots < run.cell.slots:
+        run.ops.fill_slots(rows, run.ld_gates, panel1 - panel0, run.cell.slots, run.cell.x_slots,
+                           run.cell.slots - run.cell.x_slots, run.bias + part, gates + part)
+
+
 cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0, Py_ssize_t row1,
-                       Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
+                       Py_ssize_t group0, Py_ssize_t group1, bint joint, int thread, int threads) noexcept nogil:
+    """Do a thread's part of a step; `joint`: the input product of its rows too, panel by panel."""
     cdef const rf_phase* phase
     cdef const rf_product* product
     cdef Py_ssize_t count, k, panel0, panel1, r0, r1, j
@@ -60,7 +73,7 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
         count = (last - first + run.grain - 1) // run.grain
         for k in range(count):
             # every other step walks the weights backwards, so that it begins with what is still in cache
-            panel0 = first + (count - 1 - k if run.zigzag and t & 1 else k) * run.grain
+            panel0 = first + (count - 1 - k if run.zigzag and (run.turn + t) & 1 else k) * run.grain
             panel1 = min(panel0 + run.grain, last)
             for r0 in range(row0, row1, 24):  # rows whose gates of one group stay in the first-level cache
                 if run.long_steps:
@@ -68,6 +81,9 @@ cdef void forward_step(Run* run, Py_ssize_t t, const rf_step* s, Py_ssize_t row0
                     if run.stop:
                         break
                 r1 = min(r0 + 24, row1)
+                if joint and i == 0:
+                    project_panels(run, r1 - r0, run.xs + r0 * run.ld_x * run.size, <char*> s.gates + r0 * gates_line,
+                                   panel0, panel1)
                 gates = <char*> s.gates + r0 * gates_line + phase.first * run.W * run.size
                 if run.cell.slots == 1:
                     run.ops.product(product, r1 - r0, source + r0 * source_line, gates, gates, panel0 // GROUP,
@@ -108,8 +124,8 @@ cdef void project(Run* run, Py_ssize_t rows, const char* xs, Py_ssize_t ld_x, ch
         n = min(<Py_ssize_t> BLOCK, rows)
         run.ops.product(&run.product[0], n, xs, run.bias, gates, 0, run.product[0].panels)
         if run.cell.x_slots < run.cell.slots:
-            run.ops.fill_slots(n, run.P, run.cell.slots, run.cell.x_slots, run.cell.slots - run.cell.x_slots, run.bias,
-                               gates)
+            run.ops.fill_slots(n, run.ld_gates, run.P, run.cell.slots, run.cell.x_slots,
+                               run.cell.slots - run.cell.x_slots, run.bias, gates)
         rows -= n
         xs += n * ld_x * run.size
         gates += n * run.ld_gates * run.size
@@ -149,17 +165,21 @@ cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t row) no
     run.cell.steps(&s)
 
 
+cdef bint goes_alone(const Run* run) noexcept nogil:
+    """Return whether one thread does the steps by `sweep_alone`: of a single row, of few units."""
+    return run.B == 1 and run.P <= run.cell.steps_panels and run.y.stride == run.size and not run.around
+
+
 cdef void sweep(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t base, Py_ssize_t row0, Py_ssize_t row1,
-                Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
-    """Do a thread's part of steps t..end; `base` is the row that the gate buffer begins with."""
+                Py_ssize_t group0, Py_ssize_t group1, bint joint, int thread, int threads) noexcept nogil:
+    """Do a thread's part of steps t..end; `base` is the row that the gate buffer begins with, `joint` as in a step."""
     cdef rf_step s
-    if (threads == 1 and run.B == 1 and run.P <= run.cell.steps_panels and run.y.stride == run.size
-            and not run.around):
+    if threads == 1 and goes_alone(run):
         sweep_alone(run, t, end, run.off[t] - base)
         return
     while t < end:
         set_step(run, t, run.off[t] - base, &s)
-        forward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, thread, threads)
+        forward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, joint, thread, threads)
         t += 1
 
 
@@ -183,7 +203,7 @@ cdef void forward_piece(Run* run, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
             look_up(run, first, run.off[until], t, gates)
         else:
             project_inputs(run, first, run.off[until], first, t, gates, 0)
-        sweep(run, t, until, base, 0, run.B, 0, run.groups, 0, 1)
+        sweep(run, t, until, base, 0, run.B, 0, run.groups, False, 0, 1)
         t = until
         poll(run, 0)
 
@@ -205,6 +225,9 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
     cdef char* gates
     my_row1 = run.B
     cdef int sharing = min(threads, run.sharing)  # the pool may have given fewer than asked for
+    # a single step: who makes a unit's gates reads its input weights as well, and nobody waits in between
+    cdef bint joint = (run.T == 1 and sharing == threads and not run.V and not run.gather
+                       and not (threads == 1 and goes_alone(run)))
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
     while t < run.T:
@@ -215,17 +238,18 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
         share(run.off[end] - first, thread, threads, &row0, &row1)
         row0 += first
         row1 += first
-        if row1 > row0:
+        if row1 > row0 and not joint:
             gates = run.gates + (row0 - base) * run.ld_gates * run.size
             if run.V:
                 look_up(run, row0, row1, t, gates)
             else:
                 project_inputs(run, row0, row1, first, t, gates, thread)
-        barrier(thread, threads)
+        if not joint:
+            barrier(thread, threads)
         if not run.by_units:
             row_share(run, t, end, thread, sharing, &my_row0, &my_row1)
         if takes_part:
-            sweep(run, t, end, base, my_row0, my_row1, group0, group1, thread, sharing)
+            sweep(run, t, end, base, my_row0, my_row1, group0, group1, joint, thread, sharing)
         t = end
         if meet(run, thread, threads, &meetings):
             return
@@ -260,7 +284,7 @@ cdef void forward_beside(Run* run, int thread, int threads) noexcept nogil:
                 until = t + 1
                 while until < end and run.off[until + 1] - first <= ready:
                     until += 1
-                sweep(run, t, until, base, 0, run.B, 0, run.groups, 0, 1)
+                sweep(run, t, until, base, 0, run.B, 0, run.groups, False, 0, 1)
                 t = until
                 poll(run, thread)
         t = end
@@ -315,7 +339,7 @@ cdef void project_own(Run* run, Py_ssize_t first, Py_ssize_t end, Py_ssize_t row
             gates = run.gates + (run.off[t] + row0 if run.save else at + done) * line
             run.ops.product(product, rows, xs, run.bias, gates, panel, min(panel + step, product.panels))
             if panel + step >= product.panels and run.cell.x_slots < run.cell.slots:
-                run.ops.fill_slots(rows, run.P, run.cell.slots, run.cell.x_slots,
+                run.ops.fill_slots(rows, run.ld_gates, run.P, run.cell.slots, run.cell.x_slots,
                                    run.cell.slots - run.cell.x_slots, run.bias, gates)
             done += rows
         panel += step
@@ -340,7 +364,7 @@ cdef void forward_apart(Run* run, int thread, int threads) noexcept nogil:
         while t < end:
             rows = min(row1, run.n[t]) - row0
             set_step(run, t, run.off[t] if run.save else at - row0, &s)
-            forward_step(run, t, &s, row0, row0 + rows, 0, run.groups, thread, threads)
+            forward_step(run, t, &s, row0, row0 + rows, 0, run.groups, False, thread, threads)
             at += rows
             t += 1
 
@@ -378,6 +402,8 @@ cdef int set_forward(Run* run, Packed packed, Lengths rows, bint save) except -1
     cdef int i
     set_run(run, packed, rows)
     run.save = save
+    run.turn = packed.turn  # a call begins with what the one before it has left in cache
+    packed.turn += run.T
     for i in range(1 + packed.cell.phases):
         run.product[i] = packed.forward[i]
         run.product[i].lda = run.ld_h
