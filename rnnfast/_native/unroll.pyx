@@ -171,15 +171,15 @@ cdef bint goes_alone(const Run* run) noexcept nogil:
 
 
 cdef void sweep(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t base, Py_ssize_t row0, Py_ssize_t row1,
-                Py_ssize_t group0, Py_ssize_t group1, bint joint, int thread, int threads) noexcept nogil:
-    """Do a thread's part of steps t..end; `base` is the row that the gate buffer begins with, `joint` as in a step."""
+                Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
+    """Do a thread's part of steps t..end; `base` is the row that the gate buffer begins with."""
     cdef rf_step s
     if threads == 1 and goes_alone(run):
         sweep_alone(run, t, end, run.off[t] - base)
         return
     while t < end:
         set_step(run, t, run.off[t] - base, &s)
-        forward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, joint, thread, threads)
+        forward_step(run, t, &s, min(row0, run.n[t]), min(row1, run.n[t]), group0, group1, False, thread, threads)
         t += 1
 
 
@@ -203,7 +203,7 @@ cdef void forward_piece(Run* run, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
             look_up(run, first, run.off[until], t, gates)
         else:
             project_inputs(run, first, run.off[until], first, t, gates, 0)
-        sweep(run, t, until, base, 0, run.B, 0, run.groups, False, 0, 1)
+        sweep(run, t, until, base, 0, run.B, 0, run.groups, 0, 1)
         t = until
         poll(run, 0)
 
@@ -217,6 +217,18 @@ cdef void project_table(Run* run, int thread, int threads) noexcept nogil:
     barrier(thread, threads)
 
 
+cdef void only_step(Run* run, Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
+    """A call's only step: who makes a unit's gates reads its input weights as well, and nobody waits in between."""
+    cdef Py_ssize_t row0 = 0, row1 = run.B, meetings = 0
+    cdef rf_step s
+    poll(run, thread)
+    if not run.by_units:
+        row_share(run, 0, 1, thread, threads, &row0, &row1)
+    set_step(run, 0, 0, &s)
+    forward_step(run, 0, &s, min(row0, run.n[0]), min(row1, run.n[0]), group0, group1, True, thread, threads)
+    meet(run, thread, threads, &meetings)
+
+
 cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
     """All steps: threads share out the input product of each chunk, then the recurrence, and wait for each other."""
     cdef Py_ssize_t t = 0, end, row0, row1, first, base, my_row0 = 0, my_row1, group0 = 0, group1 = run.groups
@@ -225,11 +237,11 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
     cdef char* gates
     my_row1 = run.B
     cdef int sharing = min(threads, run.sharing)  # the pool may have given fewer than asked for
-    # a single step: who makes a unit's gates reads its input weights as well, and nobody waits in between
-    cdef bint joint = (run.T == 1 and sharing == threads and not run.V and not run.gather
-                       and not (threads == 1 and goes_alone(run)))
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
+    if run.T == 1 and sharing == threads and not run.V and not run.gather and not (threads == 1 and goes_alone(run)):
+        only_step(run, group0, group1, thread, threads)
+        return
     while t < run.T:
         first = run.off[t]
         end = end_of_chunk(run, t)
@@ -238,18 +250,17 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
         share(run.off[end] - first, thread, threads, &row0, &row1)
         row0 += first
         row1 += first
-        if row1 > row0 and not joint:
+        if row1 > row0:
             gates = run.gates + (row0 - base) * run.ld_gates * run.size
             if run.V:
                 look_up(run, row0, row1, t, gates)
             else:
                 project_inputs(run, row0, row1, first, t, gates, thread)
-        if not joint:
-            barrier(thread, threads)
+        barrier(thread, threads)
         if not run.by_units:
             row_share(run, t, end, thread, sharing, &my_row0, &my_row1)
         if takes_part:
-            sweep(run, t, end, base, my_row0, my_row1, group0, group1, joint, thread, sharing)
+            sweep(run, t, end, base, my_row0, my_row1, group0, group1, thread, sharing)
         t = end
         if meet(run, thread, threads, &meetings):
             return
@@ -284,7 +295,7 @@ cdef void forward_beside(Run* run, int thread, int threads) noexcept nogil:
                 until = t + 1
                 while until < end and run.off[until + 1] - first <= ready:
                     until += 1
-                sweep(run, t, until, base, 0, run.B, 0, run.groups, False, 0, 1)
+                sweep(run, t, until, base, 0, run.B, 0, run.groups, 0, 1)
                 t = until
                 poll(run, thread)
         t = end
