@@ -92,6 +92,7 @@ class Limits(NamedTuple):
         if size <= first:
             return size / self.l1_bandwidth, "reading weights from L1"
         seconds = first / self.l1_bandwidth
+        # where a level was measured once, both sizes have that rate
         near = (self.near_bytes, self.near_bandwidth) if self.near_bytes else (0, self.l2_bandwidth)
         each = _each(size, *near, self.l2_bytes / 2, self.l2_bandwidth)
         if size <= second:

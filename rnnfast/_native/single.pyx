@@ -1,7 +1,7 @@
 """Calls of a single layer in one direction, for arguments that need no conversion.
 
-For training, for ragged batches, and of elementwise recurrences all; other inference goes by infer.pyx, which takes
-stacks too.
+For training, for ragged batches, and of cells with options and elementwise recurrences all; other inference goes by
+infer.pyx, which takes stacks too.
 
 What surrounds the arithmetic of a small call costs more than it looks: after each call the sweeps have pushed Python out
 of the caches. So this checks, allocates and calls the passes, those of passes.pyx or of scan.pyx,
