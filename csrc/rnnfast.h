@@ -122,7 +122,7 @@ typedef void (*rf_pointwise)(const rf_step *step, ptrdiff_t row0, ptrdiff_t row1
 /* Many steps of one row in one sweep, for cells of so few units that what surrounds a step takes longer than its product. */
 typedef struct rf_steps {
     ptrdiff_t steps, hidden, ld_gates;
-    const void *weights;      /* panels of the product of phase 0 */
+    const rf_product *product; /* of phase 0 */
     void *gates;              /* (steps, P,S,W) as in rf_step */
     ptrdiff_t ld_state;       /* 0: gates and c are for inference alone, else kept, c of all steps so far apart */
     const void *h_prev;       /* (P*W) IN before the first step; c_prev too */

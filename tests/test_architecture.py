@@ -12,7 +12,7 @@ PACKAGE = ROOT / "rnnfast"
 
 # From the ground up; a name stands for a module or for a folder with all it holds.
 FLOORS = (
-    ("backend", "checks", "elsewhere", "log", "threads", "parameters", "rows", "window"),
+    ("backend", "caches", "checks", "elsewhere", "log", "threads", "parameters", "rows", "window"),
     ("_native", "cells", "scans", "reference"),
     ("engine", "initializers", "limits"),
     ("direct",),

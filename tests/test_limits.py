@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rnnfast import limits
+from rnnfast import caches, limits
 from rnnfast._native import kernels
 from rnnfast._native import limits as native_limits
 from rnnfast.cells import CELLS, Options, find
@@ -225,7 +225,7 @@ def test_cache_sizes_as_the_kernel_lists_them(tmp_path):
         folder.mkdir()
         for name, text in (("level", level), ("type", kind), ("size", size)):
             (folder / name).write_text(text + "\n")
-    assert [limits._listed(level, str(tmp_path)) for level in "1234"] == [48 << 10, 2 << 20, 0, 0]
+    assert [caches._listed(level, str(tmp_path)) for level in "1234"] == [48 << 10, 2 << 20, 0, 0]
 
 
 def test_explain_gives_the_estimate_of_its_call(monkeypatch):

@@ -65,7 +65,7 @@ INLINE void gru_steps(const int P, const rf_steps *s)
         UNROLL for (int p = 0; p < P; p++)
             UNROLL for (int v = 0; v < 3; v++)
                 a[p][v] = v_load(gates + (p * 4 + 1 + v) * W);
-        steps_product(P, 3, s->hidden, now, s->weights, a);
+        steps_product(P, 3, s->hidden, now, s->product->b, a);
         UNROLL for (int p = 0; p < P; p++) {
             real *own = gates + p * 4 * W;
             V reset = v_sigmoid(a[p][0]), z = v_sigmoid(a[p][1]), n = v_tanh(v_fma(reset, a[p][2], v_load(own)));
@@ -81,12 +81,42 @@ INLINE void gru_steps(const int P, const rf_steps *s)
     STEPS_LOAD(P, now, (real *)s->h);
 }
 
+INLINE void gru_group(const int P, const rf_steps *s, const steps_now *now, ptrdiff_t p0)
+{
+    const int count = P ? P : 1;
+    V a[4][4]; /* r z u */
+    UNROLL for (int p = 0; p < count; p++)
+        UNROLL for (int v = 0; v < 3; v++)
+            a[p][v] = v_load(now->gates + ((p0 + p) * 4 + 1 + v) * W);
+    if (P)
+        steps_sums(P, 3, s->hidden, now->from, (const real *)s->product->b + p0 * s->hidden * 3 * W, a);
+    UNROLL for (int p = 0; p < count; p++) {
+        real *own = now->gates + (p0 + p) * 4 * W;
+        V reset = v_sigmoid(a[p][0]), z = v_sigmoid(a[p][1]), n = v_tanh(v_fma(reset, a[p][2], v_load(own)));
+        steps_put(s, now, p0 + p, v_fma(z, v_load(now->from + (p0 + p) * W) - n, n));
+        if (s->ld_state) {
+            v_store(own, n);
+            v_store(own + W, reset);
+            v_store(own + 2 * W, z);
+            v_store(own + 3 * W, a[p][2]);
+        }
+    }
+}
+static void RF(gru_group_0)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(0, s, now, p); }
+static void RF(gru_group_1)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(1, s, now, p); }
+static void RF(gru_group_2)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(2, s, now, p); }
+static void RF(gru_group_3)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(3, s, now, p); }
+static void RF(gru_group_4)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(4, s, now, p); }
+
 static void RF(gru_steps)(const rf_steps *s)
 {
+    static const steps_group groups[] = {RF(gru_group_0), RF(gru_group_1), RF(gru_group_2), RF(gru_group_3), RF(gru_group_4)};
     if (s->hidden <= W)
         gru_steps(1, s);
-    else
+    else if (s->hidden <= 2 * W)
         gru_steps(2, s);
+    else
+        steps_by_groups(s, 1, groups, s->product->panels <= 4 ? 4 : 2);
 }
 
 INLINE void gru_steps_back(const int P, const rf_steps_back *s)
@@ -120,7 +150,7 @@ static const rf_cell gru = {
                .forward = RF(gru_forward),
                .infer = RF(gru_infer),
                .backward = RF(gru_backward)}},
-    .steps_panels = 2,
+    .steps_panels = STEPS_MOST / W,
     .steps = RF(gru_steps),
     .steps_back = RF(gru_steps_back),
 };

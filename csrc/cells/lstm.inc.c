@@ -81,7 +81,7 @@ INLINE void lstm_steps(const int P, const rf_steps *s)
         UNROLL for (int p = 0; p < P; p++)
             UNROLL for (int v = 0; v < 4; v++)
                 a[p][v] = v_load(gates + (p * 4 + v) * W);
-        steps_product(P, 4, s->hidden, now, s->weights, a);
+        steps_product(P, 4, s->hidden, now, s->product->b, a);
         UNROLL for (int p = 0; p < P; p++) {
             c[p] = lstm_unit(a[p], c[p]);
             steps_store(s, t, p, a[p][3] * v_tanh(c[p]), now);
@@ -99,12 +99,38 @@ INLINE void lstm_steps(const int P, const rf_steps *s)
     }
 }
 
+/* P panels of a step; none: one whose product has been made. */
+INLINE void lstm_group(const int P, const rf_steps *s, const steps_now *now, ptrdiff_t p0)
+{
+    const int count = P ? P : 1;
+    V a[3][4];
+    UNROLL for (int p = 0; p < count; p++)
+        UNROLL for (int v = 0; v < 4; v++)
+            a[p][v] = v_load(now->gates + ((p0 + p) * 4 + v) * W);
+    if (P)
+        steps_sums(P, 4, s->hidden, now->from, (const real *)s->product->b + p0 * s->hidden * 4 * W, a);
+    UNROLL for (int p = 0; p < count; p++) {
+        V c = lstm_unit(a[p], v_load(now->c_prev + (p0 + p) * W));
+        v_store(now->c + (p0 + p) * W, c);
+        steps_put(s, now, p0 + p, a[p][3] * v_tanh(c));
+        if (s->ld_state)
+            UNROLL for (int v = 0; v < 4; v++)
+                v_store(now->gates + ((p0 + p) * 4 + v) * W, a[p][v]);
+    }
+}
+static void RF(lstm_group_0)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { lstm_group(0, s, now, p); }
+static void RF(lstm_group_1)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { lstm_group(1, s, now, p); }
+static void RF(lstm_group_2)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { lstm_group(2, s, now, p); }
+
 static void RF(lstm_steps)(const rf_steps *s)
 {
+    static const steps_group groups[] = {RF(lstm_group_0), RF(lstm_group_1), RF(lstm_group_2)};
     if (s->hidden <= W)
         lstm_steps(1, s);
-    else
+    else if (s->hidden <= 2 * W)
         lstm_steps(2, s);
+    else
+        steps_by_groups(s, 0, groups, 2);
 }
 
 INLINE void lstm_steps_back(const int P, const rf_steps_back *s)
@@ -144,7 +170,7 @@ static const rf_cell lstm = {
                .forward = RF(lstm_forward),
                .infer = RF(lstm_infer),
                .backward = RF(lstm_backward)}},
-    .steps_panels = 2,
+    .steps_panels = STEPS_MOST / W,
     .steps = RF(lstm_steps),
     .steps_back = RF(lstm_steps_back),
 };

@@ -7,6 +7,21 @@ INLINE V rnn_tanh_slope(V y) { return v_fnma(y, y, v_set1(1)); }
 INLINE V rnn_sigmoid_slope(V y) { return v_fnma(y, y, y); }
 INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_set1(0)); }
 
+/* a[v] += sum over k of h[k] B[k][v] for up to eight vectors, the first four of which are a panel */
+INLINE void steps_vectors(const int NV, const rf_steps *s, const real *h, V a[][4])
+{
+    const int last = NV > 4 ? NV - 4 : NV, C = chains_of(NV > 4 ? 2 : 1, 4, last);
+    const rf_runs all = {.runs = 1, .run = s->hidden};
+    const real *b = s->product->b;
+    if (NV == 8) {
+        steps_sums(2, 4, s->hidden, h, b, a);
+        return;
+    }
+    if (NV > 4)
+        chains_product(1, 4, C, &all, h, 0, b, a);
+    chains_product(1, last, C, &all, h, 0, NV > 4 ? b + s->hidden * 4 * W : b, NV > 4 ? a + 1 : a);
+}
+
 #define RNN(kind, act, slope)                                                                                         \
     static void RF(rnn_##kind##_forward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0,          \
                                          ptrdiff_t panel1)                                                            \
@@ -33,31 +48,31 @@ INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_
     }                                                                                                                 \
     INLINE void rnn_##kind##_steps(const int NV, const rf_steps *s)                                                   \
     {                                                                                                                 \
-        real now[4 * W];                                                                                              \
-        V a[1][4];                                                                                                    \
+        real now[8 * W];                                                                                              \
+        V a[2][4];                                                                                                    \
         STEPS_LOAD(NV, s->h_prev, now);                                                                               \
         for (ptrdiff_t t = 0; t < s->steps; t++) {                                                                    \
             real *gates = (real *)s->gates + t * s->ld_gates;                                                         \
             UNROLL for (int v = 0; v < NV; v++)                                                                       \
-                a[0][v] = v_load(gates + v * W);                                                                      \
-            steps_product(1, NV, s->hidden, now, s->weights, a);                                                      \
-            UNROLL for (int v = 0; v < NV; v++) {                                                                     \
-                a[0][v] = act(a[0][v]);                                                                               \
-                steps_store(s, t, v, a[0][v], now);                                                                   \
-            }                                                                                                         \
+                a[v / 4][v % 4] = v_load(gates + v * W);                                                              \
+            steps_vectors(NV, s, now, a);                                                                             \
+            UNROLL for (int v = 0; v < NV; v++)                                                                       \
+                steps_store(s, t, v, act(a[v / 4][v % 4]), now);                                                      \
         }                                                                                                             \
-        STEPS_LOAD(NV, now, (real *)s->h);                                                                        \
+        STEPS_LOAD(NV, now, (real *)s->h);                                                                            \
     }                                                                                                                 \
     static void RF(rnn_##kind##_steps)(const rf_steps *s)                                                             \
     {                                                                                                                 \
-        if (s->hidden <= W)                                                                                           \
-            rnn_##kind##_steps(1, s);                                                                                 \
-        else if (s->hidden <= 2 * W)                                                                                  \
-            rnn_##kind##_steps(2, s);                                                                                 \
-        else if (s->hidden <= 3 * W)                                                                                  \
-            rnn_##kind##_steps(3, s);                                                                                 \
-        else                                                                                                          \
-            rnn_##kind##_steps(4, s);                                                                                 \
+        switch ((s->hidden + W - 1) / W) {                                                                            \
+            case 1: rnn_##kind##_steps(1, s); break;                                                                  \
+            case 2: rnn_##kind##_steps(2, s); break;                                                                  \
+            case 3: rnn_##kind##_steps(3, s); break;                                                                  \
+            case 4: rnn_##kind##_steps(4, s); break;                                                                  \
+            case 5: rnn_##kind##_steps(5, s); break;                                                                  \
+            case 6: rnn_##kind##_steps(6, s); break;                                                                  \
+            case 7: rnn_##kind##_steps(7, s); break;                                                                  \
+            case 8: rnn_##kind##_steps(8, s); break;                                                                  \
+        }                                                                                                             \
     }                                                                                                                 \
     INLINE void rnn_##kind##_steps_back(const int P, const rf_steps_back *s)                                          \
     {                                                                                                                 \
@@ -88,7 +103,7 @@ INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_
                    .forward = RF(rnn_##kind##_forward),                                                               \
                    .infer = RF(rnn_##kind##_forward),                                                                 \
                    .backward = RF(rnn_##kind##_backward)}},                                                           \
-        .steps_panels = 4,                                                                                            \
+        .steps_panels = 8,                                                                                            \
         .steps = RF(rnn_##kind##_steps),                                                                              \
         .steps_back = RF(rnn_##kind##_steps_back),                                                                    \
     };

@@ -1,19 +1,24 @@
 /* What the `steps` and `steps_back` functions of the cells share: products of one row, in the order of gemm.inc.c. */
 
-/* acc[p][v] += sum over k of h[k] B[p][k][v] for P panels of NV vectors */
-INLINE void steps_product(const int P, const int NV, ptrdiff_t hidden, const real *h, const real *b, V acc[][4])
+/* acc[p][v] += sum over k of h[k] B[p][k][v] for P panels of NV vectors: one chain each, */
+INLINE void steps_sums(const int P, const int NV, ptrdiff_t hidden, const real *h, const real *b, V acc[][4])
 {
-    if (P == 1) {
-        const rf_runs all = {.runs = 1, .run = hidden};
-        chains_product(1, NV, chains_of(1, NV, NV), &all, h, 0, b, acc);
-        return;
-    }
     for (ptrdiff_t k = 0; k < hidden; k++) {
         const V x = v_set1(h[k]);
         UNROLL for (int p = 0; p < P; p++)
             UNROLL for (int v = 0; v < NV; v++)
                 acc[p][v] = v_fma(x, v_load(b + (p * hidden + k) * NV * W + v * W), acc[p][v]);
     }
+}
+
+/* or, of the only panel, as many as `set_chains` has it. */
+INLINE void steps_product(const int P, const int NV, ptrdiff_t hidden, const real *h, const real *b, V acc[][4])
+{
+    const rf_runs all = {.runs = 1, .run = hidden};
+    if (P == 1)
+        chains_product(1, NV, chains_of(1, NV, NV), &all, h, 0, b, acc);
+    else
+        steps_sums(P, NV, hidden, h, b, acc);
 }
 
 /* Store one panel of h where the next step and the caller read it (and backward, which finds it in y). */
@@ -26,6 +31,64 @@ INLINE void steps_store(const rf_steps *s, ptrdiff_t t, int p, V h, real *now)
         v_store_n(y, n, h);
     else
         v_store(y, h);
+}
+
+/* One step of a sweep by groups of panels: where it reads and writes. */
+typedef struct {
+    real *gates;
+    const real *from, *c_prev; /* h and c before it */
+    real *to, *c;              /* and after it */
+    real *y;
+} steps_now;
+
+/* Panels p, p+1, .. of a step, all of whose sums are in registers at once. */
+typedef void (*steps_group)(const rf_steps *s, const steps_now *now, ptrdiff_t p);
+
+enum { STEPS_MOST = 256 };
+
+/* A sweep through cells of more panels than fit the registers at once: group[n] takes n of them, up to `most`; h is in two
+ * rows in turns. Weights larger than the first-level cache are walked through forwards and backwards. */
+INLINE void steps_by_groups(const rf_steps *s, int first, const steps_group *group, int most)
+{
+    real rows[2][STEPS_MOST + W];
+    const rf_product *product = s->product;
+    const ptrdiff_t P = product->panels, whole = P - (product->units > 0), groups = (whole + most - 1) / most;
+    const ptrdiff_t last_b = whole * s->hidden * product->vectors * W;
+    const ptrdiff_t last_at = whole * product->panel_stride + first * W;
+    const int zigzag = last_b * (ptrdiff_t)sizeof(real) > 32 * 1024;
+    steps_now now = {.gates = s->gates, .from = rows[0], .c_prev = s->c_prev, .to = rows[1], .c = s->c,
+                     .y = (real *)s->y};
+    memcpy(rows[0], s->h_prev, (size_t)(P * W) * sizeof(real));
+    for (ptrdiff_t t = 0; t < s->steps; t++) {
+        const int back = zigzag && t & 1;
+        if (product->units)
+            narrow_panel(product, 1, now.from, (const real *)product->b + last_b, now.gates + last_at, now.gates + last_at);
+        for (ptrdiff_t i = 0; i < groups; i++) {
+            const ptrdiff_t g = back ? groups - 1 - i : i, p = g * whole / groups, n = (g + 1) * whole / groups - p;
+            group[n](s, &now, p);
+        }
+        if (product->units)
+            group[0](s, &now, whole);
+        real *from = (real *)now.from;
+        now.from = now.to;
+        now.to = from;
+        now.gates += s->ld_gates;
+        now.c_prev = now.c;
+        now.c += s->ld_state;
+        now.y = (real *)((char *)now.y + s->y_step);
+    }
+    memcpy(s->h, now.from, (size_t)(P * W) * sizeof(real));
+}
+
+/* Store panel p of h. */
+INLINE void steps_put(const rf_steps *s, const steps_now *now, ptrdiff_t p, V h)
+{
+    const ptrdiff_t n = s->hidden - p * W;
+    v_store(now->to + p * W, h);
+    if (n < W)
+        v_store_n(now->y + p * W, (int)n, h);
+    else
+        v_store(now->y + p * W, h);
 }
 
 #define STEPS_LOAD(P, from, to)               \

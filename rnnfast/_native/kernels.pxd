@@ -93,7 +93,7 @@ cdef extern from "rnnfast.h" nogil:
 
     ctypedef struct rf_steps:
         Py_ssize_t steps, hidden, ld_gates
-        const void* weights
+        const rf_product* product
         void* gates
         Py_ssize_t ld_state
         const void* h_prev

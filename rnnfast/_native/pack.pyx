@@ -261,7 +261,7 @@ cdef class Packed:
         """Make the last panel narrow where that saves vectors, unless the cell sweeps through whole panels itself."""
         cdef Py_ssize_t units = self.hidden - (self.panels - 1) * self.width
         cdef Py_ssize_t vectors = (units * s.vectors + self.width - 1) // self.width
-        if self.panels > self.cell.steps_panels and vectors < s.vectors:
+        if self.panels > 2 and vectors < s.vectors:
             s.units, s.last = <int> units, <int> vectors
 
     cdef cnp.ndarray weight(self, int which):

@@ -14,6 +14,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 from rnnfast._native.kernels cimport (
     barrier, flush_subnormals, parallel, parallel_or_alone, ready, restore_subnormals, rf_ops, rf_task, while_waiting
 )
+from rnnfast.caches import cache_sizes
 from rnnfast.threads import get_num_threads
 
 
@@ -56,19 +57,21 @@ cdef void set_group(Run* run, Py_ssize_t panels) noexcept nogil:
 
 # The cost model. Its numbers are round ones for a core of a current server; what counts is how they compare.
 
-cdef double L1 = 24e3          # bytes of weights that stay in the first-level cache
-cdef double L2 = 0.8 * 2**20   # and in the second-level cache, beside the rest
+l1, l2 = cache_sizes()
+cdef double L1 = l1            # bytes of weights that stay in the first-level cache
+cdef double L2 = 0.8 * l2      # and in the second-level cache, beside the rest
 cdef double STEP = 0.1e-6      # seconds that a step takes, however small
+cdef double OF_MANY = 0.03e-6  # and where the steps of a single row are made at once
 cdef double BARRIER = 0.1e-6   # seconds that a meeting costs, with the states that change hands at it
 cdef double MEETING = 0.05e-6  # and more for every thread
-cdef double START = 2.5e-6       # to have other threads begin and end
-cdef double HAND = 0.5e-6      # and more for every thread
+cdef double START = 1e-6       # to have other threads begin and end
+cdef double HAND = 0.25e-6     # and more for every thread
 cdef double WAKE = 150e-6      # and more for those that sleep
 cdef double MARGIN = 0.85      # of the time on fewer threads that more may take: another program can keep them waiting
 cdef double NEARLY = 0.95      # the same where they would fall asleep meanwhile, but are wanted soon
 cdef double SLEEPY = 100e-6    # seconds in which they may do so
 cdef double LEAST_PIECE = 5e-6 # in a piece of a stack's steps, after which the layer above goes on
-cdef double PIECES = 3e-6      # and more where work changes hands all along
+cdef double PIECES = 1e-6      # and more where work changes hands all along
 cdef double BESIDE = 0.95      # of the time of other ways to share that work beside the steps may take: pieces are small
 
 
@@ -91,14 +94,21 @@ cdef int worth(double work, When when) except -1:
 
 cdef double stream_time(double weights) noexcept nogil:
     """Seconds in which one core reads so many bytes of weights, as it does again at every step."""
-    if weights <= L1:
-        return weights / 200e9
-    return min(weights, L2) / 98e9 + max(weights - L2, 0) / 40e9
+    return min(weights, L1) / 200e9 + max(min(weights, L2) - L1, 0) / 98e9 + max(weights - L2, 0) / 40e9
 
 
 cdef double recurrent_size(const Run* run) noexcept nogil:
     """Elements of the weights that every step multiplies with."""
-    return <double> run.ld_gates * run.ld_h + (<double> run.ld * run.ld_h if run.project else 0)
+    cdef Py_ssize_t slots = run.project  # a projection has as many weights as a gate
+    cdef int i
+    for i in range(run.cell.phases):
+        slots += run.cell.phase[i].slots
+    return <double> slots * run.ld * run.Q
+
+
+cdef bint steps_at_once(const Run* run, bint back) noexcept nogil:
+    """Return whether one thread goes through the steps by `rf_cell.steps` or `steps_back`: of a single row of few units."""
+    return run.B == 1 and not run.around and run.P <= (GROUP if back else run.cell.steps_panels) and run.cell.steps != NULL
 
 
 cdef double sweep_time(const Run* run, int threads, bint by_units, double rate) noexcept nogil:
@@ -109,7 +119,7 @@ cdef double sweep_time(const Run* run, int threads, bint by_units, double rate) 
     else:  # whole rows: some threads may have one more than others
         rows = rows / run.B * ((run.B + threads - 1) // threads)
     work = max(2.0 * rows * weights * part / rate, run.T * stream_time(part * weights * run.size))
-    work += run.T * STEP
+    work += run.T * (OF_MANY if threads == 1 and steps_at_once(run, run.passes > 1) else STEP)
     if by_units:
         work += run.T * (run.cell.phases + run.project) * (BARRIER + MEETING * threads)
     return work
@@ -194,7 +204,7 @@ cdef int split(Run* run, double passes, When when) except -1:
     """
     cdef double rate = rate_of(run.ops)
     # not bound to the order of time; backward: gradients of the inputs, and of both weights
-    cdef double others = 2.0 * run.R * (passes * run.ld_gates * run.X + (passes - 1) * recurrent_size(run)) / rate
+    cdef double others = 2.0 * run.R * (passes * run.cell.x_slots * run.ld * run.X + (passes - 1) * recurrent_size(run)) / rate
     cdef double alone
     cdef int chosen
     run.long_steps = 2.0 * run.B * recurrent_size(run) > 1e8

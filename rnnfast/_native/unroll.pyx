@@ -13,7 +13,7 @@ from rnnfast._native.around cimport after_step, h_share, see, set_around_step
 from rnnfast._native.kernels cimport barrier, post, rf_phase, rf_product, rf_step, rf_steps, wait_until
 from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport (
-    BLOCK, GROUP, HEAD, Run, begin, cells_at, meet, poll, row_share, set_run, share, state_at, step_of
+    BLOCK, GROUP, HEAD, Run, begin, cells_at, meet, poll, row_share, set_run, share, state_at, step_of, steps_at_once
 )
 from rnnfast._native.rows cimport Lengths, index_at, read_row, row_at, want_row, write_row
 
@@ -158,7 +158,7 @@ cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t row) no
     cdef rf_steps s
     set_step(run, t, row, &first)
     s.steps, s.hidden, s.ld_gates = end - t, run.H, run.ld_gates
-    s.weights, s.gates = run.product[1].b, first.gates
+    s.product, s.gates = &run.product[1], first.gates
     s.ld_state = run.ld if run.save else 0
     s.h_prev, s.h, s.c_prev, s.c = first.h_prev, state_at(run, end), first.c_prev, first.c
     s.y, s.y_step = row_at(&run.y, t, 0), run.y.step
@@ -167,7 +167,7 @@ cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t row) no
 
 cdef bint goes_alone(const Run* run) noexcept nogil:
     """Return whether one thread does the steps by `sweep_alone`: of a single row, of few units."""
-    return run.B == 1 and run.P <= run.cell.steps_panels and run.y.stride == run.size and not run.around
+    return steps_at_once(run, False) and run.y.stride == run.size
 
 
 cdef void sweep(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t base, Py_ssize_t row0, Py_ssize_t row1,
@@ -239,7 +239,7 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
     cdef int sharing = min(threads, run.sharing)  # the pool may have given fewer than asked for
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
-    if run.T == 1 and sharing == threads and not run.V and not run.gather and not (threads == 1 and goes_alone(run)):
+    if run.T == 1 and sharing == threads and not run.V and not run.gather and not (threads == 1 and run.P <= GROUP and goes_alone(run)):
         only_step(run, group0, group1, thread, threads)
         return
     while t < run.T:

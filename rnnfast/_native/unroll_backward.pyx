@@ -15,7 +15,7 @@ from rnnfast._native.kernels cimport (
     RF_READS_AFTER, RF_READS_BEFORE, barrier, post, rf_phase, rf_step, rf_steps_back, rf_want
 )
 from rnnfast._native.pack cimport Packed
-from rnnfast._native.plan cimport BLOCK, GROUP, Run, begin, meet, poll, row_share, share
+from rnnfast._native.plan cimport BLOCK, GROUP, Run, begin, meet, poll, row_share, share, steps_at_once
 from rnnfast._native.rows cimport row_at
 from rnnfast._native.unroll cimport set_step
 
@@ -108,8 +108,8 @@ cdef void backward_step(Run* run, Py_ssize_t t, rf_step* s, Py_ssize_t row0, Py_
 
 cdef bint goes_alone(const Run* run) noexcept nogil:
     """Return whether `sweep_alone` does the steps: of a single row, of few units, read where the caller has them."""
-    return (run.B == 1 and run.cell.steps_back != NULL and run.P <= GROUP and not run.around and not run.history
-            and run.hs.stride == run.size and (run.y.base == NULL or run.y.stride == run.size))
+    return (steps_at_once(run, True) and not run.history and run.hs.stride == run.size
+            and (run.y.base == NULL or run.y.stride == run.size))
 
 
 cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end) noexcept nogil:

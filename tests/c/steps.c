@@ -34,46 +34,17 @@ static rf_runs gates_of(const rf_cell *c, ptrdiff_t U)
     return from;
 }
 
-static void check_sweep(const rf_cell *c, ptrdiff_t U)
+/* The same backwards, where all units are in one panel; `gates` as forward has left them. */
+static void check_sweep_back(const rf_cell *c, ptrdiff_t U, real *h, real *cs, real *gates, const real *y)
 {
     const ptrdiff_t W = ops->width, S = c->slots, P = (U + W - 1) / W, ld = P * W, ldg = S * ld;
     const rf_phase *phase = &c->phase[0];
     const ptrdiff_t K = phase->slots, first = phase->first * W;
-    /* forwards: panels of units, or one of them all where there is one slot */
-    real *w = random_reals(U * K * ld), *gates = random_reals(T * ldg), *own = copy(gates, T * ldg);
-    real *h = table(1 + T, U, ld), *cs = table(1 + T, U, ld), *y = random_reals(T * U), *last = random_reals(ld);
-    real *cs2 = copy(cs, (1 + T) * ld);
-    rf_product forth = {.from = {1, U, 0, 0, 0, 0, 0}, .panels = S == 1 ? 1 : P, .panel_stride = (S == 1 ? 4 : S) * W,
-                        .vectors = (int)(S == 1 ? 4 : K), .last = (int)(S == 1 ? P : K), .tail = (int)W,
-                        .lda = ld, .ldc = ldg, .ld_init = ldg, .b = w};
-    ops->set_chains(&forth);
-    for (ptrdiff_t t = 0; t < T; t++) {
-        real *a = gates + t * ldg;
-        ops->product(&forth, 1, h + t * ld, a + first, a + first, 0, forth.panels);
-        const rf_step s = {.ld_gates = ldg, .ld_state = ld, .gates = a, .h_prev = h + t * ld, .h = h + (t + 1) * ld,
-                           .c_prev = cs + t * ld, .c = cs + (t + 1) * ld};
-        phase->forward(&s, 0, 1, 0, P);
-    }
-    if (P <= c->steps_panels) {
-        const rf_steps sweep = {.steps = T, .hidden = U, .ld_gates = ldg, .weights = w, .gates = own, .ld_state = ld,
-                                .h_prev = h, .h = last, .c_prev = cs2, .c = cs2 + ld, .y = (char *)y,
-                                .y_step = U * (ptrdiff_t)sizeof(real)};
-        c->steps(&sweep);
-        for (ptrdiff_t t = 0; t < T; t++) {
-            same(c, y + t * U, h + (t + 1) * ld, U);
-            same(c, cs2 + (t + 1) * ld, cs + (t + 1) * ld, c->has_c ? U : 0);
-            same(c, own + t * ldg, gates + t * ldg, S > 1 ? ldg : 0); /* an RNN finds its h in y */
-        }
-        same(c, last, h + T * ld, U);
-    }
-    /* backwards: all units in one panel */
     real *w2 = table(K * U, U, ld), *dy = random_reals(T * U), *dh = table(1, U, ld), *dc = table(1, U, ld);
     real *dh2 = copy(dh, ld), *dc2 = copy(dc, ld), *gates2 = copy(gates, T * ldg);
     rf_product back = {.from = gates_of(c, U), .panels = 1, .panel_stride = 4 * W, .vectors = 4, .last = (int)P,
                        .tail = (int)W, .lda = ldg, .ldc = ld, .ld_init = ld, .b = w2};
     ops->set_chains(&back);
-    for (ptrdiff_t t = 0; t < T; t++)
-        memcpy(y + t * U, h + (t + 1) * ld, (size_t)U * sizeof(real));
     for (ptrdiff_t t = T - 1; t >= 0; t--) {
         real *a = gates + t * ldg;
         for (ptrdiff_t u = 0; u < U; u++)
@@ -91,13 +62,72 @@ static void check_sweep(const rf_cell *c, ptrdiff_t U)
     same(c, gates2, gates, T * ldg);
     same(c, dh2, dh, U);
     same(c, dc2, dc, c->has_c ? U : 0);
-    free(w), free(gates), free(own), free(h), free(cs), free(y), free(last), free(cs2), free(w2), free(dy), free(dh);
-    free(dc), free(dh2), free(dc2), free(gates2);
+    free(w2), free(dy), free(dh), free(dc), free(dh2), free(dc2), free(gates2);
+}
+
+/* The recurrent product as rnnfast/_native/pack.pyx has it: panels of units, or of four vectors where there is one slot. */
+static rf_product product_of(const rf_cell *c, ptrdiff_t U, const real *w)
+{
+    const ptrdiff_t W = ops->width, S = c->slots, K = c->phase[0].slots, P = (U + W - 1) / W;
+    rf_product found = {.from = {1, U, 0, 0, 0, 0, 0}, .panels = P, .panel_stride = S * W, .vectors = (int)K, .last = (int)K,
+                        .tail = (int)W, .lda = P * W, .ldc = S * P * W, .ld_init = S * P * W, .b = w};
+    if (S == 1) {
+        found.panels = (P + 3) / 4, found.panel_stride = 4 * W;
+        found.vectors = 4, found.last = (int)(P - (found.panels - 1) * 4);
+    } else if (P > 2 && (U % W * K + W - 1) / W < K && U % W) {
+        found.units = (int)(U % W), found.last = (int)((U % W * K + W - 1) / W);
+    }
+    ops->set_chains(&found);
+    return found;
+}
+
+static void check_sweep(const rf_cell *c, ptrdiff_t U)
+{
+    const ptrdiff_t W = ops->width, S = c->slots, P = (U + W - 1) / W, ld = P * W, ldg = S * ld;
+    const rf_phase *phase = &c->phase[0];
+    const ptrdiff_t K = phase->slots, first = phase->first * W;
+    real *w = random_reals(U * K * ld), *gates = random_reals(T * ldg), *own = copy(gates, T * ldg);
+    real *read = copy(gates, T * ldg);
+    real *h = table(1 + T, U, ld), *cs = table(1 + T, U, ld), *y = random_reals(T * U), *last = random_reals(ld);
+    real *cs2 = copy(cs, (1 + T) * ld), *c_last = random_reals(ld);
+    const rf_product forth = product_of(c, U, w);
+    for (ptrdiff_t t = 0; t < T; t++) {
+        real *a = gates + t * ldg;
+        ops->product(&forth, 1, h + t * ld, a + first, a + first, 0, forth.panels);
+        const rf_step s = {.ld_gates = ldg, .ld_state = ld, .gates = a, .h_prev = h + t * ld, .h = h + (t + 1) * ld,
+                           .c_prev = cs + t * ld, .c = cs + (t + 1) * ld};
+        phase->forward(&s, 0, 1, 0, P);
+    }
+    rf_steps sweep = {.steps = T, .hidden = U, .ld_gates = ldg, .product = &forth, .gates = own, .ld_state = ld,
+                      .h_prev = h, .h = last, .c_prev = cs2, .c = cs2 + ld, .y = (char *)y,
+                      .y_step = U * (ptrdiff_t)sizeof(real)};
+    c->steps(&sweep);
+    for (ptrdiff_t t = 0; t < T; t++) {
+        same(c, y + t * U, h + (t + 1) * ld, U);
+        same(c, cs2 + (t + 1) * ld, cs + (t + 1) * ld, c->has_c ? U : 0);
+        same(c, own + t * ldg, gates + t * ldg, S > 1 ? ldg : 0); /* an RNN finds its h in y */
+    }
+    same(c, last, h + T * ld, U);
+    /* for inference: c and h in one place, nothing kept */
+    memset(y, 0, (size_t)(T * U) * sizeof(real));
+    memcpy(last, h, (size_t)ld * sizeof(real));
+    memcpy(c_last, cs, (size_t)ld * sizeof(real));
+    sweep.gates = read, sweep.ld_state = 0;
+    sweep.h_prev = last, sweep.c_prev = sweep.c = c_last;
+    c->steps(&sweep);
+    for (ptrdiff_t t = 0; t < T; t++)
+        same(c, y + t * U, h + (t + 1) * ld, U);
+    same(c, last, h + T * ld, U);
+    same(c, c_last, cs + T * ld, c->has_c ? U : 0);
+    free(read), free(c_last), free(own), free(cs2), free(last);
+    if (P <= 4)
+        check_sweep_back(c, U, h, cs, gates, y);
+    free(w), free(gates), free(h), free(cs), free(y);
 }
 
 void check_steps(void)
 {
     for (int cell = 0; ops->cells[cell]; cell++)
-        for (ptrdiff_t U = 1; ops->cells[cell]->steps_back && U <= 4 * ops->width; U++)
+        for (ptrdiff_t U = 1; U <= ops->cells[cell]->steps_panels * ops->width; U += 1 + U / (4 * ops->width) * 3)
             check_sweep(ops->cells[cell], U);
 }
