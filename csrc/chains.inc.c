@@ -6,7 +6,8 @@
  *
  * Where the weights are about as large as the first-level cache, each half of them has chains of its own (set_chains),
  * those of the second begin with 0 and are added at last. Then many rows can go through one half before the other, and a
- * single row begins with the half that it has been through last. */
+ * single row begins with the half that it has been through last. So it is with two panels of four vectors too, where each half
+ * has one chain: a thread that has one of the panels goes through both halves at once. */
 
 /* With 16 registers the tiles of many rows would be so small that they lose more than a single row wins. Two panels are left
  * apart by `product` where the last is smaller, so each has too few vectors by itself. */
@@ -22,8 +23,11 @@ INLINE int chains_of(ptrdiff_t panels, int vectors, int last)
 static void RF(set_chains)(rf_product *s)
 {
     const ptrdiff_t k = s->from.runs * s->from.run + s->from.more * s->from.more_run;
+    const ptrdiff_t size = k * ((s->panels - 1) * s->vectors + s->last) * W * (ptrdiff_t)sizeof(real);
     s->chains = s->units ? 1 : chains_of(s->panels, s->vectors, s->last);
-    s->halves = s->chains > 1 && s->panels == 1 && k * s->last * W * (ptrdiff_t)sizeof(real) > 32 * 1024;
+    s->halves = s->chains > 1 && s->panels == 1 && size > 32 * 1024;
+    if (MANY_REGISTERS && s->panels == 2 && s->vectors == 4 && s->last == 4 && !s->units)
+        s->halves = s->from.runs == 1 && !s->from.more && size > 32 * 1024 && size <= 64 * 1024;
 }
 
 /* acc[r][v] += a[r] b[v], R rows a_row apart */
@@ -142,6 +146,7 @@ INLINE void chained_tile(const int R, const int NV, const int C, const rf_produc
             init = init ? init + n * s->ld_init : NULL;                                                               \
         }                                                                                                             \
     }
+DEFINE_CHAINED(4, 1)
 DEFINE_CHAINED(1, 2)
 DEFINE_CHAINED(1, 4)
 DEFINE_CHAINED(2, 2)
@@ -150,9 +155,46 @@ DEFINE_CHAINED(3, 2)
 DEFINE_CHAINED(4, 2)
 #undef DEFINE_CHAINED
 
-static void (*const chained[5][2])(const rf_product *, const chains_half *, int, ptrdiff_t, const real *, const real *,
-                                   const real *, real *) = {
+typedef void (*chained_fn)(const rf_product *, const chains_half *, int, ptrdiff_t, const real *, const real *, const real *,
+                           real *);
+static const chained_fn chained[5][2] = {
     {NULL}, {chained_1_2, chained_1_4}, {chained_2_2, chained_2_4}, {chained_3_2}, {chained_4_2}};
+
+/* C = init + A B of four vectors, both halves of one chain at once: so few rows that one would wait for itself. */
+INLINE void both_halves(const int R, const rf_product *s, const chains_half half[2], const real *a, const real *b,
+                        const real *init, real *to)
+{
+    const real *a2 = a + half[1].at, *b2 = b + half[1].k * 4 * W;
+    const ptrdiff_t n = half[0].from.run;
+    V acc[2][6][4];
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < 4; v++) {
+            acc[0][r][v] = init ? v_load(init + r * s->ld_init + v * W) : v_set1(0);
+            acc[1][r][v] = v_set1(0);
+        }
+    for (ptrdiff_t k = 0; k < n; k++) {
+        chain_link(R, 4, a + k, s->lda, b + k * 4 * W, acc[0]);
+        chain_link(R, 4, a2 + k, s->lda, b2 + k * 4 * W, acc[1]);
+    }
+    if (half[1].from.run > n)
+        chain_link(R, 4, a2 + n, s->lda, b2 + n * 4 * W, acc[1]);
+    UNROLL for (int r = 0; r < R; r++)
+        UNROLL for (int v = 0; v < 4; v++)
+            v_store(to + r * s->ldc + v * W, acc[0][r][v] + acc[1][r][v]);
+}
+
+static void halved_panel(const rf_product *s, const chains_half half[2], ptrdiff_t rows, const real *a, const real *b,
+                         const real *init, real *c)
+{
+    switch (rows) {
+        case 1: both_halves(1, s, half, a, b, init, c); break;
+        case 2: both_halves(2, s, half, a, b, init, c); break;
+        case 3: both_halves(3, s, half, a, b, init, c); break;
+        default:
+            for (int i = 0; i < 2; i++)
+                chained_4_1(s, &half[i], i, rows, a, b, init, c);
+    }
+}
 
 static void chained_product(const rf_product *s, ptrdiff_t rows, const real *a, const real *init, real *c, ptrdiff_t panel0,
                             ptrdiff_t panel1)
@@ -164,8 +206,13 @@ static void chained_product(const rf_product *s, ptrdiff_t rows, const real *a, 
     for (ptrdiff_t p = panel0; p < panel1; p++) {
         const int vectors = p == s->panels - 1 ? s->last : s->vectors;
         const real *b = (const real *)s->b + p * k * s->vectors * W, *start = init ? init + p * s->panel_stride : NULL;
+        real *to = c + p * s->panel_stride;
+        if (s->chains == 1) {
+            halved_panel(s, half, rows, a, b, start, to);
+            continue;
+        }
         for (int i = 0; i <= s->halves; i++)
-            chained[vectors][s->chains == 4](s, &half[i], i, rows, a, b, start, c + p * s->panel_stride);
+            chained[vectors][s->chains == 4](s, &half[i], i, rows, a, b, start, to);
     }
 }
 #endif

@@ -179,7 +179,7 @@ static void RF(product)(const rf_product *s, ptrdiff_t rows, const void *a_, con
 {
     const real *b = s->b;
 #if MANY_REGISTERS
-    if (s->chains > 1) {
+    if (s->chains > 1 || s->halves) {
         chained_product(s, rows, a_, init_, c_, panel0, panel1);
         return;
     }

@@ -8,13 +8,13 @@ INLINE V rnn_sigmoid_slope(V y) { return v_fnma(y, y, y); }
 INLINE V rnn_relu_slope(V y) { return v_select(v_lt(v_set1(0), y), v_set1(1), v_set1(0)); }
 
 /* a[v] += sum over k of h[k] B[k][v] for up to eight vectors, the first four of which are a panel */
-INLINE void steps_vectors(const int NV, const rf_steps *s, const real *h, V a[][4])
+INLINE void steps_vectors(const int NV, const rf_steps *s, ptrdiff_t t, const real *h, V a[][4])
 {
     const int last = NV > 4 ? NV - 4 : NV, C = chains_of(NV > 4 ? 2 : 1, 4, last);
     const rf_runs all = {.runs = 1, .run = s->hidden};
     const real *b = s->product->b;
     if (NV == 8) {
-        steps_sums(2, 4, s->hidden, h, b, a);
+        steps_two_panels(s, t, h, a);
         return;
     }
     if (NV > 4)
@@ -55,7 +55,7 @@ INLINE void steps_vectors(const int NV, const rf_steps *s, const real *h, V a[][
             real *gates = (real *)s->gates + t * s->ld_gates;                                                         \
             UNROLL for (int v = 0; v < NV; v++)                                                                       \
                 a[v / 4][v % 4] = v_load(gates + v * W);                                                              \
-            steps_vectors(NV, s, now, a);                                                                             \
+            steps_vectors(NV, s, t, now, a);                                                                          \
             UNROLL for (int v = 0; v < NV; v++)                                                                       \
                 steps_store(s, t, v, act(a[v / 4][v % 4]), now);                                                      \
         }                                                                                                             \

@@ -1,14 +1,50 @@
 /* What the `steps` and `steps_back` functions of the cells share: products of one row, in the order of gemm.inc.c. */
 
-/* acc[p][v] += sum over k of h[k] B[p][k][v] for P panels of NV vectors: one chain each, */
-INLINE void steps_sums(const int P, const int NV, ptrdiff_t hidden, const real *h, const real *b, V acc[][4])
+/* acc[p][v] += sum over k < n of h[k] B[p][k][v] for P panels of NV vectors, each of `hidden` rows: one chain each, */
+INLINE void steps_part(const int P, const int NV, ptrdiff_t hidden, ptrdiff_t n, const real *h, const real *b, V acc[][4])
 {
-    for (ptrdiff_t k = 0; k < hidden; k++) {
+    V sums[4][4];
+    UNROLL for (int p = 0; p < P; p++)
+        UNROLL for (int v = 0; v < NV; v++)
+            sums[p][v] = acc[p][v];
+    for (ptrdiff_t k = 0; k < n; k++) {
         const V x = v_set1(h[k]);
         UNROLL for (int p = 0; p < P; p++)
             UNROLL for (int v = 0; v < NV; v++)
-                acc[p][v] = v_fma(x, v_load(b + (p * hidden + k) * NV * W + v * W), acc[p][v]);
+                sums[p][v] = v_fma(x, v_load(b + (p * hidden + k) * NV * W + v * W), sums[p][v]);
     }
+    UNROLL for (int p = 0; p < P; p++)
+        UNROLL for (int v = 0; v < NV; v++)
+            acc[p][v] = sums[p][v];
+}
+
+INLINE void steps_sums(const int P, const int NV, ptrdiff_t hidden, const real *h, const real *b, V acc[][4])
+{
+    steps_part(P, NV, hidden, hidden, h, b, acc);
+}
+
+/* Two panels of four vectors, by halves of k where the product has them: first the one that was last in the step before. */
+INLINE void steps_two_panels(const rf_steps *s, ptrdiff_t t, const real *h, V acc[][4])
+{
+    const ptrdiff_t K = s->hidden;
+    const real *b = s->product->b;
+    V sums[2][2][4];
+    if (!s->product->halves) {
+        steps_sums(2, 4, K, h, b, acc);
+        return;
+    }
+    UNROLL for (int p = 0; p < 2; p++)
+        UNROLL for (int v = 0; v < 4; v++) {
+            sums[0][p][v] = acc[p][v];
+            sums[1][p][v] = v_set1(0);
+        }
+    for (ptrdiff_t i = 0; i < 2; i++) {
+        const ptrdiff_t which = (t ^ i) & 1, begin = which ? K / 2 : 0;
+        steps_part(2, 4, K, which ? K - begin : K / 2, h + begin, b + begin * 4 * W, sums[which]);
+    }
+    UNROLL for (int p = 0; p < 2; p++)
+        UNROLL for (int v = 0; v < 4; v++)
+            acc[p][v] = sums[0][p][v] + sums[1][p][v];
 }
 
 /* or, of the only panel, as many as `set_chains` has it. */

@@ -111,7 +111,7 @@ static void check_chains(ptrdiff_t rows, ptrdiff_t panels, int last, const rf_ru
     ops->pack_rows(w, n, list, k, b, 0, panels);
     s.b = b;
     ops->set_chains(&s);
-    s.halves = s.chains > 1 && halves;
+    s.halves = halves && (s.chains > 1 || (panels == 2 && last == 4 && from->runs == 1 && !from->more));
     for (ptrdiff_t p = 0; p < panels; p++)
         ops->product(&s, rows, a, with_init ? c : NULL, c, p, p + 1);
     real *alone = malloc((size_t)ldc * sizeof(real));
@@ -221,13 +221,14 @@ void check_products(void)
                 check_runs(some_rows[r], runs, more);
     static const rf_runs some_runs[] = {{1, 1, 0, 0, 0, 0, 0},
                                         {1, 64, 0, 0, 0, 0, 0},
+                                        {1, 65, 0, 0, 0, 0, 0},
                                         {3, 13, 20, 0, 0, 0, 0},
                                         {1, 30, 0, 4, 7, 8, 31},
                                         {0, 0, 0, 3, 5, 8, 0}};
     for (int r = 0; r < 9; r++)
-        for (int runs = 0; runs < 5; runs++)
+        for (int runs = 0; runs < 6; runs++)
             for (ptrdiff_t panels = 1; panels <= 2; panels++)
-                for (int last = 1; last <= (panels == 1 ? 4 : 3); last++)
+                for (int last = 1; last <= 4; last++)
                     for (int halves = 0; halves < 2; halves++)
                         for (int with_init = 0; with_init < 2; with_init++)
                             check_chains(some_rows[r], panels, last, &some_runs[runs], halves, with_init);
