@@ -133,12 +133,10 @@ typedef struct rf_steps {
     ptrdiff_t y_step;
 } rf_steps;
 
-/* The same backwards, for cells whose gradient of h is a single panel. */
+/* The same backwards. */
 typedef struct rf_steps_back {
     ptrdiff_t steps, hidden, ld_gates;
-    const void *weights;      /* the panel of the product that gives the gradient of h */
-    rf_runs from;             /* where what it multiplies stands in a row of gates */
-    int halves;               /* as in rf_product */
+    const rf_product *product; /* that gives the gradient of h from a row of gates, from the first slot of phase 0 on */
     void *gates;              /* (steps, P,S,W) as in rf_step */
     const void *h_prev;       /* (hidden) before the first step */
     const char *y;            /* (hidden) h after each step, y_step bytes apart */
@@ -174,6 +172,7 @@ typedef struct rf_cell {
     int phases;
     rf_phase phase[2];
     int steps_panels;       /* unit panels that `steps` takes at most; 0: the cell has none */
+    int steps_back_panels;  /* the same of `steps_back` */
     void (*steps)(const rf_steps *s);
     void (*steps_back)(const rf_steps_back *s); /* NULL: the cell has none */
 } rf_cell;

@@ -152,5 +152,6 @@ static const rf_cell gru = {
                .backward = RF(gru_backward)}},
     .steps_panels = STEPS_MOST / W,
     .steps = RF(gru_steps),
+    .steps_back_panels = 4,
     .steps_back = RF(gru_steps_back),
 };

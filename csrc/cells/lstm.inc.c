@@ -172,5 +172,6 @@ static const rf_cell lstm = {
                .backward = RF(lstm_backward)}},
     .steps_panels = STEPS_MOST / W,
     .steps = RF(lstm_steps),
+    .steps_back_panels = 4,
     .steps_back = RF(lstm_steps_back),
 };

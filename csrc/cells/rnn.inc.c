@@ -14,7 +14,7 @@ INLINE void steps_vectors(const int NV, const rf_steps *s, ptrdiff_t t, const re
     const rf_runs all = {.runs = 1, .run = s->hidden};
     const real *b = s->product->b;
     if (NV == 8) {
-        steps_two_panels(s, t, h, a);
+        steps_two_panels(s->product, t, h, a);
         return;
     }
     if (NV > 4)
@@ -74,7 +74,7 @@ INLINE void steps_vectors(const int NV, const rf_steps *s, ptrdiff_t t, const re
             case 8: rnn_##kind##_steps(8, s); break;                                                                  \
         }                                                                                                             \
     }                                                                                                                 \
-    INLINE void rnn_##kind##_steps_back(const int P, const rf_steps_back *s)                                          \
+    INLINE void rnn_##kind##_steps_back_few(const int P, const rf_steps_back *s)                                      \
     {                                                                                                                 \
         V dh[4];                                                                                                      \
         UNROLL for (int p = 0; p < P; p++)                                                                            \
@@ -91,7 +91,25 @@ INLINE void steps_vectors(const int NV, const rf_steps *s, ptrdiff_t t, const re
         UNROLL for (int p = 0; p < P; p++)                                                                            \
             v_store((real *)s->dh + p * W, dh[p]);                                                                    \
     }                                                                                                                 \
-    STEPS_BACK(rnn_##kind##_steps_back)                                                                               \
+    STEPS_BACK(rnn_##kind##_steps_back_few)                                                                           \
+    static void RF(rnn_##kind##_steps_back)(const rf_steps_back *s)                                                   \
+    {                                                                                                                 \
+        const ptrdiff_t P = (s->hidden + W - 1) / W;                                                                  \
+        real *dh = s->dh;                                                                                             \
+        if (P <= 4) {                                                                                                 \
+            RF(rnn_##kind##_steps_back_few)(s);                                                                       \
+            return;                                                                                                   \
+        }                                                                                                             \
+        for (ptrdiff_t t = s->steps - 1; t >= 0; t--) {                                                               \
+            real *a = (real *)s->gates + t * s->ld_gates;                                                             \
+            for (ptrdiff_t p = 0; p < P; p++) {                                                                       \
+                v_store(a + p * W, steps_gradient(s, t, p, v_load(dh + p * W)) *                                      \
+                                       slope(steps_read(steps_after(s, t), s->hidden, p)));                           \
+                v_store(dh + p * W, v_set1(0));                                                                       \
+            }                                                                                                         \
+            RF(steps_products_back)(s->product, t, a, dh);                                                            \
+        }                                                                                                             \
+    }                                                                                                                 \
     static const rf_cell rnn_##kind = {                                                                               \
         .name = "rnn_" #kind,                                                                                         \
         .slots = 1,                                                                                                   \
@@ -105,6 +123,7 @@ INLINE void steps_vectors(const int NV, const rf_steps *s, ptrdiff_t t, const re
                    .backward = RF(rnn_##kind##_backward)}},                                                           \
         .steps_panels = 8,                                                                                            \
         .steps = RF(rnn_##kind##_steps),                                                                              \
+        .steps_back_panels = 8,                                                                                       \
         .steps_back = RF(rnn_##kind##_steps_back),                                                                    \
     };
 

@@ -24,12 +24,12 @@ INLINE void steps_sums(const int P, const int NV, ptrdiff_t hidden, const real *
 }
 
 /* Two panels of four vectors, by halves of k where the product has them: first the one that was last in the step before. */
-INLINE void steps_two_panels(const rf_steps *s, ptrdiff_t t, const real *h, V acc[][4])
+INLINE void steps_two_panels(const rf_product *s, ptrdiff_t t, const real *h, V acc[][4])
 {
-    const ptrdiff_t K = s->hidden;
-    const real *b = s->product->b;
+    const ptrdiff_t K = s->from.run;
+    const real *b = s->b;
     V sums[2][2][4];
-    if (!s->product->halves) {
+    if (!s->halves) {
         steps_sums(2, 4, K, h, b, acc);
         return;
     }
@@ -131,18 +131,19 @@ INLINE void steps_put(const rf_steps *s, const steps_now *now, ptrdiff_t p, V h)
     UNROLL for (int p = 0; p < P; p++)        \
         v_store((to) + p * W, v_load((const real *)(from) + p * W))
 
-/* acc[v] += sum over k of a[k] B[k][v] for the NV vectors of the gradient of h, step t */
+/* acc[v] += sum over k of a[k] B[k][v] for the NV vectors of the gradient of h, step t, where they are one panel; */
 INLINE void steps_product_back(const int NV, const rf_steps_back *s, ptrdiff_t t, const real *a, V acc[])
 {
     const int C = chains_of(1, NV, NV);
-    const real *b = s->weights;
-    if (!s->halves) {
-        chains_product(1, NV, C, &s->from, a, 0, b, (V(*)[4])acc);
+    const rf_product *product = s->product;
+    const real *b = product->b;
+    if (!product->halves) {
+        chains_product(1, NV, C, &product->from, a, 0, b, (V(*)[4])acc);
         return;
     }
     chains_half half[2];
     V sums[2][1][4];
-    chains_halve(&s->from, half);
+    chains_halve(&product->from, half);
     UNROLL for (int v = 0; v < NV; v++) {
         sums[0][0][v] = acc[v];
         sums[1][0][v] = v_set1(0);
@@ -155,24 +156,39 @@ INLINE void steps_product_back(const int NV, const rf_steps_back *s, ptrdiff_t t
         acc[v] = sums[0][0][v] + sums[1][0][v];
 }
 
+/* or two, in memory. */
+static void RF(steps_products_back)(const rf_product *product, ptrdiff_t t, const real *a, real *dh)
+{
+    V acc[2][4];
+    if (!product->halves) {
+        RF(product)(product, 1, a, dh, dh, 0, product->panels);
+        return;
+    }
+    UNROLL for (int v = 0; v < 8; v++)
+        acc[v / 4][v % 4] = v_load(dh + v * W);
+    steps_two_panels(product, t, a, acc);
+    UNROLL for (int v = 0; v < 8; v++)
+        v_store(dh + v * W, acc[v / 4][v % 4]);
+}
+
 /* Panel p of a row that ends with its last unit. */
-INLINE V steps_read(const void *row, ptrdiff_t hidden, int p)
+INLINE V steps_read(const void *row, ptrdiff_t hidden, ptrdiff_t p)
 {
     const real *from = (const real *)row + p * W;
-    return hidden - p * W < W ? v_load_n(from, hidden - p * W) : v_load(from);
+    return hidden - p * W < W ? v_load_n(from, (int)(hidden - p * W)) : v_load(from);
 }
 
 /* h before step t and after it, and the gradient of the latter when that of the output has been added. */
 INLINE const void *steps_before(const rf_steps_back *s, ptrdiff_t t) { return t ? s->y + (t - 1) * s->y_step : s->h_prev; }
 INLINE const void *steps_after(const rf_steps_back *s, ptrdiff_t t) { return s->y + t * s->y_step; }
-INLINE V steps_gradient(const rf_steps_back *s, ptrdiff_t t, int p, V dh)
+INLINE V steps_gradient(const rf_steps_back *s, ptrdiff_t t, ptrdiff_t p, V dh)
 {
     if (!s->dy)
         return dh;
     return dh + steps_read(s->dy + t * s->dy_step, s->hidden, p);
 }
 
-/* RF(name): name(P, s) for as many panels as there are. */
+/* RF(name): name(P, s) for as many panels as there are, up to four. */
 #define STEPS_BACK(name)                            \
     static void RF(name)(const rf_steps_back *s)    \
     {                                               \

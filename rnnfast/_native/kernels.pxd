@@ -105,9 +105,7 @@ cdef extern from "rnnfast.h" nogil:
 
     ctypedef struct rf_steps_back:
         Py_ssize_t steps, hidden, ld_gates
-        const void* weights
-        rf_runs source "from"
-        int halves
+        const rf_product* product
         void* gates
         const void* h_prev
         const char* y
@@ -134,7 +132,7 @@ cdef extern from "rnnfast.h" nogil:
         int reads, options, norm, room
         int phases
         rf_phase phase[2]
-        int steps_panels
+        int steps_panels, steps_back_panels
         void (*steps)(const rf_steps* s) noexcept nogil
         void (*steps_back)(const rf_steps_back* s) noexcept nogil
 

@@ -108,7 +108,7 @@ cdef double recurrent_size(const Run* run) noexcept nogil:
 
 cdef bint steps_at_once(const Run* run, bint back) noexcept nogil:
     """Return whether one thread goes through the steps by `rf_cell.steps` or `steps_back`: of a single row of few units."""
-    return run.B == 1 and not run.around and run.P <= (GROUP if back else run.cell.steps_panels) and run.cell.steps != NULL
+    return run.B == 1 and not run.around and run.P <= (run.cell.steps_back_panels if back else run.cell.steps_panels)
 
 
 cdef double sweep_time(const Run* run, int threads, bint by_units, double rate) noexcept nogil:

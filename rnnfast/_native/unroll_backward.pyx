@@ -118,8 +118,7 @@ cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end) noexcept nogil:
     cdef rf_steps_back s
     set_step(run, t, t, &first)
     s.steps, s.hidden, s.ld_gates = end - t, run.H, run.ld_gates
-    s.weights, s.source, s.halves = run.product[1].b, run.product[1].source, run.product[1].halves
-    s.gates = first.gates
+    s.product, s.gates = &run.product[1], first.gates
     s.h_prev = row_at(&run.hs, t - 1, 0) if t else run.h
     s.y, s.y_step = row_at(&run.hs, t, 0), run.hs.step
     s.dy = NULL

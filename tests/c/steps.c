@@ -13,6 +13,19 @@ static real *table(ptrdiff_t n, ptrdiff_t columns, ptrdiff_t ld)
     return x;
 }
 
+/* Random weights (k, columns) in panels of four vectors, the last of fewer, zeros past the columns. */
+static real *panels_of(ptrdiff_t k, ptrdiff_t columns, ptrdiff_t ld)
+{
+    real *x = random_reals(k * ld), *row = x;
+    for (ptrdiff_t at = 0, wide; at < ld; at += wide) {
+        wide = ld - at < 4 * ops->width ? ld - at : 4 * ops->width;
+        for (ptrdiff_t i = 0; i < k; i++, row += wide)
+            for (ptrdiff_t j = columns - at; j < wide; j++)
+                row[j] = 0;
+    }
+    return x;
+}
+
 static void same(const rf_cell *c, const real *found, const real *expected, ptrdiff_t n)
 {
     for (ptrdiff_t i = 0; i < n; i++)
@@ -34,16 +47,17 @@ static rf_runs gates_of(const rf_cell *c, ptrdiff_t U)
     return from;
 }
 
-/* The same backwards, where all units are in one panel; `gates` as forward has left them. */
+/* The same backwards; `gates` as forward has left them. */
 static void check_sweep_back(const rf_cell *c, ptrdiff_t U, real *h, real *cs, real *gates, const real *y)
 {
     const ptrdiff_t W = ops->width, S = c->slots, P = (U + W - 1) / W, ld = P * W, ldg = S * ld;
     const rf_phase *phase = &c->phase[0];
     const ptrdiff_t K = phase->slots, first = phase->first * W;
-    real *w2 = table(K * U, U, ld), *dy = random_reals(T * U), *dh = table(1, U, ld), *dc = table(1, U, ld);
+    real *w2 = panels_of(K * U, U, ld), *dy = random_reals(T * U), *dh = table(1, U, ld), *dc = table(1, U, ld);
     real *dh2 = copy(dh, ld), *dc2 = copy(dc, ld), *gates2 = copy(gates, T * ldg);
-    rf_product back = {.from = gates_of(c, U), .panels = 1, .panel_stride = 4 * W, .vectors = 4, .last = (int)P,
-                       .tail = (int)W, .lda = ldg, .ldc = ld, .ld_init = ld, .b = w2};
+    const ptrdiff_t panels = (P + 3) / 4;
+    rf_product back = {.from = gates_of(c, U), .panels = panels, .panel_stride = 4 * W, .vectors = 4,
+                       .last = (int)(P - (panels - 1) * 4), .tail = (int)W, .lda = ldg, .ldc = ld, .ld_init = ld, .b = w2};
     ops->set_chains(&back);
     for (ptrdiff_t t = T - 1; t >= 0; t--) {
         real *a = gates + t * ldg;
@@ -52,10 +66,10 @@ static void check_sweep_back(const rf_cell *c, ptrdiff_t U, real *h, real *cs, r
         const rf_step s = {.ld_gates = ldg, .ld_state = ld, .gates = a, .h_prev = h + t * ld, .h = h + (t + 1) * ld,
                            .c_prev = cs + t * ld, .c = cs + (t + 1) * ld, .dh = dh, .dc = dc};
         phase->backward(&s, 0, 1, 0, P);
-        ops->product(&back, 1, a + first, dh, dh, 0, 1);
+        ops->product(&back, 1, a + first, dh, dh, 0, panels);
     }
-    const rf_steps_back sweep = {.steps = T, .hidden = U, .ld_gates = ldg, .weights = w2, .from = back.from,
-                                 .halves = back.halves, .gates = gates2, .h_prev = h, .y = (const char *)y,
+    const rf_steps_back sweep = {.steps = T, .hidden = U, .ld_gates = ldg, .product = &back,
+                                 .gates = gates2, .h_prev = h, .y = (const char *)y,
                                  .y_step = U * (ptrdiff_t)sizeof(real), .dy = (const char *)dy,
                                  .dy_step = U * (ptrdiff_t)sizeof(real), .c = cs, .dh = dh2, .dc = dc2};
     c->steps_back(&sweep);
@@ -120,7 +134,7 @@ static void check_sweep(const rf_cell *c, ptrdiff_t U)
     same(c, last, h + T * ld, U);
     same(c, c_last, cs + T * ld, c->has_c ? U : 0);
     free(read), free(c_last), free(own), free(cs2), free(last);
-    if (P <= 4)
+    if (P <= c->steps_back_panels)
         check_sweep_back(c, U, h, cs, gates, y);
     free(w), free(gates), free(h), free(cs), free(y);
 }
