@@ -99,11 +99,10 @@ INLINE void lstm_steps(const int P, const rf_steps *s)
     }
 }
 
-/* P panels of a step; none: one whose product has been made. */
 INLINE void lstm_group(const int P, const rf_steps *s, const steps_now *now, ptrdiff_t p0)
 {
     const int count = P ? P : 1;
-    V a[3][4];
+    V a[2][4];
     UNROLL for (int p = 0; p < count; p++)
         UNROLL for (int v = 0; v < 4; v++)
             a[p][v] = v_load(now->gates + ((p0 + p) * 4 + v) * W);

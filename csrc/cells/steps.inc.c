@@ -1,6 +1,6 @@
 /* What the `steps` and `steps_back` functions of the cells share: products of one row, in the order of gemm.inc.c. */
 
-/* acc[p][v] += sum over k < n of h[k] B[p][k][v] for P panels of NV vectors, each of `hidden` rows: one chain each, */
+/* acc[p][v] += sum over k < n of h[k] B[p][k][v] for P panels of NV vectors, each of `hidden` rows: one chain each. */
 INLINE void steps_part(const int P, const int NV, ptrdiff_t hidden, ptrdiff_t n, const real *h, const real *b, V acc[][4])
 {
     V sums[4][4];
@@ -18,9 +18,20 @@ INLINE void steps_part(const int P, const int NV, ptrdiff_t hidden, ptrdiff_t n,
             acc[p][v] = sums[p][v];
 }
 
+/* The same over all k; */
 INLINE void steps_sums(const int P, const int NV, ptrdiff_t hidden, const real *h, const real *b, V acc[][4])
 {
     steps_part(P, NV, hidden, hidden, h, b, acc);
+}
+
+/* or, of the only panel, with as many chains as `set_chains` has it. */
+INLINE void steps_product(const int P, const int NV, ptrdiff_t hidden, const real *h, const real *b, V acc[][4])
+{
+    const rf_runs all = {.runs = 1, .run = hidden};
+    if (P == 1)
+        chains_product(1, NV, chains_of(1, NV, NV), &all, h, 0, b, acc);
+    else
+        steps_sums(P, NV, hidden, h, b, acc);
 }
 
 /* Two panels of four vectors, by halves of k where the product has them: first the one that was last in the step before. */
@@ -47,16 +58,6 @@ INLINE void steps_two_panels(const rf_product *s, ptrdiff_t t, const real *h, V 
             acc[p][v] = sums[0][p][v] + sums[1][p][v];
 }
 
-/* or, of the only panel, as many as `set_chains` has it. */
-INLINE void steps_product(const int P, const int NV, ptrdiff_t hidden, const real *h, const real *b, V acc[][4])
-{
-    const rf_runs all = {.runs = 1, .run = hidden};
-    if (P == 1)
-        chains_product(1, NV, chains_of(1, NV, NV), &all, h, 0, b, acc);
-    else
-        steps_sums(P, NV, hidden, h, b, acc);
-}
-
 /* Store one panel of h where the next step and the caller read it (and backward, which finds it in y). */
 INLINE void steps_store(const rf_steps *s, ptrdiff_t t, int p, V h, real *now)
 {
@@ -77,16 +78,17 @@ typedef struct {
     real *y;
 } steps_now;
 
-/* Panels p, p+1, .. of a step, all of whose sums are in registers at once. */
+/* Panels p, p+1, .. of a step, all of whose sums are in registers at once, or panel p, whose product has been made. */
 typedef void (*steps_group)(const rf_steps *s, const steps_now *now, ptrdiff_t p);
 
 enum { STEPS_MOST = 256 };
 
-/* A sweep through cells of more panels than fit the registers at once: group[n] takes n of them, up to `most`; h is in two
- * rows in turns. Weights larger than the first-level cache are walked through forwards and backwards. */
+/* A sweep through cells of more panels than fit the registers at once: group[n] takes n of them, up to `most`, and
+ * group[0] a narrow one; its product begins with gate slot `first`. h is in two rows in turns. Weights larger than the
+ * first-level cache are walked through forwards and backwards. */
 INLINE void steps_by_groups(const rf_steps *s, int first, const steps_group *group, int most)
 {
-    real rows[2][STEPS_MOST + W];
+    _Alignas(64) real rows[2][STEPS_MOST + W];
     const rf_product *product = s->product;
     const ptrdiff_t P = product->panels, whole = P - (product->units > 0), groups = (whole + most - 1) / most;
     const ptrdiff_t last_b = whole * s->hidden * product->vectors * W;

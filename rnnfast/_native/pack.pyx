@@ -20,6 +20,7 @@ cnp.import_array()
 
 cdef enum:
     MOST_LANES = 16  # of a vector
+    WHOLE = 2  # panels up to which a cell that has `steps` wants all of them whole
 
 
 cdef const rf_cell* find_cell(const rf_ops* table, str name) except NULL:
@@ -261,7 +262,7 @@ cdef class Packed:
         """Make the last panel narrow where that saves vectors, unless the cell sweeps through whole panels itself."""
         cdef Py_ssize_t units = self.hidden - (self.panels - 1) * self.width
         cdef Py_ssize_t vectors = (units * s.vectors + self.width - 1) // self.width
-        if self.panels > 2 and vectors < s.vectors:
+        if self.panels > (WHOLE if self.cell.steps_panels else 0) and vectors < s.vectors:
             s.units, s.last = <int> units, <int> vectors
 
     cdef cnp.ndarray weight(self, int which):

@@ -57,9 +57,9 @@ cdef void set_group(Run* run, Py_ssize_t panels) noexcept nogil:
 
 # The cost model. Its numbers are round ones for a core of a current server; what counts is how they compare.
 
-l1, l2 = cache_sizes()
-cdef double L1 = l1            # bytes of weights that stay in the first-level cache
-cdef double L2 = 0.8 * l2      # and in the second-level cache, beside the rest
+cdef double L1, L2
+L1, L2 = cache_sizes()         # bytes of weights that stay in the first-level cache
+L2 *= 0.8                      # and in the second-level cache, beside the rest
 cdef double STEP = 0.1e-6      # seconds that a step takes, however small
 cdef double OF_MANY = 0.03e-6  # and where the steps of a single row are made at once
 cdef double BARRIER = 0.1e-6   # seconds that a meeting costs, with the states that change hands at it

@@ -239,7 +239,8 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
     cdef int sharing = min(threads, run.sharing)  # the pool may have given fewer than asked for
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
-    if run.T == 1 and sharing == threads and not run.V and not run.gather and not (threads == 1 and run.P <= GROUP and goes_alone(run)):
+    if (run.T == 1 and sharing == threads and not run.V and not run.gather
+            and not (threads == 1 and run.P <= GROUP and goes_alone(run))):
         only_step(run, group0, group1, thread, threads)
         return
     while t < run.T:
