@@ -25,9 +25,9 @@ static void RF(set_chains)(rf_product *s)
     const ptrdiff_t k = s->from.runs * s->from.run + s->from.more * s->from.more_run;
     const ptrdiff_t size = k * ((s->panels - 1) * s->vectors + s->last) * W * (ptrdiff_t)sizeof(real);
     s->chains = s->units ? 1 : chains_of(s->panels, s->vectors, s->last);
-    s->halves = s->chains > 1 && s->panels == 1 && size > 32 * 1024;
-    if (MANY_REGISTERS && s->panels == 2 && s->vectors == 4 && s->last == 4 && !s->units)
-        s->halves = s->from.runs == 1 && !s->from.more && size > 32 * 1024 && size <= 64 * 1024;
+    const int one = s->chains > 1 && s->panels == 1, one_run = s->from.runs == 1 && !s->from.more;
+    const int two = MANY_REGISTERS && one_run && s->panels == 2 && s->vectors == 4 && s->last == 4 && !s->units;
+    s->halves = size > 32 * 1024 && (one || (two && size <= 64 * 1024));
 }
 
 /* acc[r][v] += a[r] b[v], R rows a_row apart */

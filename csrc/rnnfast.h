@@ -174,7 +174,7 @@ typedef struct rf_cell {
     int steps_panels;       /* unit panels that `steps` takes at most; 0: the cell has none */
     int steps_back_panels;  /* the same of `steps_back` */
     void (*steps)(const rf_steps *s);
-    void (*steps_back)(const rf_steps_back *s); /* NULL: the cell has none */
+    void (*steps_back)(const rf_steps_back *s);
 } rf_cell;
 
 /* Consecutive steps of one sequence in an elementwise recurrence (scan.inc.c). Pointers stand at the first of them in

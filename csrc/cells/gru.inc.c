@@ -55,6 +55,19 @@ static void RF(gru_backward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, p
         }
 }
 
+/* a: r z u before what follows the product; own: where n r z u are kept, x_n IN; returns h */
+INLINE V gru_unit(int save, const V a[], real *own, V h_prev)
+{
+    V reset = v_sigmoid(a[0]), z = v_sigmoid(a[1]), n = v_tanh(v_fma(reset, a[2], v_load(own)));
+    if (save) {
+        v_store(own, n);
+        v_store(own + W, reset);
+        v_store(own + 2 * W, z);
+        v_store(own + 3 * W, a[2]);
+    }
+    return v_fma(z, h_prev - n, n);
+}
+
 INLINE void gru_steps(const int P, const rf_steps *s)
 {
     real now[2 * W];
@@ -67,15 +80,7 @@ INLINE void gru_steps(const int P, const rf_steps *s)
                 a[p][v] = v_load(gates + (p * 4 + 1 + v) * W);
         steps_product(P, 3, s->hidden, now, s->product->b, a);
         UNROLL for (int p = 0; p < P; p++) {
-            real *own = gates + p * 4 * W;
-            V reset = v_sigmoid(a[p][0]), z = v_sigmoid(a[p][1]), n = v_tanh(v_fma(reset, a[p][2], v_load(own)));
-            steps_store(s, t, p, v_fma(z, v_load(now + p * W) - n, n), now);
-            if (s->ld_state) {
-                v_store(own, n);
-                v_store(own + W, reset);
-                v_store(own + 2 * W, z);
-                v_store(own + 3 * W, a[p][2]);
-            }
+            steps_store(s, t, p, gru_unit(s->ld_state != 0, a[p], gates + p * 4 * W, v_load(now + p * W)), now);
         }
     }
     STEPS_LOAD(P, now, (real *)s->h);
@@ -91,15 +96,8 @@ INLINE void gru_group(const int P, const rf_steps *s, const steps_now *now, ptrd
     if (P)
         steps_sums(P, 3, s->hidden, now->from, (const real *)s->product->b + p0 * s->hidden * 3 * W, a);
     UNROLL for (int p = 0; p < count; p++) {
-        real *own = now->gates + (p0 + p) * 4 * W;
-        V reset = v_sigmoid(a[p][0]), z = v_sigmoid(a[p][1]), n = v_tanh(v_fma(reset, a[p][2], v_load(own)));
-        steps_put(s, now, p0 + p, v_fma(z, v_load(now->from + (p0 + p) * W) - n, n));
-        if (s->ld_state) {
-            v_store(own, n);
-            v_store(own + W, reset);
-            v_store(own + 2 * W, z);
-            v_store(own + 3 * W, a[p][2]);
-        }
+        V h = gru_unit(s->ld_state != 0, a[p], now->gates + (p0 + p) * 4 * W, v_load(now->from + (p0 + p) * W));
+        steps_put(s->hidden, p0 + p, h, now->to, now->y);
     }
 }
 static void RF(gru_group_0)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(0, s, now, p); }

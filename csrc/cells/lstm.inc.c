@@ -111,7 +111,7 @@ INLINE void lstm_group(const int P, const rf_steps *s, const steps_now *now, ptr
     UNROLL for (int p = 0; p < count; p++) {
         V c = lstm_unit(a[p], v_load(now->c_prev + (p0 + p) * W));
         v_store(now->c + (p0 + p) * W, c);
-        steps_put(s, now, p0 + p, a[p][3] * v_tanh(c));
+        steps_put(s->hidden, p0 + p, a[p][3] * v_tanh(c), now->to, now->y);
         if (s->ld_state)
             UNROLL for (int v = 0; v < 4; v++)
                 v_store(now->gates + ((p0 + p) * 4 + v) * W, a[p][v]);

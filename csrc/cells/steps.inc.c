@@ -58,16 +58,19 @@ INLINE void steps_two_panels(const rf_product *s, ptrdiff_t t, const real *h, V 
             acc[p][v] = sums[0][p][v] + sums[1][p][v];
 }
 
-/* Store one panel of h where the next step and the caller read it (and backward, which finds it in y). */
-INLINE void steps_store(const rf_steps *s, ptrdiff_t t, int p, V h, real *now)
+/* Store panel p of h where the next step and the caller read it (and backward, which finds it in y). */
+INLINE void steps_put(ptrdiff_t hidden, ptrdiff_t p, V h, real *now, real *y)
 {
-    const ptrdiff_t n = s->hidden - p * W;
-    real *y = (real *)(s->y + t * s->y_step) + p * W;
+    const ptrdiff_t n = hidden - p * W;
     v_store(now + p * W, h);
     if (n < W)
-        v_store_n(y, n, h);
+        v_store_n(y + p * W, (int)n, h);
     else
-        v_store(y, h);
+        v_store(y + p * W, h);
+}
+INLINE void steps_store(const rf_steps *s, ptrdiff_t t, int p, V h, real *now)
+{
+    steps_put(s->hidden, p, h, now, (real *)(s->y + t * s->y_step));
 }
 
 /* One step of a sweep by groups of panels: where it reads and writes. */
@@ -116,17 +119,6 @@ INLINE void steps_by_groups(const rf_steps *s, int first, const steps_group *gro
         now.y = (real *)((char *)now.y + s->y_step);
     }
     memcpy(s->h, now.from, (size_t)(P * W) * sizeof(real));
-}
-
-/* Store panel p of h. */
-INLINE void steps_put(const rf_steps *s, const steps_now *now, ptrdiff_t p, V h)
-{
-    const ptrdiff_t n = s->hidden - p * W;
-    v_store(now->to + p * W, h);
-    if (n < W)
-        v_store_n(now->y + p * W, (int)n, h);
-    else
-        v_store(now->y + p * W, h);
 }
 
 #define STEPS_LOAD(P, from, to)               \

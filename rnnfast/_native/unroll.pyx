@@ -239,6 +239,7 @@ cdef void forward_together(Run* run, int thread, int threads) noexcept nogil:
     cdef int sharing = min(threads, run.sharing)  # the pool may have given fewer than asked for
     if run.by_units:
         share(run.groups, thread, sharing, &group0, &group1)
+    # a single row of few units is faster by its sweep in a single step too
     if (run.T == 1 and sharing == threads and not run.V and not run.gather
             and not (threads == 1 and run.P <= GROUP and goes_alone(run))):
         only_step(run, group0, group1, thread, threads)
