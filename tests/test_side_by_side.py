@@ -175,6 +175,7 @@ def test_when_it_is_chosen():
     stack = LSTM(64, 64, 2, seed=0)
     assert shared(stack, 1, 100) == {"layers"}
     assert shared(stack, 1, 1) == shared(stack, 1, 100, threads=1) == {"one thread"}
+    assert shared(stack, 1, 2) == {"one thread"} or not TUNED
     assert shared(LSTM(64, 64, 2, seed=0), 64, 100) == {"rows"}
     assert shared(LSTM(16, 64, seed=0), 1, 100).isdisjoint(SHAPES)
     assert shared(IndRNN(16, 64, bidirectional=True, seed=0), 8, 100).isdisjoint(SHAPES)
@@ -190,7 +191,8 @@ def test_training_shares_as_inference_does_but_where_blas_makes_the_gradients():
     both, stack = LSTM(16, 64, bidirectional=True, seed=0), LSTM(64, 64, 4, seed=0)
     assert shared(both, 1, 100, training=True) == {"directions"}
     assert shared(stack, 1, 300, training=True) == {"layers"}
+    assert shared(stack, 1, 100, training=True) == {"layers"} or not TUNED
     provider.set_gemm("blas")  # gradients of inputs come after the last step: the layer below cannot follow
     assert shared(both, 1, 100, training=True) == {"directions"}
-    assert "layers" not in shared(stack, 1, 300, training=True)
+    assert "layers" not in shared(stack, 1, 100, training=True) | shared(stack, 1, 300, training=True)
     assert shared(stack, 1, 100) == {"layers"}
