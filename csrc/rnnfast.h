@@ -126,11 +126,15 @@ typedef struct rf_steps {
     void *gates;              /* (steps, P,S,W) as in rf_step */
     ptrdiff_t ld_state;       /* 0: gates and c are for inference alone, else kept, c of all steps so far apart */
     const void *h_prev;       /* (P*W) IN before the first step; c_prev too */
-    void *h;                  /* OUT after the last step */
+    void *h[2];               /* OUT after the first step and the second, and those after them in turns */
     const void *c_prev;
     void *c;                  /* OUT after the last step, or after the first and on */
     char *y;                  /* (hidden) OUT for each step, y_step bytes apart */
     ptrdiff_t y_step;
+    ptrdiff_t turn;           /* whether the first step walks the weights forwards (even) or backwards */
+    int thread, threads;      /* of those that share the units; 1: one has all of them */
+    ptrdiff_t group;          /* units that they share out together */
+    unsigned long told;       /* what all of them have posted before the first step (rf_post) */
 } rf_steps;
 
 /* The same backwards. */
@@ -171,9 +175,10 @@ typedef struct rf_cell {
     int room;    /* rows of dvectors that it works in */
     int phases;
     rf_phase phase[2];
-    int steps_panels;       /* unit panels that `steps` takes at most; 0: the cell has none */
+    int steps_panels;       /* unit panels that `steps` takes at most for one thread; 0: the cell has none */
     int steps_back_panels;  /* the same of `steps_back` */
     void (*steps)(const rf_steps *s);
+    void (*steps_together)(const rf_steps *s); /* for threads that share the units, of any number; NULL: the cell has none */
     void (*steps_back)(const rf_steps_back *s);
 } rf_cell;
 

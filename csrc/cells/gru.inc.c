@@ -83,10 +83,10 @@ INLINE void gru_steps(const int P, const rf_steps *s)
             steps_store(s, t, p, gru_unit(s->ld_state != 0, a[p], gates + p * 4 * W, v_load(now + p * W)), now);
         }
     }
-    STEPS_LOAD(P, now, (real *)s->h);
+    STEPS_LOAD(P, now, steps_row(s, s->steps - 1));
 }
 
-INLINE void gru_group(const int P, const rf_steps *s, const steps_now *now, ptrdiff_t p0)
+INLINE void gru_group(const int P, const int await, const rf_steps *s, const steps_now *now, ptrdiff_t p0)
 {
     const int count = P ? P : 1;
     V a[4][4]; /* r z u */
@@ -94,27 +94,34 @@ INLINE void gru_group(const int P, const rf_steps *s, const steps_now *now, ptrd
         UNROLL for (int v = 0; v < 3; v++)
             a[p][v] = v_load(now->gates + ((p0 + p) * 4 + 1 + v) * W);
     if (P)
-        steps_sums(P, 3, s->hidden, now->from, (const real *)s->product->b + p0 * s->hidden * 3 * W, a);
+        steps_sums(P, 3, await, s, now, (const real *)s->product->b + p0 * s->hidden * 3 * W, a);
     UNROLL for (int p = 0; p < count; p++) {
         V h = gru_unit(s->ld_state != 0, a[p], now->gates + (p0 + p) * 4 * W, v_load(now->from + (p0 + p) * W));
-        steps_put(s->hidden, p0 + p, h, now->to, now->y);
+        v_store(now->to + (p0 + p) * W, h);
     }
 }
-static void RF(gru_group_0)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(0, s, now, p); }
-static void RF(gru_group_1)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(1, s, now, p); }
-static void RF(gru_group_2)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(2, s, now, p); }
-static void RF(gru_group_3)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(3, s, now, p); }
-static void RF(gru_group_4)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(4, s, now, p); }
+static void RF(gru_group_0)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { gru_group(0, 0, s, now, p); }
+STEPS_GROUP(gru_group, 1)
+STEPS_GROUP(gru_group, 2)
+STEPS_GROUP(gru_group, 3)
+STEPS_GROUP(gru_group, 4)
+
+static void RF(gru_steps_together)(const rf_steps *s)
+{
+    static const steps_group groups[2][5] = {
+        {RF(gru_group_0), RF(gru_group_1), RF(gru_group_2), RF(gru_group_3), RF(gru_group_4)},
+        {NULL, RF(gru_group_await_1), RF(gru_group_await_2), RF(gru_group_await_3), RF(gru_group_await_4)}};
+    steps_by_groups(s, 1, groups, s->product->panels <= 4 ? 4 : 2, 1);
+}
 
 static void RF(gru_steps)(const rf_steps *s)
 {
-    static const steps_group groups[] = {RF(gru_group_0), RF(gru_group_1), RF(gru_group_2), RF(gru_group_3), RF(gru_group_4)};
     if (s->hidden <= W)
         gru_steps(1, s);
     else if (s->hidden <= 2 * W)
         gru_steps(2, s);
     else
-        steps_by_groups(s, 1, groups, s->product->panels <= 4 ? 4 : 2);
+        RF(gru_steps_together)(s);
 }
 
 INLINE void gru_steps_back(const int P, const rf_steps_back *s)
@@ -148,8 +155,9 @@ static const rf_cell gru = {
                .forward = RF(gru_forward),
                .infer = RF(gru_infer),
                .backward = RF(gru_backward)}},
-    .steps_panels = STEPS_MOST / W,
+    .steps_panels = 256 / W,
     .steps = RF(gru_steps),
+    .steps_together = RF(gru_steps_together),
     .steps_back_panels = 4,
     .steps_back = RF(gru_steps_back),
 };

@@ -92,14 +92,14 @@ INLINE void lstm_steps(const int P, const rf_steps *s)
             }
         }
     }
-    STEPS_LOAD(P, now, (real *)s->h);
+    STEPS_LOAD(P, now, steps_row(s, s->steps - 1));
     if (!s->ld_state) {
         UNROLL for (int p = 0; p < P; p++)
             v_store((real *)s->c + p * W, c[p]);
     }
 }
 
-INLINE void lstm_group(const int P, const rf_steps *s, const steps_now *now, ptrdiff_t p0)
+INLINE void lstm_group(const int P, const int await, const rf_steps *s, const steps_now *now, ptrdiff_t p0)
 {
     const int count = P ? P : 1;
     V a[2][4];
@@ -107,29 +107,36 @@ INLINE void lstm_group(const int P, const rf_steps *s, const steps_now *now, ptr
         UNROLL for (int v = 0; v < 4; v++)
             a[p][v] = v_load(now->gates + ((p0 + p) * 4 + v) * W);
     if (P)
-        steps_sums(P, 4, s->hidden, now->from, (const real *)s->product->b + p0 * s->hidden * 4 * W, a);
+        steps_sums(P, 4, await, s, now, (const real *)s->product->b + p0 * s->hidden * 4 * W, a);
     UNROLL for (int p = 0; p < count; p++) {
         V c = lstm_unit(a[p], v_load(now->c_prev + (p0 + p) * W));
         v_store(now->c + (p0 + p) * W, c);
-        steps_put(s->hidden, p0 + p, a[p][3] * v_tanh(c), now->to, now->y);
+        v_store(now->to + (p0 + p) * W, a[p][3] * v_tanh(c));
         if (s->ld_state)
             UNROLL for (int v = 0; v < 4; v++)
                 v_store(now->gates + ((p0 + p) * 4 + v) * W, a[p][v]);
     }
 }
-static void RF(lstm_group_0)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { lstm_group(0, s, now, p); }
-static void RF(lstm_group_1)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { lstm_group(1, s, now, p); }
-static void RF(lstm_group_2)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { lstm_group(2, s, now, p); }
+static void RF(lstm_group_0)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { lstm_group(0, 0, s, now, p); }
+STEPS_GROUP(lstm_group, 1)
+STEPS_GROUP(lstm_group, 2)
+
+static void RF(lstm_steps_together)(const rf_steps *s)
+{
+    static const steps_group groups[2][5] = {
+        {RF(lstm_group_0), RF(lstm_group_1), RF(lstm_group_2)},
+        {NULL, RF(lstm_group_await_1), RF(lstm_group_await_2)}};
+    steps_by_groups(s, 0, groups, 2, 1);
+}
 
 static void RF(lstm_steps)(const rf_steps *s)
 {
-    static const steps_group groups[] = {RF(lstm_group_0), RF(lstm_group_1), RF(lstm_group_2)};
     if (s->hidden <= W)
         lstm_steps(1, s);
     else if (s->hidden <= 2 * W)
         lstm_steps(2, s);
     else
-        steps_by_groups(s, 0, groups, 2);
+        RF(lstm_steps_together)(s);
 }
 
 INLINE void lstm_steps_back(const int P, const rf_steps_back *s)
@@ -169,8 +176,9 @@ static const rf_cell lstm = {
                .forward = RF(lstm_forward),
                .infer = RF(lstm_infer),
                .backward = RF(lstm_backward)}},
-    .steps_panels = STEPS_MOST / W,
+    .steps_panels = 256 / W,
     .steps = RF(lstm_steps),
+    .steps_together = RF(lstm_steps_together),
     .steps_back_panels = 4,
     .steps_back = RF(lstm_steps_back),
 };

@@ -22,6 +22,25 @@ INLINE void steps_vectors(const int NV, const rf_steps *s, ptrdiff_t t, const re
     chains_product(1, last, C, &all, h, 0, NV > 4 ? b + s->hidden * 4 * W : b, NV > 4 ? a + 1 : a);
 }
 
+/* The sums of one of two panels that have a chain for each half of k: of a thread first the half that it makes itself. */
+INLINE void steps_halves(const int await, const rf_steps *s, const steps_now *now, const real *b, V acc[][4])
+{
+    const ptrdiff_t K = s->hidden, own = steps_begin(s, s->thread), end = steps_begin(s, s->thread + 1);
+    V sums[2][1][4];
+    UNROLL for (int v = 0; v < 4; v++) {
+        sums[0][0][v] = acc[0][v];
+        sums[1][0][v] = v_set1(0);
+    }
+    UNROLL for (int i = 0; i < 2; i++) {
+        const ptrdiff_t which = (own > 0) ^ i, begin = which ? K / 2 : 0, n = which ? K - begin : K / 2;
+        if (await && (begin < own || begin + n > end))
+            steps_await(s, now);
+        steps_part(1, 4, K, n, now->from + begin, b + begin * 4 * W, sums[which]);
+    }
+    UNROLL for (int v = 0; v < 4; v++)
+        acc[0][v] = sums[0][0][v] + sums[1][0][v];
+}
+
 #define RNN(kind, act, slope)                                                                                         \
     static void RF(rnn_##kind##_forward)(const rf_step *s, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0,          \
                                          ptrdiff_t panel1)                                                            \
@@ -59,7 +78,46 @@ INLINE void steps_vectors(const int NV, const rf_steps *s, ptrdiff_t t, const re
             UNROLL for (int v = 0; v < NV; v++)                                                                       \
                 steps_store(s, t, v, act(a[v / 4][v % 4]), now);                                                      \
         }                                                                                                             \
-        STEPS_LOAD(NV, now, (real *)s->h);                                                                            \
+        STEPS_LOAD(NV, now, steps_row(s, s->steps - 1));                                                              \
+    }                                                                                                                 \
+    INLINE void rnn_##kind##_panels(const int P, const int NV, const int await, const rf_steps *s,                    \
+                                    const steps_now *now, ptrdiff_t p0)                                               \
+    {                                                                                                                 \
+        const real *b = (const real *)s->product->b + p0 * s->hidden * 4 * W;                                         \
+        V a[2][4];                                                                                                    \
+        UNROLL for (int p = 0; p < P; p++)                                                                            \
+            UNROLL for (int v = 0; v < NV; v++)                                                                       \
+                a[p][v] = v_load(now->gates + ((p0 + p) * 4 + v) * W);                                                \
+        if (P == 1 && NV == 4 && s->product->halves)                                                                  \
+            steps_halves(await, s, now, b, a);                                                                        \
+        else                                                                                                          \
+            steps_sums(P, NV, await, s, now, b, a);                                                                   \
+        UNROLL for (int p = 0; p < P; p++)                                                                            \
+            UNROLL for (int v = 0; v < NV; v++)                                                                       \
+                v_store(now->to + ((p0 + p) * 4 + v) * W, act(a[p][v]));                                              \
+    }                                                                                                                 \
+    INLINE void rnn_##kind##_group(const int P, const int await, const rf_steps *s, const steps_now *now, ptrdiff_t p0)\
+    {                                                                                                                 \
+        const int whole = p0 + P < s->product->panels || s->product->last == 4;                                       \
+        if (whole)                                                                                                    \
+            rnn_##kind##_panels(P, 4, await, s, now, p0);                                                             \
+        else if (P == 2)                                                                                              \
+            rnn_##kind##_panels(1, 4, await, s, now, p0);                                                             \
+        if (!whole)                                                                                                   \
+            switch (s->product->last) {                                                                               \
+                case 1: rnn_##kind##_panels(1, 1, await, s, now, p0 + P - 1); break;                                  \
+                case 2: rnn_##kind##_panels(1, 2, await, s, now, p0 + P - 1); break;                                  \
+                case 3: rnn_##kind##_panels(1, 3, await, s, now, p0 + P - 1); break;                                  \
+            }                                                                                                         \
+    }                                                                                                                 \
+    STEPS_GROUP(rnn_##kind##_group, 1)                                                                                \
+    STEPS_GROUP(rnn_##kind##_group, 2)                                                                                \
+    static void RF(rnn_##kind##_steps_together)(const rf_steps *s)                                                    \
+    {                                                                                                                 \
+        static const steps_group groups[2][5] = {                                                                     \
+            {NULL, RF(rnn_##kind##_group_1), RF(rnn_##kind##_group_2)},                                               \
+            {NULL, RF(rnn_##kind##_group_await_1), RF(rnn_##kind##_group_await_2)}};                                  \
+        steps_by_groups(s, 0, groups, s->product->halves ? 1 : 2, 4);                                                 \
     }                                                                                                                 \
     static void RF(rnn_##kind##_steps)(const rf_steps *s)                                                             \
     {                                                                                                                 \
@@ -72,6 +130,7 @@ INLINE void steps_vectors(const int NV, const rf_steps *s, ptrdiff_t t, const re
             case 6: rnn_##kind##_steps(6, s); break;                                                                  \
             case 7: rnn_##kind##_steps(7, s); break;                                                                  \
             case 8: rnn_##kind##_steps(8, s); break;                                                                  \
+            default: RF(rnn_##kind##_steps_together)(s); break;                                                       \
         }                                                                                                             \
     }                                                                                                                 \
     INLINE void rnn_##kind##_steps_back_few(const int P, const rf_steps_back *s)                                      \
@@ -121,8 +180,9 @@ INLINE void steps_vectors(const int NV, const rf_steps *s, ptrdiff_t t, const re
                    .forward = RF(rnn_##kind##_forward),                                                               \
                    .infer = RF(rnn_##kind##_forward),                                                                 \
                    .backward = RF(rnn_##kind##_backward)}},                                                           \
-        .steps_panels = 8,                                                                                            \
+        .steps_panels = 256 / W,                                                                                      \
         .steps = RF(rnn_##kind##_steps),                                                                              \
+        .steps_together = RF(rnn_##kind##_steps_together),                                                            \
         .steps_back_panels = 8,                                                                                       \
         .steps_back = RF(rnn_##kind##_steps_back),                                                                    \
     };

@@ -18,20 +18,53 @@ INLINE void steps_part(const int P, const int NV, ptrdiff_t hidden, ptrdiff_t n,
             acc[p][v] = sums[p][v];
 }
 
-/* The same over all k; */
-INLINE void steps_sums(const int P, const int NV, ptrdiff_t hidden, const real *h, const real *b, V acc[][4])
+/* One step of a sweep by groups of panels: where it reads and writes. */
+typedef struct {
+    real *gates;
+    const real *from, *c_prev; /* h and c before it */
+    real *to, *c;              /* and after it */
+    unsigned long awaited;     /* how far all threads have to be with what is in `from` */
+} steps_now;
+
+/* The unit that a thread's share begins with. */
+INLINE ptrdiff_t steps_begin(const rf_steps *s, ptrdiff_t thread)
 {
-    steps_part(P, NV, hidden, hidden, h, b, acc);
+    const ptrdiff_t groups = (s->hidden + s->group - 1) / s->group;
+    return MIN(s->hidden, groups * thread / s->threads * s->group);
 }
 
-/* or, of the only panel, with as many chains as `set_chains` has it. */
+/* Wait until every other thread is done with what it makes of `from`. */
+INLINE void steps_await(const rf_steps *s, const steps_now *now)
+{
+    for (int i = 0; i < s->threads; i++)
+        if (i != s->thread)
+            rf_await(s->thread, i, now->awaited);
+}
+
+/* The same over all k; with `await`, what other threads have to make of h is waited for when its turn comes. */
+INLINE void steps_sums(const int P, const int NV, const int await, const rf_steps *s, const steps_now *now, const real *b,
+                       V acc[][4])
+{
+    if (!await) {
+        steps_part(P, NV, s->hidden, s->hidden, now->from, b, acc);
+        return;
+    }
+    for (int i = 0; i < s->threads; i++) {
+        const ptrdiff_t begin = steps_begin(s, i), end = steps_begin(s, i + 1);
+        if (i != s->thread)
+            rf_await(s->thread, i, now->awaited);
+        steps_part(P, NV, s->hidden, end - begin, now->from + begin, b + begin * NV * W, acc);
+    }
+}
+
+/* The sums of a step's only one or two panels, with as many chains as `set_chains` has it. */
 INLINE void steps_product(const int P, const int NV, ptrdiff_t hidden, const real *h, const real *b, V acc[][4])
 {
     const rf_runs all = {.runs = 1, .run = hidden};
     if (P == 1)
         chains_product(1, NV, chains_of(1, NV, NV), &all, h, 0, b, acc);
     else
-        steps_sums(P, NV, hidden, h, b, acc);
+        steps_part(P, NV, hidden, hidden, h, b, acc);
 }
 
 /* Two panels of four vectors, by halves of k where the product has them: first the one that was last in the step before. */
@@ -41,7 +74,7 @@ INLINE void steps_two_panels(const rf_product *s, ptrdiff_t t, const real *h, V 
     const real *b = s->b;
     V sums[2][2][4];
     if (!s->halves) {
-        steps_sums(2, 4, K, h, b, acc);
+        steps_part(2, 4, K, K, h, b, acc);
         return;
     }
     UNROLL for (int p = 0; p < 2; p++)
@@ -59,66 +92,79 @@ INLINE void steps_two_panels(const rf_product *s, ptrdiff_t t, const real *h, V 
 }
 
 /* Store panel p of h where the next step and the caller read it (and backward, which finds it in y). */
-INLINE void steps_put(ptrdiff_t hidden, ptrdiff_t p, V h, real *now, real *y)
-{
-    const ptrdiff_t n = hidden - p * W;
-    v_store(now + p * W, h);
-    if (n < W)
-        v_store_n(y + p * W, (int)n, h);
-    else
-        v_store(y + p * W, h);
-}
 INLINE void steps_store(const rf_steps *s, ptrdiff_t t, int p, V h, real *now)
 {
-    steps_put(s->hidden, p, h, now, (real *)(s->y + t * s->y_step));
+    const ptrdiff_t n = s->hidden - p * W;
+    real *y = (real *)(s->y + t * s->y_step) + p * W;
+    v_store(now + p * W, h);
+    if (n < W)
+        v_store_n(y, (int)n, h);
+    else
+        v_store(y, h);
 }
 
-/* One step of a sweep by groups of panels: where it reads and writes. */
-typedef struct {
-    real *gates;
-    const real *from, *c_prev; /* h and c before it */
-    real *to, *c;              /* and after it */
-    real *y;
-} steps_now;
+/* Where h is after step t. */
+INLINE real *steps_row(const rf_steps *s, ptrdiff_t t) { return s->h[t & 1]; }
+
+/* Write units of h where the caller reads them: only now, for nobody waits for that. */
+INLINE void steps_put(const real *h, ptrdiff_t units, real *y)
+{
+    for (; units >= W; units -= W, h += W, y += W)
+        v_store(y, v_load(h));
+    if (units)
+        v_store_n(y, (int)units, v_load(h));
+}
 
 /* Panels p, p+1, .. of a step, all of whose sums are in registers at once, or panel p, whose product has been made. */
 typedef void (*steps_group)(const rf_steps *s, const steps_now *now, ptrdiff_t p);
 
-enum { STEPS_MOST = 256 };
+/* Those that take so many panels, with and without waiting for other threads. */
+#define STEPS_GROUP(name, P)                                                                                  \
+    static void RF(name##_##P)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { name(P, 0, s, now, p); } \
+    static void RF(name##_await_##P)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { name(P, 1, s, now, p); }
 
-/* A sweep through cells of more panels than fit the registers at once: group[n] takes n of them, up to `most`, and
- * group[0] a narrow one; its product begins with gate slot `first`. h is in two rows in turns. Weights larger than the
- * first-level cache are walked through forwards and backwards. */
-INLINE void steps_by_groups(const rf_steps *s, int first, const steps_group *group, int most)
+/* A sweep through cells of more panels than fit the registers at once: group[0][n] takes n of them, up to `most`, and
+ * group[0][0] a narrow one; group[1] waits for other threads. A panel has `wide` vectors of units, the product begins with
+ * gate slot `first`. Weights larger than the first-level cache are walked
+ * through forwards and backwards.
+ *
+ * Threads that share the units wait for each other's part of h only where a product comes to it: whoever has the first
+ * units goes ahead by as much as the way to the others takes. That part is free to be written again two steps later, for
+ * by then all have told of a step that they had to read it for. */
+INLINE void steps_by_groups(const rf_steps *s, int first, const steps_group group[2][5], int most, int wide)
 {
-    _Alignas(64) real rows[2][STEPS_MOST + W];
     const rf_product *product = s->product;
-    const ptrdiff_t P = product->panels, whole = P - (product->units > 0), groups = (whole + most - 1) / most;
-    const ptrdiff_t last_b = whole * s->hidden * product->vectors * W;
-    const ptrdiff_t last_at = whole * product->panel_stride + first * W;
-    const int zigzag = last_b * (ptrdiff_t)sizeof(real) > 32 * 1024;
-    steps_now now = {.gates = s->gates, .from = rows[0], .c_prev = s->c_prev, .to = rows[1], .c = s->c,
-                     .y = (real *)s->y};
-    memcpy(rows[0], s->h_prev, (size_t)(P * W) * sizeof(real));
+    const int alone = s->threads < 2;
+    const ptrdiff_t begin = alone ? 0 : steps_begin(s, s->thread);
+    const ptrdiff_t units = (alone ? s->hidden : steps_begin(s, s->thread + 1)) - begin;
+    const ptrdiff_t p0 = begin / (wide * W), P = (begin + units + wide * W - 1) / (wide * W), narrow = P == product->panels && product->units > 0;
+    const ptrdiff_t n = P - narrow - p0, groups = (n + most - 1) / most;
+    const real *last_b = (const real *)product->b + (P - narrow) * s->hidden * product->vectors * W;
+    const ptrdiff_t last_at = (P - narrow) * product->panel_stride + first * W;
+    const int zigzag = n * s->hidden * product->vectors * W * (ptrdiff_t)sizeof(real) > 32 * 1024;
+    steps_now now = {.gates = s->gates, .from = s->h_prev, .c_prev = s->c_prev, .c = s->c};
     for (ptrdiff_t t = 0; t < s->steps; t++) {
-        const int back = zigzag && t & 1;
-        if (product->units)
-            narrow_panel(product, 1, now.from, (const real *)product->b + last_b, now.gates + last_at, now.gates + last_at);
+        const int back = zigzag && (s->turn + t) & 1;
+        now.to = steps_row(s, t);
+        now.awaited = s->told + (unsigned long)t;
         for (ptrdiff_t i = 0; i < groups; i++) {
-            const ptrdiff_t g = back ? groups - 1 - i : i, p = g * whole / groups, n = (g + 1) * whole / groups - p;
-            group[n](s, &now, p);
+            const ptrdiff_t g = back ? groups - 1 - i : i, p = g * n / groups;
+            group[!alone && i == 0][(g + 1) * n / groups - p](s, &now, p0 + p);
         }
-        if (product->units)
-            group[0](s, &now, whole);
-        real *from = (real *)now.from;
+        if (narrow) {
+            if (n == 0)
+                steps_await(s, &now);
+            narrow_panel(product, 1, now.from, last_b, now.gates + last_at, now.gates + last_at);
+            group[0][0](s, &now, P - 1);
+        }
+        if (!alone)
+            rf_post(s->thread, now.awaited + 1);
+        steps_put(now.to + begin, units, (real *)(s->y + t * s->y_step) + begin);
         now.from = now.to;
-        now.to = from;
         now.gates += s->ld_gates;
         now.c_prev = now.c;
         now.c += s->ld_state;
-        now.y = (real *)((char *)now.y + s->y_step);
     }
-    memcpy(s->h, now.from, (size_t)(P * W) * sizeof(real));
 }
 
 #define STEPS_LOAD(P, from, to)               \

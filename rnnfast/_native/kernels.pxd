@@ -97,11 +97,14 @@ cdef extern from "rnnfast.h" nogil:
         void* gates
         Py_ssize_t ld_state
         const void* h_prev
-        void* h
+        void* h[2]
         const void* c_prev
         void* c
         char* y
-        Py_ssize_t y_step
+        Py_ssize_t y_step, turn
+        int thread, threads
+        Py_ssize_t group
+        unsigned long told
 
     ctypedef struct rf_steps_back:
         Py_ssize_t steps, hidden, ld_gates
@@ -134,6 +137,7 @@ cdef extern from "rnnfast.h" nogil:
         rf_phase phase[2]
         int steps_panels, steps_back_panels
         void (*steps)(const rf_steps* s) noexcept nogil
+        void (*steps_together)(const rf_steps* s) noexcept nogil
         void (*steps_back)(const rf_steps_back* s) noexcept nogil
 
     ctypedef struct rf_scan:

@@ -112,6 +112,7 @@ ctypedef struct Run:
 
 
 cdef int set_run(Run* run, Packed packed, Lengths rows) except -1
+cdef bint steps_together(const Run* run) noexcept nogil
 cdef bint steps_at_once(const Run* run, bint back) noexcept nogil
 cdef int split(Run* run, double passes, When when) except -1
 cdef int layers_at_once(Run** runs, int count, double passes, When* when, Py_ssize_t* pieces) except -1

@@ -64,6 +64,7 @@ cdef double STEP = 0.1e-6      # seconds that a step takes, however small
 cdef double OF_MANY = 0.03e-6  # and where the steps of a single row are made at once
 cdef double BARRIER = 0.1e-6   # seconds that a meeting costs, with the states that change hands at it
 cdef double MEETING = 0.04e-6  # and more for every thread
+cdef double TOLD = 0.04e-6     # and where they need not meet but tell each other, for every thread
 cdef double START = 1e-6       # to have other threads begin and end
 cdef double HAND = 0.25e-6     # and more for every thread
 cdef double WAKE = 150e-6      # and more for those that sleep
@@ -111,6 +112,12 @@ cdef bint steps_at_once(const Run* run, bint back) noexcept nogil:
     return run.B == 1 and not run.around and run.P <= (run.cell.steps_back_panels if back else run.cell.steps_panels)
 
 
+cdef bint steps_together(const Run* run) noexcept nogil:
+    """Return whether threads that share the units go through the steps by `rf_cell.steps_together`: of a single row."""
+    return (run.B == 1 and not run.around and run.cell.steps_together != NULL
+            and run.product[1].chains == 1)
+
+
 cdef double sweep_time(const Run* run, int threads, bint by_units, double rate) noexcept nogil:
     """Seconds that the recurrence takes on so many threads."""
     cdef double weights = recurrent_size(run), part = 1, rows = run.R, work
@@ -119,6 +126,8 @@ cdef double sweep_time(const Run* run, int threads, bint by_units, double rate) 
     else:  # whole rows: some threads may have one more than others
         rows = rows / run.B * ((run.B + threads - 1) // threads)
     work = max(2.0 * rows * weights * part / rate, run.T * stream_time(part * weights * run.size))
+    if by_units and steps_together(run) and run.passes == 1:
+        return work + run.T * (OF_MANY + TOLD * threads)
     work += run.T * (OF_MANY if threads == 1 and steps_at_once(run, run.passes > 1) else STEP)
     if by_units:
         work += run.T * (run.cell.phases + run.project) * (BARRIER + MEETING * threads)

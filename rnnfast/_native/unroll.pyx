@@ -13,7 +13,8 @@ from rnnfast._native.around cimport after_step, h_share, see, set_around_step
 from rnnfast._native.kernels cimport barrier, post, rf_phase, rf_product, rf_step, rf_steps, wait_until
 from rnnfast._native.pack cimport PROJECTION, Packed
 from rnnfast._native.plan cimport (
-    BLOCK, GROUP, HEAD, Run, begin, cells_at, meet, poll, row_share, set_run, share, state_at, step_of, steps_at_once
+    BLOCK, GROUP, HEAD, Run, begin, cells_at, meet, poll, row_share, set_run, share, state_at, step_of, steps_at_once,
+    steps_together
 )
 from rnnfast._native.rows cimport Lengths, index_at, read_row, row_at, want_row, write_row
 
@@ -152,30 +153,41 @@ cdef void look_up(const Run* run, Py_ssize_t row0, Py_ssize_t row1, Py_ssize_t t
         gates += line
 
 
-cdef void sweep_alone(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t row) noexcept nogil:
-    """Do steps t..end of a single row at once; their gates begin at `row` of the gate buffer."""
+cdef void sweep_row(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t row, int thread, int threads) noexcept nogil:
+    """Do a thread's part of steps t..end of a single row at once; their gates begin at `row` of the gate buffer."""
     cdef rf_step first
     cdef rf_steps s
     set_step(run, t, row, &first)
     s.steps, s.hidden, s.ld_gates = end - t, run.H, run.ld_gates
     s.product, s.gates = &run.product[1], first.gates
     s.ld_state = run.ld if run.save else 0
-    s.h_prev, s.h, s.c_prev, s.c = first.h_prev, state_at(run, end), first.c_prev, first.c
+    s.h_prev, s.h[0], s.h[1] = first.h_prev, first.h, state_at(run, t + 2)
+    s.c_prev, s.c = first.c_prev, first.c
     s.y, s.y_step = row_at(&run.y, t, 0), run.y.step
-    run.cell.steps(&s)
+    s.turn = run.turn + t
+    s.thread, s.threads, s.group, s.told = thread, threads, run.group * run.W, <unsigned long> t
+    if threads == 1:
+        run.cell.steps(&s)
+    else:
+        run.cell.steps_together(&s)
 
 
 cdef bint goes_alone(const Run* run) noexcept nogil:
-    """Return whether one thread does the steps by `sweep_alone`: of a single row, of few units."""
-    return steps_at_once(run, False) and run.y.stride == run.size
+    """Return whether one thread does the steps by `sweep_row`: of a single row, of few units."""
+    return steps_at_once(run, False) and run.y.stride == run.size and not run.history
+
+
+cdef bint goes_together(const Run* run) noexcept nogil:
+    """Return whether threads do so, each for units of its own."""
+    return run.by_units and steps_together(run) and run.y.stride == run.size and not run.history
 
 
 cdef void sweep(Run* run, Py_ssize_t t, Py_ssize_t end, Py_ssize_t base, Py_ssize_t row0, Py_ssize_t row1,
                 Py_ssize_t group0, Py_ssize_t group1, int thread, int threads) noexcept nogil:
     """Do a thread's part of steps t..end; `base` is the row that the gate buffer begins with."""
     cdef rf_step s
-    if threads == 1 and goes_alone(run):
-        sweep_alone(run, t, end, run.off[t] - base)
+    if goes_alone(run) if threads == 1 else goes_together(run):
+        sweep_row(run, t, end, run.off[t] - base, thread, threads)
         return
     while t < end:
         set_step(run, t, run.off[t] - base, &s)

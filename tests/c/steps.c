@@ -1,4 +1,5 @@
-/* Sweeps through many steps of one row, forwards and back, against the same steps one by one: to the bit. */
+/* Sweeps through many steps of one row, forwards and back, by one thread and by several that share the units, against the
+ * same steps one by one: to the bit. */
 #include "checks.h"
 
 enum { T = 5 };
@@ -95,6 +96,43 @@ static rf_product product_of(const rf_cell *c, ptrdiff_t U, const real *w)
     return found;
 }
 
+typedef struct {
+    const rf_cell *cell;
+    rf_steps sweep;
+} shared_sweep;
+
+static void sweep_together(void *context, int thread, int threads)
+{
+    const shared_sweep *shared = context;
+    rf_steps s = shared->sweep;
+    s.thread = thread, s.threads = threads;
+    shared->cell->steps_together(&s);
+}
+
+/* The sweep of `alone`, whose results these are, by several threads. */
+static void check_sweep_together(const rf_cell *c, const rf_steps *alone, const real *gates, const real *h, const real *cs)
+{
+    const ptrdiff_t W = ops->width, U = alone->hidden, ld = (U + W - 1) / W * W, ldg = alone->ld_gates;
+    for (int threads = 2; threads <= 3; threads++) {
+        real *own = copy(gates, T * ldg), *y = random_reals(T * U), *rows = random_reals(3 * ld);
+        real *cells = random_reals((1 + T) * ld);
+        memcpy(rows, h, (size_t)ld * sizeof(real));
+        memcpy(cells, cs, (size_t)ld * sizeof(real));
+        shared_sweep shared = {c, *alone};
+        shared.sweep.gates = own, shared.sweep.ld_state = ld, shared.sweep.turn = threads & 1;
+        shared.sweep.h_prev = rows, shared.sweep.h[0] = rows + ld, shared.sweep.h[1] = rows + 2 * ld;
+        shared.sweep.c_prev = cells, shared.sweep.c = cells + ld, shared.sweep.y = (char *)y;
+        shared.sweep.group = c->slots == 1 ? 4 * W : W > 64 / (ptrdiff_t)sizeof(real) ? W : 64 / (ptrdiff_t)sizeof(real);
+        rf_parallel(sweep_together, &shared, threads);
+        for (ptrdiff_t t = 0; t < T; t++) {
+            same(c, y + t * U, h + (t + 1) * ld, U);
+            same(c, cells + (t + 1) * ld, cs + (t + 1) * ld, c->has_c ? U : 0);
+        }
+        same(c, (const real *)shared.sweep.h[(T - 1) & 1], h + T * ld, U);
+        free(own), free(y), free(rows), free(cells);
+    }
+}
+
 static void check_sweep(const rf_cell *c, ptrdiff_t U)
 {
     const ptrdiff_t W = ops->width, S = c->slots, P = (U + W - 1) / W, ld = P * W, ldg = S * ld;
@@ -102,7 +140,7 @@ static void check_sweep(const rf_cell *c, ptrdiff_t U)
     const ptrdiff_t K = phase->slots, first = phase->first * W;
     real *w = random_reals(U * K * ld), *gates = random_reals(T * ldg), *own = copy(gates, T * ldg);
     real *read = copy(gates, T * ldg);
-    real *h = table(1 + T, U, ld), *cs = table(1 + T, U, ld), *y = random_reals(T * U), *last = random_reals(ld);
+    real *h = table(1 + T, U, ld), *cs = table(1 + T, U, ld), *y = random_reals(T * U), *last = random_reals(ld), *other = random_reals(ld);
     real *cs2 = copy(cs, (1 + T) * ld), *c_last = random_reals(ld);
     const rf_product forth = product_of(c, U, w);
     for (ptrdiff_t t = 0; t < T; t++) {
@@ -113,8 +151,8 @@ static void check_sweep(const rf_cell *c, ptrdiff_t U)
         phase->forward(&s, 0, 1, 0, P);
     }
     rf_steps sweep = {.steps = T, .hidden = U, .ld_gates = ldg, .product = &forth, .gates = own, .ld_state = ld,
-                      .h_prev = h, .h = last, .c_prev = cs2, .c = cs2 + ld, .y = (char *)y,
-                      .y_step = U * (ptrdiff_t)sizeof(real)};
+                      .h_prev = h, .h = {last, other}, .c_prev = cs2, .c = cs2 + ld, .y = (char *)y,
+                      .y_step = U * (ptrdiff_t)sizeof(real), .threads = 1};
     c->steps(&sweep);
     for (ptrdiff_t t = 0; t < T; t++) {
         same(c, y + t * U, h + (t + 1) * ld, U);
@@ -122,18 +160,20 @@ static void check_sweep(const rf_cell *c, ptrdiff_t U)
         same(c, own + t * ldg, gates + t * ldg, S > 1 ? ldg : 0); /* an RNN finds its h in y */
     }
     same(c, last, h + T * ld, U);
+    if (c->steps_together && forth.chains == 1)
+        check_sweep_together(c, &sweep, read, h, cs);
     /* for inference: c and h in one place, nothing kept */
     memset(y, 0, (size_t)(T * U) * sizeof(real));
-    memcpy(last, h, (size_t)ld * sizeof(real));
+    memcpy(other, h, (size_t)ld * sizeof(real));
     memcpy(c_last, cs, (size_t)ld * sizeof(real));
     sweep.gates = read, sweep.ld_state = 0;
-    sweep.h_prev = last, sweep.c_prev = sweep.c = c_last;
+    sweep.h_prev = other, sweep.c_prev = sweep.c = c_last;
     c->steps(&sweep);
     for (ptrdiff_t t = 0; t < T; t++)
         same(c, y + t * U, h + (t + 1) * ld, U);
     same(c, last, h + T * ld, U);
     same(c, c_last, cs + T * ld, c->has_c ? U : 0);
-    free(read), free(c_last), free(own), free(cs2), free(last);
+    free(read), free(c_last), free(own), free(cs2), free(last), free(other);
     if (P <= c->steps_back_panels)
         check_sweep_back(c, U, h, cs, gates, y);
     free(w), free(gates), free(h), free(cs), free(y);
