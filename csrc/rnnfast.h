@@ -119,7 +119,8 @@ typedef struct rf_step {
 
 typedef void (*rf_pointwise)(const rf_step *step, ptrdiff_t row0, ptrdiff_t row1, ptrdiff_t panel0, ptrdiff_t panel1);
 
-/* Many steps of one row in one sweep, for cells of so few units that what surrounds the product of a step counts. */
+/* Many steps of one row in one sweep, which leaves out what surrounds the product of a step: of few units by one thread, of
+ * any number by threads that share them. */
 typedef struct rf_steps {
     ptrdiff_t steps, hidden, ld_gates;
     const rf_product *product; /* of phase 0 */

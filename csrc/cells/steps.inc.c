@@ -118,15 +118,14 @@ INLINE void steps_put(const real *h, ptrdiff_t units, real *y)
 /* Panels p, p+1, .. of a step, all of whose sums are in registers at once, or panel p, whose product has been made. */
 typedef void (*steps_group)(const rf_steps *s, const steps_now *now, ptrdiff_t p);
 
-/* Those that take so many panels, with and without waiting for other threads. */
-#define STEPS_GROUP(name, P)                                                                                  \
+/* Those that take so many panels, without and with waiting for other threads. */
+#define STEPS_GROUP(name, P)                                                                                    \
     static void RF(name##_##P)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { name(P, 0, s, now, p); } \
     static void RF(name##_await_##P)(const rf_steps *s, const steps_now *now, ptrdiff_t p) { name(P, 1, s, now, p); }
 
 /* A sweep through cells of more panels than fit the registers at once: group[0][n] takes n of them, up to `most`, and
  * group[0][0] a narrow one; group[1] waits for other threads. A panel has `wide` vectors of units, the product begins with
- * gate slot `first`. Weights larger than the first-level cache are walked
- * through forwards and backwards.
+ * gate slot `first`. Weights larger than the first-level cache are walked through forwards and backwards.
  *
  * Threads that share the units wait for each other's part of h only where a product comes to it: whoever has the first
  * units goes ahead by as much as the way to the others takes. That part is free to be written again two steps later, for
@@ -137,7 +136,8 @@ INLINE void steps_by_groups(const rf_steps *s, int first, const steps_group grou
     const int alone = s->threads < 2;
     const ptrdiff_t begin = alone ? 0 : steps_begin(s, s->thread);
     const ptrdiff_t units = (alone ? s->hidden : steps_begin(s, s->thread + 1)) - begin;
-    const ptrdiff_t p0 = begin / (wide * W), P = (begin + units + wide * W - 1) / (wide * W), narrow = P == product->panels && product->units > 0;
+    const ptrdiff_t p0 = begin / (wide * W), P = (begin + units + wide * W - 1) / (wide * W);
+    const ptrdiff_t narrow = P == product->panels && product->units > 0;
     const ptrdiff_t n = P - narrow - p0, groups = (n + most - 1) / most;
     const real *last_b = (const real *)product->b + (P - narrow) * s->hidden * product->vectors * W;
     const ptrdiff_t last_at = (P - narrow) * product->panel_stride + first * W;

@@ -1,9 +1,9 @@
 """What one run of a direction works on, and how threads share it.
 
 Threads take either rows (every thread reads all weights) or groups of units (each keeps its part of the weights in its
-own cache; one barrier a product). Where rows can be shared out evenly once for all steps, no thread waits for another
-before the sweep's end; else they meet in every chunk. Which, is decided in `split`. No choice of threads or chunks changes
-a bit of the result: see csrc/gemm.inc.c.
+own cache; one barrier a product, or none where all steps of a single row are made at once). Where rows can be shared out
+evenly once for all steps, no thread waits for another before the sweep's end; else they meet in every chunk. Which, is
+decided in `split`. No choice of threads or chunks changes a bit of the result: see csrc/gemm.inc.c.
 """
 
 from cpython.exc cimport PyErr_CheckSignals
@@ -114,8 +114,7 @@ cdef bint steps_at_once(const Run* run, bint back) noexcept nogil:
 
 cdef bint steps_together(const Run* run) noexcept nogil:
     """Return whether threads that share the units go through the steps by `rf_cell.steps_together`: of a single row."""
-    return (run.B == 1 and not run.around and run.cell.steps_together != NULL
-            and run.product[1].chains == 1)
+    return run.B == 1 and not run.around and run.cell.steps_together != NULL and run.product[1].chains == 1
 
 
 cdef double sweep_time(const Run* run, int threads, bint by_units, double rate) noexcept nogil:
