@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,7 +15,22 @@ from rnnfast.checks import check_choice
 BACKENDS = ("native", "reference")
 _PACKAGES = {"native": "rnnfast._native", "reference": "rnnfast.reference"}
 _loaded: dict[tuple[str, str], ModuleType] = {}
+_loading = threading.RLock()
 _current: ContextVar[str] = ContextVar("rnnfast_backend", default="native")
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
+
+
+def load(module: str) -> ModuleType:
+    """Import a module by its full name, at the first call that needs it.
+
+    A fork waits until it is there: in the child nobody would finish what another thread had begun to import, and whoever
+    wants that module would wait for ever.
+    """
+    with _loading:
+        return importlib.import_module(module)
 
 
 def get_backend() -> str:
@@ -50,5 +67,5 @@ def implementation(module: str) -> ModuleType:
     key = get_backend(), module
     found = _loaded.get(key)
     if found is None:
-        found = _loaded[key] = importlib.import_module(f"{_PACKAGES[key[0]]}.{module}")
+        found = _loaded[key] = load(f"{_PACKAGES[key[0]]}.{module}")
     return found

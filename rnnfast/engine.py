@@ -11,7 +11,6 @@ Shapes: N rows, T steps, I inputs, H hidden units, L layers, D directions.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Sequence
 from types import ModuleType
 from typing import Any
@@ -19,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnfast.backend import get_backend, implementation
+from rnnfast.backend import get_backend, implementation, load
 from rnnfast.cells import CellSpec
 from rnnfast.checks import FloatArray
 from rnnfast.reference.options import Noise
@@ -91,7 +90,7 @@ def backend(name: str) -> ModuleType:
     """Return the module of that backend; it is imported when first used."""
     module = _loaded.get(name)
     if module is None:
-        module = _loaded[name] = importlib.import_module(_MODULES[name])
+        module = _loaded[name] = load(_MODULES[name])
     return module
 
 

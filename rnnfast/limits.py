@@ -24,12 +24,12 @@ and gradients of the pointwise part.
 
 from __future__ import annotations
 
-import importlib
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnfast.backend import load
 from rnnfast.caches import cache_sizes
 from rnnfast.cells import CellSpec
 from rnnfast.scans import ScanSpec
@@ -141,8 +141,8 @@ def measure(itemsize: int, seconds: float = 0.025) -> Limits:
     seconds : float, default 0.025
         How long it may take, about; some ten milliseconds more go to memory beyond the caches.
     """
-    native = importlib.import_module("rnnfast._native.limits")
-    isa = importlib.import_module("rnnfast._native.kernels").get_isa()
+    native = load("rnnfast._native.limits")
+    isa = load("rnnfast._native.kernels").get_isa()
     l1, l2 = cache_sizes()
     beyond = max(4 * l2, 8 << 20)
     far = FAR * beyond if FAR * beyond <= MOST else 0
@@ -171,13 +171,13 @@ def measure_barrier(threads: int, seconds: float = 0.01) -> float:
 
     Where other programs leave no CPU for one of them at any time, that cannot be seen: 200 ns then, which is usual.
     """
-    found: float = importlib.import_module("rnnfast._native.limits").barrier_seconds(threads, seconds)
+    found: float = load("rnnfast._native.limits").barrier_seconds(threads, seconds)
     return found if 0 < found < DISTURBED else USUAL_BARRIER
 
 
 def get_limits(itemsize: int) -> Limits:
     """Return the limits of one core, measured at the first call for an instruction set and element type."""
-    key = (importlib.import_module("rnnfast._native.kernels").get_isa(), itemsize)
+    key = (load("rnnfast._native.kernels").get_isa(), itemsize)
     if key not in _measured:
         _measured[key] = measure(itemsize)
     return _measured[key]

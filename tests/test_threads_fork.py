@@ -63,15 +63,96 @@ compute()
 """
 
 
+# A thread is made to import the native backend slowly, and the fork comes in the midst of that.
+FORK_IN_IMPORT = """
+import importlib.abc, os, signal, sys, threading, time
+import numpy as np
+from rnnfast.layers.recurrent import LSTM
+
+begun = threading.Event()
+class Slow(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name == "rnnfast._native.infer":
+            begun.set()
+            time.sleep(0.3)
+
+sys.meta_path.insert(0, Slow())
+model = LSTM(4, 4, seed=0)
+x = np.ones((1, 2, 4), np.float32)
+thread = threading.Thread(target=model, args=(x,))
+thread.start()
+begun.wait()
+pid = os.fork()
+if pid == 0:
+    signal.alarm(20)
+    model(x)
+    os._exit(0)
+print(os.waitpid(pid, 0)[1])
+thread.join()
+"""
+
+# Forks while another thread packs the transposed weights, which takes it most of the time.
+FORK_IN_PACK = """
+import os, signal, sys, threading
+import numpy as np
+import rnnfast
+
+model = getattr(rnnfast, sys.argv[1])(512, 512, seed=0)
+x = np.ones((1, 2, 512), np.float32)
+
+def compute():
+    (y, _), pullback = model.forward(x)
+    return pullback(np.ones_like(y), {})
+
+expected = compute()
+same = {"weight_ih_l0": model.params["weight_ih_l0"].copy()}
+stop = threading.Event()
+def pack():
+    while not stop.is_set():
+        model.params.assign(same)
+        compute()
+thread = threading.Thread(target=pack)
+thread.start()
+statuses = set()
+for child in range(40):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        os._exit(not np.array_equal(compute(), expected))
+    statuses.add(os.waitpid(pid, 0)[1])
+    if statuses != {0}:
+        break
+print(*statuses)
+stop.set()
+thread.join()
+"""
+
+
+def run(program, *arguments):
+    """Return the words that a program prints, in a process of its own."""
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert found.returncode == 0, found.stderr
+    return found.stdout.split()
+
+
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts threads in /proc")
 @pytest.mark.parametrize("before", [0, 1], ids=["first", "after threads ran"])
 @pytest.mark.parametrize("busy", [0, 2], ids=["quiet", "while threads run"])
 def test_fork(before, busy):
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", FORK, str(before), "3", str(busy)]
-    found = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
-    assert found.returncode == 0, found.stderr
-    assert found.stdout.split() == ["right"] * 3
+    assert run(FORK, before, 3, busy) == ["right"] * 3
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+def test_fork_while_a_thread_imports():
+    assert run(FORK_IN_IMPORT) == ["0"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no forks here")
+@pytest.mark.parametrize("kind", ["LSTM", "SRU"])
+def test_fork_while_a_thread_packs(kind):
+    assert run(FORK_IN_PACK, kind) == ["0"]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ cdef class Packed:
     cdef readonly Py_ssize_t inputs, hidden, panels, width, slots, itemsize
     cdef readonly Py_ssize_t outputs, ld_h  # features of h (hidden but for a projection), and those of its padded rows
     cdef readonly bint has_bias
-    cdef object w_ih, w_hh, w_hr, lock
+    cdef object w_ih, w_hh, w_hr
     cdef dict shapes              # of the weights that there are, by kind
     cdef list kinds               # of the vectors: kind of weight and which block of it
     cdef Py_ssize_t* x_rows       # (panels*x_slots*width,) rows of w_ih by gate-buffer column; -1 is padding

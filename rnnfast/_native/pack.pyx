@@ -4,8 +4,6 @@ Which = 0 stands for the input weights, 1 and 2 for the recurrent weights of the
 those of a projection.
 """
 
-from threading import Lock
-
 import numpy as np
 
 cimport numpy as cnp
@@ -64,7 +62,6 @@ cdef class Packed:
         self.ld_h = (self.outputs + self.width - 1) // self.width * self.width
         # biases that follow a normalisation are vectors
         self.has_bias = weights["b_ih"] is not None and not self.cell.norm
-        self.lock = Lock()
         cdef int which
         for which in range(1 + self.cell.phases):
             self.make_rows(which)
@@ -269,16 +266,19 @@ cdef class Packed:
         return self.w_ih if which == 0 else self.w_hr if which == PROJECTION else self.w_hh
 
     cdef int make_backward(self) except -1:
-        """Pack the transposed weights too, if they are not yet."""
+        """Pack the transposed weights too, if they are not yet.
+
+        Two threads that want them at once may each pack them, and one finds that the other was faster: a lock would stay
+        locked for ever in a child that is forked while another thread packs.
+        """
         if self.backward_data[PROJECTION if self.projects() else self.cell.phases] == NULL:
-            with self.lock:
-                self.pack_backward()
+            self.pack_backward()
         return 0
 
     cdef int pack_backward(self) except -1:
         cdef int which
         cdef Py_ssize_t k, n
-        cdef rf_product* s
+        cdef rf_product s
         cdef char* data
         cdef const void* source
         cdef int threads = get_num_threads()
@@ -288,20 +288,24 @@ cdef class Packed:
                 continue
             n = self.inputs if which == 0 else self.hidden if which == PROJECTION else self.outputs
             k = self.depth(which)
-            s = &self.backward[which]
+            memset(&s, 0, sizeof(rf_product))
             # gradients of states are padded to whole vectors, those of inputs end at the last column
-            panels_of(s, n if which == 0 else (n + self.width - 1) // self.width * self.width, self.width, 4,
+            panels_of(&s, n if which == 0 else (n + self.width - 1) // self.width * self.width, self.width, 4,
                       4 * self.width)
             s.source = self.gates(which)
             if which > 0:
-                self.ops.set_chains(s)
+                self.ops.set_chains(&s)
             data = <char*> alloc(((s.panels - 1) * 4 + s.last) * self.width * k * self.itemsize)
             if data == NULL:
                 raise MemoryError
             source = cnp.PyArray_DATA(self.weight(which))
             with nogil:
                 pack_rows(self.ops, source, n, self.dense[which], k, data, threads)
+            if self.backward_data[which] != NULL:
+                release(data)
+                continue
             s.b = data
+            self.backward[which] = s
             self.backward_data[which] = data
         return 0
 

@@ -9,7 +9,7 @@ cdef class ScanPacked:
     cdef readonly Py_ssize_t inputs, hidden, panels, width, slots, columns, itemsize
     cdef readonly bint has_bias
     cdef readonly tuple biased    # which gates have a bias, in the order of b_ih
-    cdef object w_ih, lock
+    cdef object w_ih
     cdef dict shapes              # of the weights that there are, by kind
     cdef Py_ssize_t* rows         # (P*S*W,) rows of w_ih by column of the gate buffer; -1 is padding
     cdef char* bias               # (P, S, W) what the pre-activations start from

@@ -4,8 +4,6 @@ The input product fills whole rows of the gate buffer, (panels, slots, lanes), s
 the number of slots; four unit panels are `slots` of them.
 """
 
-from threading import Lock
-
 import numpy as np
 
 cimport numpy as cnp
@@ -51,7 +49,6 @@ cdef class ScanPacked:
         self.panels = (self.hidden + self.width - 1) // self.width
         self.columns = self.panels * self.slots * self.width
         self.has_bias, self.biased = b_ih is not None, tuple(cell.biased)
-        self.lock = Lock()
         self.list_columns()
         self.bias = self.by_panels(self.slots, b_ih, self.biased)
         self.vectors = self.by_panels(self.cell.vectors, w_c, tuple(range(self.cell.vectors)))
@@ -116,28 +113,30 @@ cdef class ScanPacked:
         return found
 
     cdef int make_product(self, int backward) except -1:
-        """Pack the weights, or their transpose, if they are not yet."""
-        cdef rf_product* s = &self.product[backward]
+        """Pack the weights, or their transpose, if they are not yet; two threads at once may each do it."""
         cdef Py_ssize_t n = self.inputs if backward else self.columns, k = self.columns if backward else self.inputs
-        cdef rf_product new
+        cdef rf_product s
         cdef char* data
-        cdef cnp.ndarray weight = self.w_ih
+        cdef const void* weight = cnp.PyArray_DATA(self.w_ih)
         cdef int threads = get_num_threads()
-        with self.lock:
-            if s.b != NULL:
-                return 0
-            memset(&new, 0, sizeof(rf_product))
-            panels_of(&new, n, self.width, 4, 4 * self.width)
-            new.source.runs, new.source.run = 1, k
-            data = <char*> alloc(((new.panels - 1) * 4 + new.last) * self.width * k * self.itemsize)
-            if data == NULL:
-                raise MemoryError
+        if self.product[backward].b != NULL:
+            return 0
+        memset(&s, 0, sizeof(rf_product))
+        panels_of(&s, n, self.width, 4, 4 * self.width)
+        s.source.runs, s.source.run = 1, k
+        data = <char*> alloc(((s.panels - 1) * 4 + s.last) * self.width * k * self.itemsize)
+        if data == NULL:
+            raise MemoryError
+        with nogil:
             if backward:
-                pack_rows(self.ops, cnp.PyArray_DATA(weight), n, self.rows, k, data, threads)
+                pack_rows(self.ops, weight, n, self.rows, k, data, threads)
             else:
-                pack_columns(self.ops, cnp.PyArray_DATA(weight), k, self.rows, n, 4 * self.width, data, threads)
-            new.b = data
-            s[0] = new
+                pack_columns(self.ops, weight, k, self.rows, n, 4 * self.width, data, threads)
+        if self.product[backward].b != NULL:
+            release(data)
+            return 0
+        s.b = data
+        self.product[backward] = s
         return 0
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from typing import Any, NamedTuple
 
 from rnnfast import engine, limits
-from rnnfast.backend import get_backend
+from rnnfast.backend import get_backend, load
 from rnnfast.scans import ScanSpec
 
 
@@ -127,7 +126,7 @@ def explain(layer: Any, weights: Any, batch: int, steps: int, lengths: Any, trai
     backend = get_backend()
     if backend == "native":
         where = "scan" if isinstance(layer.cell, ScanSpec) else "explain"
-        native = importlib.import_module(f"rnnfast._native.{where}")
+        native = load(f"rnnfast._native.{where}")
         company = 1
         between = batch * steps * layer.hidden_size * layer.dtype.itemsize
         module = engine.backend("native scan" if where == "scan" else "native")
