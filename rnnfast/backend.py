@@ -26,8 +26,8 @@ if hasattr(os, "register_at_fork"):
 def load(module: str) -> ModuleType:
     """Import a module by its full name, at the first call that needs it.
 
-    A fork waits until it is there: in the child nobody would finish what another thread had begun to import, and whoever
-    wants that module would wait for ever.
+    A fork waits until it is there: in the child nobody would finish what another thread had begun to import, and
+    whoever wants that module would wait for ever.
     """
     with _loading:
         return importlib.import_module(module)
