@@ -29,6 +29,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, metavar="N", help="turns of each contender; default 7, with --full 5")
     parser.add_argument("--seconds", type=float, metavar="S", help="of a turn, about; default 0.01, with --full 0.03")
     parser.add_argument(
+        "--wait", type=float, metavar="S", help="in all, for CPUs that are one core; default 25, with --full 300"
+    )
+    parser.add_argument(
         "--peer-python", default=sys.executable, metavar="PATH", help="interpreter that has the peers; default this one"
     )
     parser.add_argument(
@@ -52,8 +55,12 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         options.rounds = 5 if options.full else 7
     if options.seconds is None:
         options.seconds = 0.03 if options.full else 0.01
+    if options.wait is None:
+        options.wait = 300.0 if options.full else 25.0
     if min(options.threads) < 1 or options.rounds < 1 or options.seconds <= 0:
         parser.error("--threads, --rounds and --seconds must be positive")
+    if not options.wait >= 0:
+        parser.error(f"--wait must not be negative; got {options.wait:g}")
     words = options.filter.split()
     every_case = grid.FULL if options.full else grid.SHORT
     options.cases = [case for case in every_case if all(word in case.name.split() for word in words)]
@@ -102,7 +109,7 @@ def execute(options: argparse.Namespace, arguments: list[str]) -> tuple[results.
     about = machine.describe()
     if about["busy"] > 0.1:
         print(f"others keep {about['busy']:.1f} CPUs busy: trust ratios on one thread only")
-    chosen = {"rounds": options.rounds, "seconds": options.seconds, "threads": options.threads}
+    chosen = {"rounds": options.rounds, "seconds": options.seconds, "threads": options.threads, "wait": options.wait}
     book = results.Book(about, ["python", "-m", "bench", *arguments], chosen, {}, {})
     tell = Progress(options.cases)
 
@@ -112,10 +119,13 @@ def execute(options: argparse.Namespace, arguments: list[str]) -> tuple[results.
 
     status = 0
     try:
-        with runner.Team(options.contenders, options.threads, options.peer_python) as team:
+        with runner.Team(options.contenders, options.threads, options.peer_python, options.wait) as team:
             book.versions = team.versions
             book.limits = team.measure_limits(options.threads)
-            runner.run(options.cases, team, book, options.rounds, options.seconds, report=note)
+            try:
+                runner.run(options.cases, team, book, options.rounds, options.seconds, report=note)
+            finally:
+                about["waited"] = team.waited
     except Disagreement as error:
         print(f"not timed, for the results differ: {error}", file=sys.stderr)
         status = 1
@@ -141,8 +151,10 @@ def main(arguments: list[str] | None = None) -> int:
         return status or 1
     print()
     print(report.whole(book, options.markdown))
+    waited = f", of which {about['waited']:.0f} waiting for cores" if about.get("waited") else ""
     print(
-        f"{' '.join(book.command)}: medians of {book.options['rounds']} rounds, {about.get('seconds', 0):.0f} s in all"
+        f"{' '.join(book.command)}: medians of {book.options['rounds']} rounds, "
+        f"{about.get('seconds', 0):.0f} s in all{waited}"
     )
     if options.kept is None:
         print(f"kept in {options.json}")

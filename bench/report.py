@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from bench.cases import ELEMENTWISE
 from bench.regimes import OVERALL, Regime, geometric_mean, grouped, reaches
-from bench.results import BASELINE, SUBJECT, Book, Result, paired
+from bench.results import BASELINE, SUBJECT, Book, Result, have_cores, paired
 from rnnfast.limits import Limits
 
 Rows = list[list[str]]
@@ -240,6 +240,17 @@ def meetings(results: list[Result]) -> list[str]:
     return lines
 
 
+def cores(results: list[Result]) -> list[str]:
+    """Return in how many rounds threads had a core each, a line for each number of threads."""
+    lines = []
+    for n in sorted({r.threads for r in results if r.cores}):
+        found = [c for r in results if r.threads == n for c in r.cores]
+        less = [c for c in found if not have_cores(c, n)]
+        others = f", {statistics.median(less):.2f} cores together in the middle of the others" if less else ""
+        lines.append(f"{n} threads: a core each in {len(found) - len(less)} of {len(found)} rounds{others}")
+    return lines
+
+
 def absentees(results: list[Result]) -> list[str]:
     """Return what kept contenders from a case, other than that they have no such thing."""
     known = ("inference only", "float32 only", "one caller only", "no such layer")
@@ -303,6 +314,7 @@ def whole(book: Book, markdown: bool = False) -> str:
     lines += _section("a peer is faster in", behind(results) or (["no cell"] if peers else []))
     lines += _section("more threads take longer in", slower_with_threads(results))
     lines += _section("barriers meanwhile", meetings(results))
+    lines += _section("cores meanwhile", cores(results))
     lines += _section("Python threads calling one model", callers(book))
     lines += _section("not as planned", absentees(results))
     return text + "\n".join(f"- {line.strip()}" if markdown and line.startswith("  ") else line for line in lines)

@@ -15,6 +15,7 @@ from bench.cases import Case
 SUBJECT = "native"
 BASELINE = "reference"
 FORMAT = 2
+ALL_CORES = 0.8  # of what threads do with a core each: less clock and a little work of others are no matter
 
 
 @dataclass
@@ -40,6 +41,9 @@ class Result:
     barriers : list of float
         Of several threads: the seconds of a meeting of that many, round by round, 0 where they could not be had. They
         tell where the host has put the CPUs of a virtual machine meanwhile: far apart it takes several times as long.
+    cores : list of float
+        Of several threads: how many cores' worth of arithmetic they did at once as a round began, 0 where they could
+        not be had. Two CPUs of a virtual machine may be one core for minutes.
     """
 
     case: Case
@@ -50,6 +54,7 @@ class Result:
     used: int | None = None
     whole: list[float] = field(default_factory=list)
     barriers: list[float] = field(default_factory=list)
+    cores: list[float] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -138,6 +143,7 @@ def load(path: Path) -> Book:
                 r.get("used"),
                 r.get("whole", []),
                 r.get("barriers", []),
+                r.get("cores", []),
             )
             for r in values["results"]
         ]
@@ -145,6 +151,11 @@ def load(path: Path) -> Book:
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} does not hold results of this benchmark: {error}") from None
     return Book(**about, results=results)
+
+
+def have_cores(found: float, threads: int) -> bool:
+    """Return whether threads that do so many cores' worth of arithmetic at once have a core each."""
+    return found >= ALL_CORES * threads
 
 
 def paired(longer: Iterable[float], shorter: Iterable[float]) -> float:

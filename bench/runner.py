@@ -16,14 +16,17 @@ from bench.agree import Disagreement, check
 from bench.cases import ELEMENTWISE, TREES, Case
 from bench.contender import Outputs, Unsupported
 from bench.contenders import OWN
-from bench.results import BASELINE, SUBJECT, Book, Result
+from bench.results import BASELINE, SUBJECT, Book, Result, have_cores
 from bench.worker import Gone, Worker
 from rnnfast import limits
 from rnnfast.cells import CellSpec, Options, find
 from rnnfast.scans import SCANS, ScanSpec
+from rnnfast.threads import default_num_threads
 
 LEAST_ROUNDS = 3
 MEETINGS = 5e-4  # seconds for barriers in each round
+LOOK = 2e-3  # seconds to see how many cores there are
+PAUSE = 0.25  # seconds between two such looks
 CELL_OF = {"LSTM": "lstm", "GRU": "gru", "RNN": "rnn_tanh"}
 
 
@@ -38,9 +41,19 @@ class Team:
         Every contender gets a process for each.
     python : str
         The interpreter for contenders other than rnnfast's own.
+    wait : float
+        Seconds that rounds may wait, in all, while CPUs of several threads are one core.
+
+    Attributes
+    ----------
+    waited : float
+        How many they have.
     """
 
-    def __init__(self, contenders: list[str], threads: list[int], python: str = sys.executable) -> None:
+    def __init__(
+        self, contenders: list[str], threads: list[int], python: str = sys.executable, wait: float = 0.0
+    ) -> None:
+        self.wait, self.waited = wait, 0.0
         names = list(dict.fromkeys([*contenders, BASELINE]))
         self.workers = [
             Worker(name, number, sys.executable if name in OWN else python) for number in threads for name in names
@@ -76,6 +89,16 @@ class Team:
         """Return a process of a contender, with that many threads or the least."""
         found = [w for w in self.workers if w.name == name and threads in {None, w.threads}]
         return min(found, key=lambda w: w.threads, default=None)
+
+    def await_cores(self, worker: Worker) -> float:
+        """Return how many cores a process's threads have, once each has its own or the time to wait is up."""
+        wanted = min(worker.threads, default_num_threads())
+        while True:
+            found: float = worker.ask("cores", LOOK)
+            if have_cores(found, wanted) or self.waited >= self.wait:
+                return found
+            time.sleep(PAUSE)
+            self.waited += PAUSE
 
     def measure_limits(self, threads: list[int], seconds: float = 0.15) -> dict[str, Any]:
         """Return what this machine can do, by dtype, and the seconds of a barrier by number of threads.
@@ -192,6 +215,11 @@ def run_case(
     for turn in range(rounds):
         if turn >= LEAST_ROUNDS and time.perf_counter() - start > patience:
             break
+        before = time.perf_counter()
+        for worker in ready:
+            if worker.name == SUBJECT and worker.threads > 1:
+                results[worker.threads].cores.append(team.await_cores(worker))
+        start += time.perf_counter() - before
         # another order each time and in each case: what one leaves behind in caches and clock, and in what the host
         # grants, is not always the same one's burden
         for worker, request in random.Random(f"{case.name} {turn}").sample(turns, len(turns)):

@@ -204,6 +204,12 @@ class Far:
 
         return barrier_seconds(self.threads, seconds)
 
+    def cores(self, seconds: float) -> float:
+        """Return how many cores' worth of arithmetic this process's threads do at once, 0 if they cannot be had."""
+        from rnnfast._native.limits import cores_at_once
+
+        return cores_at_once(self.threads, seconds)
+
     def truth(self, case: Case) -> Outputs:
         """Return what the case gives in float64."""
         double, data = in_double(case, make_data(case))

@@ -42,10 +42,11 @@ def test_runs_and_keeps_json(monkeypatch, tmp_path, capsys):
 
 
 class FakeWorker:
-    """Computes ones, or what `wrong` says for its name; `log` notes who was timed."""
+    """Computes ones, or what `wrong` says for its name; `log` notes who was timed, `cores` tells what is found."""
 
     wrong = None
     log = ()
+    cores = ()
 
     def __init__(self, name, threads, python):
         self.name, self.threads = name, threads
@@ -63,6 +64,8 @@ class FakeWorker:
             "barrier": 2e-7,
             "used": 1,
         }
+        if self.request == "cores":
+            return self.cores.pop(0) if self.cores else 2.0
         if self.request == "sample":
             self.log.append((self.name, self.threads))
         return answers[self.request]
@@ -78,14 +81,17 @@ class FakeWorker:
 @pytest.fixture
 def fake(monkeypatch):
     monkeypatch.setattr(FakeWorker, "log", [])
+    monkeypatch.setattr(FakeWorker, "cores", [])
+    monkeypatch.setattr(runner, "PAUSE", 1e-3)
+    monkeypatch.setattr(runner, "default_num_threads", lambda: 2)
     monkeypatch.setattr(runner, "Worker", FakeWorker)
     monkeypatch.setattr(runner, "limit_of", lambda *arguments: None)
     return FakeWorker
 
 
-def run_fake(**options):
+def run_fake(wait=0.0, **options):
     kept = book()
-    with runner.Team(["native", "torch", "openvino"], [1, 2]) as team:
+    with runner.Team(["native", "torch", "openvino"], [1, 2], wait=wait) as team:
         kept.versions = team.versions
         runner.run([replace(TINY, task="forward")], team, kept, rounds=3, seconds=0.0, **options)
     return kept
@@ -101,6 +107,34 @@ def test_all_contenders_and_threads_take_turns_in_changing_order(fake):
     assert kept.versions["openvino"] == "1.0" and "openvino" not in kept.results[0].samples
     assert [r.threads for r in kept.results] == [1, 2]
     assert [r.barriers for r in kept.results] == [[], [2e-7] * 3]
+    assert [r.cores for r in kept.results] == [[], [2.0] * 3]
+
+
+def test_a_round_waits_until_its_threads_have_a_core_each(fake):
+    fake.cores += [1.0, 1.1, 1.9]
+    kept = run_fake(wait=1.0)
+    assert kept.results[1].cores == [1.9, 2.0, 2.0]
+
+
+def test_rounds_do_not_wait_for_ever(fake):
+    fake.cores += [1.0] * 9
+    kept = run_fake(wait=2e-3)
+    assert kept.results[1].cores == [1.0] * 3 and len(fake.cores) == 9 - 5  # two looks that waited, three that did not
+
+
+def test_threads_beyond_the_cpus_wait_for_no_more_cores_than_there_are(fake, monkeypatch):
+    monkeypatch.setattr(runner, "default_num_threads", lambda: 1)
+    fake.cores += [1.0] * 3
+    assert run_fake(wait=1.0).results[1].cores == [1.0] * 3
+
+
+def test_waiting_is_no_part_of_a_case_s_patience(fake, monkeypatch):
+    monkeypatch.setattr(runner, "PAUSE", 0.1)
+    fake.cores += [1.0, 2.0] * 4
+    with runner.Team(["native"], [2], wait=10.0) as team:
+        (found,) = runner.run_case(TINY, team, {}, rounds=5, seconds=0.0, patience=0.3)
+    assert team.waited == pytest.approx(0.4)
+    assert len(found.cores) == 5
 
 
 def test_a_wrong_result_of_ours_is_not_timed(fake, monkeypatch, capsys, tmp_path):
@@ -279,6 +313,8 @@ def test_a_missing_library_is_named(monkeypatch):
         ["--threads", "two"],
         ["--threads", "0"],
         ["--rounds", "0"],
+        ["--wait", "-1"],
+        ["--wait", "nan"],
         ["--filter", "nothing such"],
         ["--compare", "no-such-file.json"],
     ],

@@ -94,6 +94,15 @@ def test_barriers_are_told_round_by_round():
     assert 0 < worker.Far("native", 2).barrier(1e-3) < 1  # how long it takes is a matter of who else is at work
 
 
+def test_rounds_with_too_few_cores_are_told():
+    calm, shared = replace(result(threads=2), cores=[2.0, 1.7]), replace(result(threads=2), cores=[1.0, 1.1, 1.2, 1.99])
+    assert report.cores([result(), calm]) == ["2 threads: a core each in 2 of 2 rounds"]
+    (line,) = report.cores([calm, shared])
+    assert line == "2 threads: a core each in 3 of 6 rounds, 1.10 cores together in the middle of the others"
+    assert "cores meanwhile" in report.whole(book(calm)) and not report.cores([result()])
+    assert 0 < worker.Far("native", 2).cores(1e-3) <= 2
+
+
 def test_rnnfast_tells_how_many_threads_it_uses(monkeypatch):
     monkeypatch.setattr("rnnfast.threads._threads", 0)  # put back afterwards
     rows = replace(TINY, steps=50, batch=64, input_size=128, hidden_size=128)

@@ -207,6 +207,11 @@ def test_measured_once(monkeypatch):
     assert limits.get_barrier(1) == 0.0
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_have_no_more_cores_than_they_are(threads):
+    assert 0 < native_limits.cores_at_once(threads, 2e-3) <= threads
+
+
 def test_barrier():
     assert 1e-9 < limits.measure_barrier(2, 0.001) < limits.DISTURBED
 

@@ -27,6 +27,8 @@ ctypedef struct Probe:
     const char* x
     char* values
     double seconds        # barrier: what thread 0 has seen, 0 where it was alone
+    double* begun         # work at once: when each thread began
+    double rate           # and what all did in a second, 0 where there were fewer
 
 
 ctypedef double (*work)(Probe* probe) noexcept nogil
@@ -87,6 +89,8 @@ cdef Probe new_probe(int itemsize):
     probe.rounds = probe.activations = 1
     probe.x = probe.values = NULL
     probe.seconds = 0
+    probe.rate = 0
+    probe.begun = NULL
     return probe
 
 
@@ -167,3 +171,44 @@ def barrier_seconds(int threads, double seconds) -> float:
             if probe.seconds > 0 and (best == 0 or probe.seconds < best):
                 best = probe.seconds
     return best / MEETINGS
+
+
+cdef enum:
+    OWN = 128  # elements of `values` for each thread: whole cache lines
+
+
+cdef void work_at_once(void* context, int thread, int threads) noexcept nogil:
+    cdef Probe* probe = <Probe*> context
+    cdef double first, done
+    cdef int i
+    if thread == 0:
+        waits_on_purpose()
+    barrier(thread, threads)  # all are here
+    probe.begun[thread] = now()
+    done = probe.ops.multiply_adds(probe.rounds, probe.values + thread * OWN * probe.ops.itemsize)
+    barrier(thread, threads)  # all are done
+    if thread == 0:
+        first = probe.begun[0]
+        for i in range(1, threads):
+            first = min(first, probe.begun[i])
+        probe.rate = threads * done / (now() - first) if threads == probe.activations else 0
+
+
+def cores_at_once(int threads, double seconds) -> float:
+    """Return how many cores' worth of multiply-adds `threads` threads do at once; 0 if they could not be had.
+
+    Two CPUs of a virtual machine may be one core: then two threads do what one does.
+    """
+    cdef Probe probe = new_probe(4)
+    cdef cnp.ndarray values = aligned(threads * OWN * 4, 0.5, 4), begun = np.empty(threads)
+    cdef double start, alone, best = 0
+    probe.activations = threads
+    probe.values = cnp.PyArray_BYTES(values)
+    probe.begun = <double*> cnp.PyArray_DATA(begun)
+    with nogil:
+        alone = best_rate(multiply_adds_run, &probe, seconds / 2)  # it settles how long a run is, too
+        start = now()
+        while now() - start < seconds / 2:
+            parallel(work_at_once, &probe, threads)
+            best = max(best, probe.rate)
+    return min(best / alone, <double> threads)
