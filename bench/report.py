@@ -243,8 +243,8 @@ def meetings(results: list[Result]) -> list[str]:
 def cores(results: list[Result]) -> list[str]:
     """Return in how many rounds threads had a core each, a line for each number of threads."""
     lines = []
-    for n in sorted({r.threads for r in results if r.cores}):
-        found = [c for r in results if r.threads == n for c in r.cores]
+    for n in sorted({r.busy for r in results if r.cores}):
+        found = [c for r in results if r.busy == n for c in r.cores]
         less = [c for c in found if not have_cores(c, n)]
         others = f", {statistics.median(less):.2f} cores together in the middle of the others" if less else ""
         lines.append(f"{n} threads: a core each in {len(found) - len(less)} of {len(found)} rounds{others}")

@@ -42,7 +42,7 @@ class Result:
         Of several threads: the seconds of a meeting of that many, round by round, 0 where they could not be had. They
         tell where the host has put the CPUs of a virtual machine meanwhile: far apart it takes several times as long.
     cores : list of float
-        Of several threads: how many cores' worth of arithmetic they did at once as a round began, 0 where they could
+        Of several busy threads: how many cores' worth of arithmetic they did at once as a round began, 0 where they could
         not be had. Two CPUs of a virtual machine may be one core for minutes.
     """
 
@@ -59,6 +59,11 @@ class Result:
     @property
     def name(self) -> str:
         return self.case.name
+
+    @property
+    def busy(self) -> int:
+        """How many threads the case can keep busy."""
+        return self.threads * self.case.callers
 
     def seconds(self, name: str = SUBJECT) -> float:
         """Return the median time of one run."""

@@ -90,9 +90,9 @@ class Team:
         found = [w for w in self.workers if w.name == name and threads in {None, w.threads}]
         return min(found, key=lambda w: w.threads, default=None)
 
-    def await_cores(self, worker: Worker) -> float:
-        """Return how many cores a process's threads have, once each has its own or the time to wait is up."""
-        wanted = min(worker.threads, default_num_threads())
+    def await_cores(self, worker: Worker, threads: int) -> float:
+        """Return how many cores the threads of a case have, once each has its own or the time to wait is up."""
+        wanted = min(threads, default_num_threads())
         while True:
             found: float = worker.ask("cores", LOOK)
             if have_cores(found, wanted) or self.waited >= self.wait:
@@ -217,8 +217,9 @@ def run_case(
             break
         before = time.perf_counter()
         for worker in ready:
-            if worker.name == SUBJECT and worker.threads > 1:
-                results[worker.threads].cores.append(team.await_cores(worker))
+            result = results[worker.threads]
+            if worker.name == SUBJECT and result.busy > 1:
+                result.cores.append(team.await_cores(worker, result.busy))
         start += time.perf_counter() - before
         # another order each time and in each case: what one leaves behind in caches and clock, and in what the host
         # grants, is not always the same one's burden

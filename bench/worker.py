@@ -205,10 +205,11 @@ class Far:
         return barrier_seconds(self.threads, seconds)
 
     def cores(self, seconds: float) -> float:
-        """Return how many cores' worth of arithmetic this process's threads do at once, 0 if they cannot be had."""
+        """Return how many cores' worth of arithmetic as many threads as the case keeps busy do at once, 0 without them."""
+        assert self.case is not None
         from rnnfast._native.limits import cores_at_once
 
-        return cores_at_once(self.threads, seconds)
+        return cores_at_once(self.threads * self.case.callers, seconds)
 
     def truth(self, case: Case) -> Outputs:
         """Return what the case gives in float64."""

@@ -17,7 +17,8 @@ def test_runs_and_keeps_json(monkeypatch, tmp_path, capsys):
     ragged = replace(TINY, task="forward", ragged=True)
     monkeypatch.setattr(grid, "SHORT", [TINY, STREAM, ragged, replace(TINY, task="forward", callers=2)])
     file = tmp_path / "deep" / "out.json"
-    arguments = ["--contenders", "native", "--threads", "1", "--rounds", "2", "--seconds", "0.001", "--json", str(file)]
+    arguments = ["--contenders", "native", "--threads", "1", "--rounds", "2", "--seconds", "0.001", "--wait", "0"]
+    arguments += ["--json", str(file)]
     assert command.main([*arguments, "--compare", str(write(tmp_path, book(result(native=[1.0, 1.0]))))]) == 2
     printed = capsys.readouterr()
     assert TINY.name in printed.out and "GFLOP/s" in printed.out
@@ -31,6 +32,7 @@ def test_runs_and_keeps_json(monkeypatch, tmp_path, capsys):
     assert [len(kept["whole"]) for kept in written["results"]] == [0, 0, 2, 0]  # the ragged batch with all its steps
     assert "ragged against full" in printed.out
     assert set(written["results"][3]["samples"]) == {"native"}
+    assert [len(kept["cores"]) for kept in written["results"]] == [0, 0, 0, 2]  # callers want a core each
     assert written["results"][3]["absent"] == {"reference": "one caller only"}
     assert written["machine"]["isa"] and written["versions"]["native"]
     assert written["limits"]["cores"]["float32"]["flops"] > 1e6
@@ -183,7 +185,8 @@ def test_cases_of_several_callers_run_on_one_thread_alone(monkeypatch, tmp_path,
     several = replace(TINY, task="forward", callers=2)
     monkeypatch.setattr(grid, "SHORT", [several, TINY])
     file = tmp_path / "out.json"
-    arguments = ["--contenders", "native", "--threads", "2", "--rounds", "1", "--seconds", "0.001", "--json", str(file)]
+    arguments = ["--contenders", "native", "--threads", "2", "--rounds", "1", "--seconds", "0.001", "--wait", "0"]
+    arguments += ["--json", str(file)]
     assert command.main(arguments) == 0
     assert [r.case for r in results.load(file).results] == [TINY]
     with pytest.raises(SystemExit):
