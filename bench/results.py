@@ -42,8 +42,8 @@ class Result:
         Of several threads: the seconds of a meeting of that many, round by round, 0 where they could not be had. They
         tell where the host has put the CPUs of a virtual machine meanwhile: far apart it takes several times as long.
     cores : list of float
-        Of several busy threads: how many cores' worth of arithmetic they did at once as a round began, 0 where they could
-        not be had. Two CPUs of a virtual machine may be one core for minutes.
+        Of several busy threads: how many cores' worth of arithmetic they did at once as a round began, 0 where they
+        could not be had. Two CPUs of a virtual machine may be one core for minutes.
     """
 
     case: Case

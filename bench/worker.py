@@ -205,7 +205,7 @@ class Far:
         return barrier_seconds(self.threads, seconds)
 
     def cores(self, seconds: float) -> float:
-        """Return how many cores' worth of arithmetic as many threads as the case keeps busy do at once, 0 without them."""
+        """Return how many cores' worth of arithmetic the threads that the case can keep busy do at once, 0 without them."""
         assert self.case is not None
         from rnnfast._native.limits import cores_at_once
 
