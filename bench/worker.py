@@ -27,6 +27,7 @@ from bench.contenders import CONTENDERS, find
 ROOT = Path(__file__).resolve().parents[1]
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RNNFAST_NUM_THREADS")
 LONG = 4  # turns that a single call must last to need no warm-up
+SETTLE = 0.03  # seconds in which callers come to be on a CPU each: the system may have both begin on one
 STEPS_BEFORE = 3  # of a stream before its output is compared, so that a state that is not handed on shows
 
 
@@ -148,6 +149,9 @@ def measure_callers(run: Run, seconds: float, callers: int) -> float:
     def call(k: int) -> None:
         run()
         ready.wait()
+        settled = time.perf_counter() + SETTLE
+        while time.perf_counter() < settled:
+            run()
         starts[k] = ends[k] = time.perf_counter()
         while counts[k] == 0 or ends[k] - starts[k] < seconds:
             run()
@@ -205,7 +209,7 @@ class Far:
         return barrier_seconds(self.threads, seconds)
 
     def cores(self, seconds: float) -> float:
-        """Return how many cores' worth of arithmetic the threads that the case can keep busy do at once, 0 without them."""
+        """Return how many cores' worth of arithmetic as many threads as the case keeps busy do at once."""
         assert self.case is not None
         from rnnfast._native.limits import cores_at_once
 

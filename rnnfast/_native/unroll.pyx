@@ -12,6 +12,7 @@ from libc.string cimport memcpy
 from rnnfast._native.around cimport after_step, h_share, see, set_around_step
 from rnnfast._native.kernels cimport barrier, post, rf_phase, rf_product, rf_step, rf_steps, wait_until
 from rnnfast._native.pack cimport PROJECTION, Packed
+from rnnfast._native.places cimport leave_places, take_places, with_places
 from rnnfast._native.plan cimport (
     BLOCK, GROUP, HEAD, Run, begin, cells_at, meet, poll, row_share, set_run, share, state_at, step_of, steps_at_once,
     steps_together
@@ -374,7 +375,10 @@ cdef void forward_apart(Run* run, int thread, int threads) noexcept nogil:
     """All steps of a thread's own rows, waiting for nobody."""
     cdef Py_ssize_t t = 0, end, row0, row1, rows, count, at
     cdef rf_step s
+    cdef Run place
+    cdef Run* own
     row_share(run, 0, run.T, thread, threads, &row0, &row1)
+    own = take_places(run, &place, False, thread, row0, row1)
     while t < run.T and run.n[t] > row0 and not run.stop:
         count, end = 0, t
         while end < run.T and run.n[end] > row0:
@@ -388,10 +392,13 @@ cdef void forward_apart(Run* run, int thread, int threads) noexcept nogil:
         project_own(run, t, end, row0, row1, at, count, thread)
         while t < end:
             rows = min(row1, run.n[t]) - row0
-            set_step(run, t, run.off[t] if run.save else at - row0, &s)
-            forward_step(run, t, &s, row0, row0 + rows, 0, run.groups, False, thread, threads)
+            set_step(own, t, run.off[t] if run.save else at - row0, &s)
+            if own != run:
+                own.stop = run.stop
+            forward_step(own, t, &s, row0, row0 + rows, 0, run.groups, False, thread, threads)
             at += rows
             t += 1
+    leave_places(run, own, False, row0, row1)
 
 
 cdef void forward_task(void* context, int thread, int threads) noexcept nogil:
@@ -453,4 +460,8 @@ cdef void forward_sizes(const Run* run, size_t* sizes) noexcept:
     sizes[2] = (state_rows if run.history else (3 if run.save else 2) * run.B) * run.ld_h * run.size
     sizes[3] = state_rows * (1 + run.two_c) * line if run.cell.has_c else 0
     sizes[4] = (run.R if run.save else run.B) * line if run.cell.has_aux else 0
+    if not run.history:
+        sizes[2] = with_places(run, sizes[2])
+    if not run.save:
+        sizes[3], sizes[4] = with_places(run, sizes[3]), with_places(run, sizes[4])
     sizes[5] = run.V * run.ld_gates * run.size

@@ -15,6 +15,7 @@ from rnnfast._native.kernels cimport (
     RF_READS_AFTER, RF_READS_BEFORE, barrier, post, rf_phase, rf_step, rf_steps_back, rf_want
 )
 from rnnfast._native.pack cimport Packed
+from rnnfast._native.places cimport leave_places, take_places, with_places
 from rnnfast._native.plan cimport BLOCK, GROUP, Run, begin, meet, poll, row_share, share, steps_at_once
 from rnnfast._native.rows cimport row_at
 from rnnfast._native.unroll cimport set_step
@@ -167,6 +168,8 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
     cdef Py_ssize_t meetings = 0
     cdef int sharing = min(threads, run.sharing)
     cdef bint apart = run.apart and threads > 1
+    cdef Run place
+    cdef Run* own = run
     if run.beside and threads > 1:
         backward_beside(run, thread, threads)
         return
@@ -175,6 +178,7 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
         share(run.groups, thread, sharing, &group0, &group1)
     elif apart:
         row_share(run, 0, run.T, thread, threads, &row0, &row1)
+        own = take_places(run, &place, True, thread, row0, row1)
     while end > 0:
         first = end - 1
         while first > 0 and run.off[end] - run.off[first] <= run.chunk:
@@ -182,12 +186,15 @@ cdef void backward_task(void* context, int thread, int threads) noexcept nogil:
         if not run.by_units and not apart:
             row_share(run, first, end, thread, sharing, &row0, &row1)
         if thread < sharing:
-            sweep(run, first, end, row0, row1, group0, group1, thread, sharing)
+            if own != run:
+                own.stop = run.stop
+            sweep(own, first, end, row0, row1, group0, group1, thread, sharing)
         end = first
         if apart and end > 0:
             poll(run, thread)
             if not run.stop:
                 continue
+        leave_places(run, own, True, row0, row1)
         if meet(run, thread, threads, &meetings):
             return
     if run.V:
@@ -253,6 +260,8 @@ cdef size_t backward_sizes(Run* run, Packed packed, int threads, size_t* sizes) 
     sizes[5] = run.V * run.ld_gates * run.size
     sizes[6] = run.B * run.ld_h * run.size if run.cell.reads & RF_READS_BEFORE else 0
     sizes[7] = run.B * run.ld_h * run.size if run.cell.reads & RF_READS_AFTER else 0
+    for i in (0, 1, 2, 6, 7):
+        sizes[i] = with_places(run, sizes[i])
     for i in range(8):
         sizes[i] = (sizes[i] + 63) // 64 * 64
         total += sizes[i]
