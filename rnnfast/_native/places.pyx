@@ -38,7 +38,6 @@ cdef size_t with_places(const Run* run, size_t size) noexcept nogil:
 cdef int places_of(Run* run, bint back, Place* places) noexcept nogil:
     """List the buffers whose rows are written anew by every step; return how many there are."""
     cdef Py_ssize_t line_h = run.ld_h * run.size, line = run.ld * run.size
-    cdef int n
     if back:
         places[0] = Place(&run.dh, line_h, 1)
         places[1] = Place(&run.dc, line, 1 if run.cell.has_c else 0)
