@@ -25,14 +25,17 @@ cdef bint parted(const Run* run) noexcept nogil:
     return run.apart and run.T > 1 and not run.around
 
 
-cdef size_t apart(size_t size) noexcept nogil:
+cdef size_t pitch(size_t size) noexcept nogil:
     """Return how far a place of so many bytes is from the next one: a page that nobody touches lies in between."""
     return (size + PAGE - 1) // PAGE * PAGE + PAGE
 
 
 cdef size_t with_places(const Run* run, size_t size) noexcept nogil:
-    """Return the bytes of a buffer in which all threads have places of so many; of nothing they need none."""
-    return size + run.sharing * apart(size) if size and parted(run) else size
+    """Return the bytes of a buffer in which all threads have places of so many; of nothing they need none.
+
+    It ends with a page that nobody touches, for what follows may be another thread's.
+    """
+    return size + run.sharing * pitch(size) if size and parted(run) else size
 
 
 cdef int places_of(Run* run, bint back, Place* places) noexcept nogil:
@@ -75,7 +78,7 @@ cdef Run* take_places(Run* run, Run* own, bint back, int thread, Py_ssize_t row0
     places_of(own, back, places)
     for i in range(n):
         if places[i].count:
-            places[i].at[0] += thread * apart(places[i].count * run.B * places[i].line)
+            places[i].at[0] += thread * pitch(places[i].count * run.B * places[i].line)
             copy_rows(run, &places[i], &shared[i], row0, row1)
     return own
 

@@ -393,7 +393,7 @@ cdef void forward_apart(Run* run, int thread, int threads) noexcept nogil:
         while t < end:
             rows = min(row1, run.n[t]) - row0
             set_step(own, t, run.off[t] if run.save else at - row0, &s)
-            if own != run:
+            if own != run:  # else thread 0 would take from the others at every step what they look at
                 own.stop = run.stop
             forward_step(own, t, &s, row0, row0 + rows, 0, run.groups, False, thread, threads)
             at += rows
